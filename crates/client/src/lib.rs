@@ -1,0 +1,1 @@
+//! What Rust users link: session, campaign, leadership, observe, keys.

@@ -1,0 +1,1 @@
+//! Session deadlines: who is alive, what to expire. Pure.

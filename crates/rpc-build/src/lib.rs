@@ -1,0 +1,1 @@
+//! Generates typed gateways from .proto files; called from build.rs.

@@ -1,0 +1,1 @@
+//! RpcService, RpcEndpoint, FencedRpcEndpoint, RpcGateway: actors whose messages carry fencing tokens.

@@ -1,0 +1,1 @@
+//! JobManager and TaskExecutor on top of rpc and client.

@@ -1,0 +1,1 @@
+//! One coordination node: gRPC services, admission, formation.

@@ -1,0 +1,1 @@
+//! The only crate of the store that touches files: log engines, snapshots, durable guards.

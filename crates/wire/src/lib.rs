@@ -1,0 +1,1 @@
+//! The store's protobuf messages and their checked conversions.

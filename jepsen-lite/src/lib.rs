@@ -1,0 +1,1 @@
+//! Black-box chaos harness: real processes, checked histories. Knows only the wire.
