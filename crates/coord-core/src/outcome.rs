@@ -1,0 +1,225 @@
+//! What a command brought about: the answer to whoever asked, and the events for everybody else.
+//! A refusal is an outcome like any other; it changed nothing but `seq` (and the memory of answers).
+
+use palisade_fence::Token;
+
+use crate::command::{EndReason, OnDisconnect, Value};
+use crate::{AttachGeneration, Revision, Seq, Serial, SessionId};
+
+/// What [`crate::apply`] returns.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Outcome {
+    /// Where the command stands in the order of everything. An answer from the memory of answers carries the `seq` and
+    /// the `revision` of the command that took effect, not of its repetition; its `events` are empty. The state's own
+    /// `seq` rises by one in every case.
+    pub seq: Seq,
+    /// After the command.
+    pub revision: Revision,
+    /// The answer.
+    pub reply: Result<Reply, Refusal>,
+    /// What changed, in order: ends first, then what filled the vacated places.
+    pub events: Vec<Event>,
+}
+
+/// A candidate that holds an election.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Grant {
+    /// Which election.
+    pub election: String,
+    /// Who holds it.
+    pub candidate: String,
+    /// The session that it lives with.
+    pub session: SessionId,
+    /// The campaign that it came from.
+    pub serial: Serial,
+    /// The fencing token: above every token of this cluster that was granted before.
+    pub token: Token,
+    /// The command that granted it.
+    pub seq: Seq,
+    /// The proposer's wall clock at that command. For people to read.
+    pub since_unix_ms: u64,
+    /// What observers need to reach it.
+    pub value: Value,
+}
+
+/// A candidacy that still waits, as told to a session that attaches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// Which election.
+    pub election: String,
+    /// Under which id.
+    pub candidate: String,
+    /// The campaign that it came from.
+    pub serial: Serial,
+}
+
+/// What was done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// The cluster has its name.
+    Founded,
+    /// A session is open and attached.
+    SessionOpened {
+        /// Its id.
+        session: SessionId,
+        /// 1.
+        attach: AttachGeneration,
+    },
+    /// A session is attached, with what it has.
+    Attached {
+        /// Its id.
+        session: SessionId,
+        /// One more than before.
+        attach: AttachGeneration,
+        /// As it was opened.
+        ttl_ms: u64,
+        /// As it was opened.
+        on_disconnect: OnDisconnect,
+        /// Leaderships that it holds now, by serial.
+        held: Vec<Grant>,
+        /// Candidacies that wait, by serial.
+        waiting: Vec<Waiting>,
+    },
+    /// The session has ended.
+    SessionEnded,
+    /// The candidate has its place.
+    Campaigned {
+        /// Present if it leads now; else it waits.
+        grant: Option<Grant>,
+    },
+    /// The value is changed.
+    Proclaimed,
+    /// The token does not lead.
+    Resigned {
+        /// It no longer led before; nothing changed.
+        already: bool,
+    },
+    /// The key is written.
+    Put {
+        /// Its version after this write; 1: the key was new.
+        version: u64,
+    },
+    /// The key is not there.
+    Deleted {
+        /// How many keys went: 0 or 1.
+        deleted: u64,
+    },
+}
+
+/// Why nothing was done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The cluster has a name already.
+    AlreadyFounded,
+    /// The session has ended, or never was.
+    SessionEnded {
+        /// Which session.
+        session: SessionId,
+    },
+    /// The session was attached again since the proposer looked: it lives.
+    AttachChanged {
+        /// Which session.
+        session: SessionId,
+        /// Its attach generation now.
+        attach: AttachGeneration,
+    },
+    /// Nobody ever campaigned in it.
+    ElectionNotFound {
+        /// The name asked for.
+        election: String,
+    },
+    /// The token is not the election's current one.
+    StaleToken {
+        /// Which election.
+        election: String,
+        /// The current token; `None`: no leader.
+        current: Option<Token>,
+    },
+    /// The candidate id waits or leads for another live session.
+    CandidateExists {
+        /// Which election.
+        election: String,
+        /// The id.
+        candidate: String,
+    },
+    /// Ending this leadership from outside would break its holder's clock guard.
+    HolderKeepsUntilTtl {
+        /// Which election.
+        election: String,
+        /// The leadership.
+        token: Token,
+    },
+    /// The answer to this request id is no longer remembered: whether it was applied is unknown.
+    Forgotten {
+        /// The serial asked for.
+        serial: Serial,
+    },
+    /// The serial was used for another request, or names a candidacy that has ended.
+    SerialReused {
+        /// The serial.
+        serial: Serial,
+    },
+    /// The state is full.
+    Limit {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many there may be.
+        limit: u64,
+    },
+}
+
+/// What changed, for observers and for the session's own stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A candidate leads now. A vacate-and-grant is one event.
+    Elected {
+        /// The new leadership.
+        grant: Grant,
+        /// The leadership that ended by the same command, and why.
+        previous: Option<(Token, EndReason)>,
+    },
+    /// The leader changed its value.
+    ValueChanged {
+        /// The leadership with its new value.
+        grant: Grant,
+    },
+    /// A leadership ended, and nobody waited.
+    Vacant {
+        /// Which election.
+        election: String,
+        /// The leadership that ended.
+        previous: Token,
+        /// Why.
+        why: EndReason,
+    },
+    /// For the holder: its leadership ended, its session lives.
+    Revoked {
+        /// The holder's session.
+        session: SessionId,
+        /// The campaign that the leadership came from.
+        serial: Serial,
+        /// Which election.
+        election: String,
+        /// The leadership that ended.
+        token: Token,
+        /// Why.
+        why: EndReason,
+    },
+    /// A session ended, and with it all that it held and all its candidacies.
+    SessionEnded {
+        /// Which session.
+        session: SessionId,
+        /// Why.
+        why: EndReason,
+    },
+    /// A key was written or removed.
+    KeyChanged {
+        /// The key.
+        key: Vec<u8>,
+        /// The revision of the change.
+        revision: Revision,
+        /// Its version after the write; `None`: removed.
+        version: Option<u64>,
+    },
+}

@@ -1,0 +1,210 @@
+//! What every replica keeps. Only [`crate::apply`] changes it; everybody else reads.
+//! The invariants stand on the fields and are checked by [`State::check_invariants`].
+
+use std::collections::BTreeMap;
+
+use palisade_fence::{ClusterId, Token};
+
+use crate::command::OnDisconnect;
+use crate::memory::Memory;
+use crate::outcome::Grant;
+use crate::queue::Queue;
+use crate::{AttachGeneration, Revision, Seq, Serial, SessionId, invariants};
+
+/// The whole replicated state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct State {
+    /// `None` until the founding command; then never changed.
+    pub(crate) cluster: Option<ClusterId>,
+    /// Below 2^31. Raised by a restore only.
+    pub(crate) generation: u32,
+    /// Commands applied. No `seq` in the state is above it.
+    pub(crate) seq: Seq,
+    /// Commands that changed a key. Never above `seq`; no revision in the state is above it.
+    pub(crate) revision: Revision,
+    /// The last token granted, or the zeroth of the generation. No token in the state is above it, and no two grants of
+    /// the cluster's life share one.
+    pub(crate) last_token: Token,
+    /// The last session opened, or the zeroth of the generation. No session id in the state is above it.
+    pub(crate) last_session: SessionId,
+    /// The live sessions. A session that is not here has ended or never was.
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    /// Every election that anybody ever campaigned in.
+    pub(crate) elections: BTreeMap<String, Election>,
+    /// The keys.
+    pub(crate) keys: BTreeMap<Vec<u8>, KeyValue>,
+    /// Bytes of all keys and values: exactly their sum.
+    pub(crate) key_bytes: u64,
+}
+
+/// A live session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Session {
+    /// How long the store leader waits for a keep-alive.
+    pub ttl_ms: u64,
+    /// What the break of its stream means.
+    pub on_disconnect: OnDisconnect,
+    /// At least 1.
+    pub attach: AttachGeneration,
+    /// All its candidacies by serial, waiting and leading: each stands in its election under this session and serial, and
+    /// no candidate stands anywhere without standing here. So a candidate lives only while its session does.
+    pub(crate) candidacies: BTreeMap<Serial, Candidacy>,
+    /// Answers to its requests.
+    pub(crate) memory: Memory,
+}
+
+/// Where a candidate of a session stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Candidacy {
+    /// The election.
+    pub election: String,
+    /// The candidate id there.
+    pub candidate: String,
+}
+
+/// A named contest.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Election {
+    /// Who holds it. `None` only while nobody waits: whoever vacates it fills it in the same command.
+    pub leader: Option<Grant>,
+    /// Who waits. Never contains the leader's candidate id.
+    pub queue: Queue,
+    /// The last token granted here. At or above the leader's; a new one is above it.
+    pub last_token: Option<Token>,
+}
+
+/// A key's value, with etcd's counters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyValue {
+    /// The value.
+    pub value: Vec<u8>,
+    /// When the key came into being. Never above `mod_revision`.
+    pub create_revision: Revision,
+    /// When it was written last.
+    pub mod_revision: Revision,
+    /// Writes since it came into being; at least 1.
+    pub version: u64,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State::new()
+    }
+}
+
+impl State {
+    /// An empty state of generation zero, not founded.
+    pub fn new() -> State {
+        State {
+            cluster: None,
+            generation: 0,
+            seq: Seq::default(),
+            revision: Revision::default(),
+            last_token: Token::new(0, 0),
+            last_session: SessionId::default(),
+            sessions: BTreeMap::new(),
+            elections: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            key_bytes: 0,
+        }
+    }
+
+    /// The cluster's name, once it is founded.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.cluster
+    }
+
+    /// Raised by each restore from backup.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Commands applied so far.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// Commands that changed a key so far.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The last token granted in the cluster, or the zeroth of the generation.
+    pub fn last_token(&self) -> Token {
+        self.last_token
+    }
+
+    /// The last session opened, or the zeroth of the generation.
+    pub fn last_session(&self) -> SessionId {
+        self.last_session
+    }
+
+    /// Who leads an election; also `None` if nobody ever campaigned in it.
+    pub fn leader(&self, election: &str) -> Option<&Grant> {
+        self.elections.get(election)?.leader.as_ref()
+    }
+
+    /// One election, once anybody campaigned in it.
+    pub fn election(&self, name: &str) -> Option<&Election> {
+        self.elections.get(name)
+    }
+
+    /// All elections by name.
+    pub fn elections(&self) -> impl ExactSizeIterator<Item = (&str, &Election)> {
+        self.elections.iter().map(|(name, election)| (name.as_str(), election))
+    }
+
+    /// How many elections there are.
+    pub fn election_count(&self) -> u64 {
+        self.elections.len() as u64
+    }
+
+    /// A live session.
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    /// The live sessions by id.
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionId, &Session)> {
+        self.sessions.iter().map(|(&id, session)| (id, session))
+    }
+
+    /// How many sessions live.
+    pub fn session_count(&self) -> u64 {
+        self.sessions.len() as u64
+    }
+
+    /// A key's value.
+    pub fn get(&self, key: &[u8]) -> Option<&KeyValue> {
+        self.keys.get(key)
+    }
+
+    /// All keys in order.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = (&[u8], &KeyValue)> {
+        self.keys.iter().map(|(key, kv)| (key.as_slice(), kv))
+    }
+
+    /// How many keys there are.
+    pub fn key_count(&self) -> u64 {
+        self.keys.len() as u64
+    }
+
+    /// Panics if an invariant of the state does not hold. Visits everything: for tests and simulation.
+    pub fn check_invariants(&self) {
+        if let Err(broken) = invariants::check(self) {
+            panic!("{broken}");
+        }
+    }
+}
+
+impl Session {
+    /// Its candidacies by serial, waiting and leading.
+    pub fn candidacies(&self) -> impl ExactSizeIterator<Item = (Serial, &Candidacy)> {
+        self.candidacies.iter().map(|(&serial, candidacy)| (serial, candidacy))
+    }
+
+    /// The answers it remembers.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+}
