@@ -1,1 +1,3 @@
 //! JobManager and TaskExecutor on top of rpc and client.
+
+pub mod dataflow;
