@@ -1,1 +1,0 @@
-//! Black-box chaos harness: real processes, checked histories. Knows only the wire.

@@ -1,0 +1,130 @@
+//! `jepsen-lite`: kills real processes, records a history of what clients saw, and checks it.
+//!
+//! It knows Palisade only from outside: the gRPC API and the command line. No code is shared with what is checked, so that a
+//! mistake is not made twice. Not affiliated with Jepsen.
+
+#![allow(clippy::disallowed_methods)] // It runs in the real world only, and shares no seam with what it checks.
+
+mod api;
+mod checkers;
+mod clock;
+mod history;
+mod processes;
+mod scenarios;
+mod verdict;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::verdict::{HARNESS, USAGE, Verdict};
+
+/// Chaos on real processes, checked histories. Not affiliated with Jepsen.
+///
+/// Exit codes: 0 pass, 1 violation, 2 usage, 3 unknown, 4 the harness failed.
+#[derive(Parser)]
+#[command(name = "jepsen-lite", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prints one scenario a line, its name first.
+    List,
+    /// Runs a scenario and checks its history.
+    Run {
+        /// A name from `list`.
+        scenario: String,
+        /// The seed of everything that the harness decides.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How long faults go on, such as 60s.
+        #[arg(long = "for", default_value = "60s", value_parser = seconds)]
+        span: Duration,
+        /// Where the processes run.
+        #[arg(long, value_enum, default_value = "local")]
+        target: Target,
+        /// The binary to test; it must be of the same commit as this harness.
+        #[arg(long, default_value = "target/release/palisade")]
+        palisade: PathBuf,
+        /// Run folders are made below this one.
+        #[arg(long, default_value = "target/jepsen-lite")]
+        store: PathBuf,
+    },
+    /// Checks a history that was recorded before.
+    Check {
+        /// A history.jsonl.
+        history: PathBuf,
+    },
+    /// Writes the report of a run (not built yet).
+    Report {
+        /// A run folder.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Target {
+    /// Processes on this machine.
+    Local,
+    /// Containers (not built yet).
+    Compose,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text);
+    let span: u64 = number.parse().map_err(|_| format!("'{text}' is not a number of seconds, such as 60s"))?;
+    if (1..=86_400).contains(&span) {
+        Ok(Duration::from_secs(span))
+    } else {
+        Err(format!("'{text}' is not between 1s and 86400s"))
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let verdict = match cli.command {
+        Command::List => {
+            for scenario in scenarios::ALL {
+                println!("{:<16} {}", scenario.name, scenario.what);
+            }
+            return ExitCode::SUCCESS;
+        }
+        Command::Run { scenario, seed, span, target, palisade, store } => {
+            let Some(scenario) = scenarios::ALL.iter().find(|known| known.name == scenario) else {
+                eprintln!("jepsen-lite: no scenario '{scenario}'; `jepsen-lite list` names them");
+                return ExitCode::from(USAGE);
+            };
+            if matches!(target, Target::Compose) {
+                eprintln!("jepsen-lite: --target compose is not built yet; use local");
+                return ExitCode::from(USAGE);
+            }
+            scenarios::run(scenario, seed, span, &palisade, &store)
+        }
+        Command::Check { history } => {
+            history::read(&history).map(|history| checkers::check(&history, &checkers::Expected::default()))
+        }
+        Command::Report { dir } => {
+            eprintln!("jepsen-lite: report {}: not built yet; read {0}/history.jsonl, or check it", dir.display());
+            return ExitCode::from(USAGE);
+        }
+    };
+    match verdict {
+        Ok(findings) => {
+            for finding in &findings {
+                println!("{finding}");
+            }
+            let verdict = Verdict::of(&findings);
+            println!("verdict: {verdict}");
+            ExitCode::from(verdict.code())
+        }
+        Err(error) => {
+            eprintln!("jepsen-lite: the harness failed: {error:#}");
+            ExitCode::from(HARNESS)
+        }
+    }
+}
