@@ -1,1 +1,279 @@
-//! Not yet.
+//! Elections: queues in the order of arrival, and grants that carry a token. Every grant is made by [`fill`], after
+//! everything that the command ends has ended: so a hand-over is one command, and no candidate of an ended session can be
+//! granted. Who is alive is not decided here.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use palisade_fence::Token;
+
+use crate::command::{EndReason, Force, OnDisconnect, Value};
+use crate::limits::{MAX_CANDIDACIES, MAX_CANDIDATES, MAX_ELECTIONS};
+use crate::outcome::{Event, Grant, Refusal, Reply};
+use crate::queue::{Candidate, Place};
+use crate::state::{Candidacy, Election};
+use crate::{Serial, SessionId, State};
+
+/// Elections that a command left without a leader, with the leadership that ended: each at most once.
+pub(crate) type Vacated = BTreeMap<String, (Token, EndReason)>;
+
+/// A campaign, apart from the election's name.
+pub(crate) struct Entry<'a> {
+    pub(crate) session: SessionId,
+    pub(crate) serial: Serial,
+    pub(crate) candidate: &'a str,
+    pub(crate) value: &'a Value,
+    pub(crate) priority: i32,
+}
+
+pub(crate) fn campaign(
+    state: &mut State,
+    name: &str,
+    entry: Entry<'_>,
+    at_unix_ms: u64,
+    events: &mut Vec<Event>,
+) -> Result<Reply, Refusal> {
+    let session = state.sessions.get(&entry.session).ok_or(Refusal::SessionEnded { session: entry.session })?;
+    if let Some(standing) = session.candidacies.get(&entry.serial) {
+        let same = standing.election == name && standing.candidate == entry.candidate;
+        let grant = same.then(|| held_by(state, name, entry.candidate)).flatten();
+        return if same {
+            Ok(Reply::Campaigned { grant }) // a repetition: nothing changes
+        } else {
+            Err(Refusal::SerialReused { serial: entry.serial })
+        };
+    }
+    match standing(state, name, entry.candidate) {
+        Some((session, _)) if session != entry.session => {
+            Err(Refusal::CandidateExists { election: name.to_owned(), candidate: entry.candidate.to_owned() })
+        }
+        Some((_, older)) if older > entry.serial => Err(Refusal::SerialReused { serial: entry.serial }),
+        Some((_, older)) => Ok(take_over(state, name, entry, older, events)),
+        None => enter(state, name, entry, at_unix_ms, events),
+    }
+}
+
+/// A new candidate goes to the end of the line; if nobody leads, it is granted at once.
+fn enter(
+    state: &mut State,
+    name: &str,
+    entry: Entry<'_>,
+    at_unix_ms: u64,
+    events: &mut Vec<Event>,
+) -> Result<Reply, Refusal> {
+    let full = |what, limit| Err(Refusal::Limit { what, limit });
+    let session = state.sessions.get_mut(&entry.session).expect("the session was seen alive");
+    if session.candidacies.len() as u64 >= MAX_CANDIDACIES {
+        return full("candidacies of the session", MAX_CANDIDACIES);
+    }
+    match state.elections.get(name) {
+        None if state.elections.len() as u64 >= MAX_ELECTIONS => return full("elections", MAX_ELECTIONS),
+        Some(election) if election.queue.len() as u64 >= MAX_CANDIDATES => {
+            return full("candidates of the election", MAX_CANDIDATES);
+        }
+        None | Some(_) => {}
+    }
+
+    let candidacy = Candidacy { election: name.to_owned(), candidate: entry.candidate.to_owned() };
+    session.candidacies.insert(entry.serial, candidacy);
+    let election = state.elections.entry(name.to_owned()).or_default();
+    election.queue.enter(
+        Place { priority: Reverse(entry.priority), arrived: state.seq },
+        Candidate {
+            candidate: entry.candidate.to_owned(),
+            session: entry.session,
+            serial: entry.serial,
+            value: entry.value.clone(),
+        },
+    );
+    if election.leader.is_none() {
+        assert_eq!(election.queue.len(), 1, "nobody waits where nobody leads");
+        grant_next(state, name, None, at_unix_ms, events);
+    }
+    Ok(Reply::Campaigned { grant: held_by(state, name, entry.candidate) })
+}
+
+/// The same session campaigns again under the same id: the same place, now under the newer serial and with the newer value.
+fn take_over(state: &mut State, name: &str, entry: Entry<'_>, older: Serial, events: &mut Vec<Event>) -> Reply {
+    let session = state.sessions.get_mut(&entry.session).expect("the session was seen alive");
+    let candidacy = session.candidacies.remove(&older).expect("a candidate stands in its session");
+    session.candidacies.insert(entry.serial, candidacy);
+
+    let election = state.elections.get_mut(name).expect("the candidate was found in it");
+    if let Some(waiting) = election.queue.get_mut(entry.candidate) {
+        waiting.serial = entry.serial;
+        waiting.value = entry.value.clone();
+        return Reply::Campaigned { grant: None };
+    }
+    let grant = election.leader.as_mut().expect("who does not wait leads");
+    assert_eq!((grant.candidate.as_str(), grant.serial), (entry.candidate, older));
+    grant.serial = entry.serial;
+    if grant.value != *entry.value {
+        grant.value = entry.value.clone();
+        events.push(Event::ValueChanged { grant: grant.clone() });
+    }
+    Reply::Campaigned { grant: Some(grant.clone()) }
+}
+
+pub(crate) fn proclaim(
+    state: &mut State,
+    name: &str,
+    token: Token,
+    value: &Value,
+    events: &mut Vec<Event>,
+) -> Result<Reply, Refusal> {
+    let election = found(state, name)?;
+    match &mut election.leader {
+        Some(grant) if grant.token == token => {
+            grant.value = value.clone();
+            events.push(Event::ValueChanged { grant: grant.clone() });
+            Ok(Reply::Proclaimed)
+        }
+        leader => Err(stale(name, leader.as_ref())),
+    }
+}
+
+pub(crate) fn resign(
+    state: &mut State,
+    name: &str,
+    token: Token,
+    by: Option<SessionId>,
+    force: Force,
+    at_unix_ms: u64,
+    events: &mut Vec<Event>,
+) -> Result<Reply, Refusal> {
+    let election = found(state, name)?;
+    let Some(grant) = election.leader.clone().filter(|grant| grant.token == token) else {
+        // A token that once led here has resigned, one way or the other. One that never led is a mistake.
+        return if election.last_token.is_some_and(|last| token <= last) {
+            Ok(Reply::Resigned { already: true })
+        } else {
+            Err(stale(name, election.leader.as_ref()))
+        };
+    };
+    let session = state.sessions.get(&grant.session).expect("a leader's session lives");
+    let from_outside = by != Some(grant.session);
+    if from_outside && session.on_disconnect == OnDisconnect::KeepUntilTtl && force == Force::No {
+        return Err(Refusal::HolderKeepsUntilTtl { election: name.to_owned(), token });
+    }
+    let why = if from_outside { EndReason::Removed } else { EndReason::Resigned };
+
+    let session = state.sessions.get_mut(&grant.session).expect("it was found above");
+    let candidacy = session.candidacies.remove(&grant.serial).expect("a leader stands in its session");
+    let mut vacated = Vacated::default();
+    end_candidacy(state, grant.session, grant.serial, &candidacy, why, &mut vacated);
+    assert_eq!(vacated.len(), 1, "exactly the leadership of {token} ended");
+    events.push(Event::Revoked { session: grant.session, serial: grant.serial, election: grant.election, token, why });
+    fill(state, vacated, at_unix_ms, events);
+    Ok(Reply::Resigned { already: false })
+}
+
+/// Takes a candidate out of its election, waiting or leading. It is out of its session already. Fills nothing.
+pub(crate) fn end_candidacy(
+    state: &mut State,
+    session: SessionId,
+    serial: Serial,
+    candidacy: &Candidacy,
+    why: EndReason,
+    vacated: &mut Vacated,
+) {
+    let election = state.elections.get_mut(&candidacy.election).expect("a candidacy names an election that exists");
+    if let Some(waiting) = election.queue.leave(&candidacy.candidate) {
+        assert_eq!((waiting.session, waiting.serial), (session, serial), "the candidacy of another was ended");
+        return;
+    }
+    let ended = election.leader.take().expect("a candidate that does not wait leads");
+    assert_eq!((ended.session, ended.serial), (session, serial), "the leadership of another was ended");
+    let twice = vacated.insert(candidacy.election.clone(), (ended.token, why));
+    assert!(twice.is_none(), "election {:?} was vacated twice in one command", candidacy.election);
+}
+
+/// Fills each vacated election from its own line, at most once.
+pub(crate) fn fill(state: &mut State, vacated: Vacated, at_unix_ms: u64, events: &mut Vec<Event>) {
+    for (name, (token, why)) in vacated {
+        let election = &state.elections[&name];
+        assert!(election.leader.is_none(), "election {name:?} is vacant");
+        if election.queue.is_empty() {
+            events.push(Event::Vacant { election: name, previous: token, why });
+        } else {
+            grant_next(state, &name, Some((token, why)), at_unix_ms, events);
+        }
+    }
+}
+
+/// Grants the election to the first in line.
+fn grant_next(
+    state: &mut State,
+    name: &str,
+    previous: Option<(Token, EndReason)>,
+    at_unix_ms: u64,
+    events: &mut Vec<Event>,
+) {
+    let token = next_token(state);
+    let election = state.elections.get_mut(name).expect("only an election that exists is filled");
+    let candidate = election.queue.first().expect("only an election in which somebody waits is filled");
+    let standing = state.sessions.get(&candidate.session).and_then(|it| it.candidacies.get(&candidate.serial));
+    assert!(
+        standing.is_some_and(|it| it.election == name && it.candidate == candidate.candidate),
+        "the candidate {:?} of election {name:?} does not stand in a live session",
+        candidate.candidate,
+    );
+    assert!(election.leader.is_none(), "election {name:?} has a leader");
+    assert!(
+        election.last_token.is_none_or(|last| token > last),
+        "election {name:?}: the new token {token} is not above the last, {:?}",
+        election.last_token,
+    );
+    let grant = Grant {
+        election: name.to_owned(),
+        candidate: candidate.candidate,
+        session: candidate.session,
+        serial: candidate.serial,
+        token,
+        seq: state.seq,
+        since_unix_ms: at_unix_ms,
+        value: candidate.value,
+    };
+    election.last_token = Some(token);
+    election.leader = Some(grant.clone());
+    events.push(Event::Elected { grant, previous });
+
+    #[cfg(feature = "planted")]
+    if crate::planted::is(crate::planted::Bug::GrantTwice) && !state.elections[name].queue.is_empty() {
+        let first = state.elections.get_mut(name).and_then(|election| election.leader.take());
+        assert!(first.is_some());
+        grant_next(state, name, previous, at_unix_ms, events);
+    }
+}
+
+fn next_token(state: &mut State) -> Token {
+    #[cfg(feature = "planted")]
+    if crate::planted::is(crate::planted::Bug::TokenNotRaised) && state.last_token.counter() > 0 {
+        return state.last_token;
+    }
+    state.last_token = state.last_token.next().expect("2^63 tokens outlast the cluster");
+    state.last_token
+}
+
+fn found<'a>(state: &'a mut State, name: &str) -> Result<&'a mut Election, Refusal> {
+    state.elections.get_mut(name).ok_or_else(|| Refusal::ElectionNotFound { election: name.to_owned() })
+}
+
+fn stale(name: &str, leader: Option<&Grant>) -> Refusal {
+    Refusal::StaleToken { election: name.to_owned(), current: leader.map(|grant| grant.token) }
+}
+
+/// The grant of this candidate, if it leads.
+fn held_by(state: &State, name: &str, candidate: &str) -> Option<Grant> {
+    state.leader(name).filter(|grant| grant.candidate == candidate).cloned()
+}
+
+/// For whom, and under which serial, this candidate id stands in an election.
+fn standing(state: &State, name: &str, candidate: &str) -> Option<(SessionId, Serial)> {
+    let election = state.elections.get(name)?;
+    if let Some(waiting) = election.queue.get(candidate) {
+        return Some((waiting.session, waiting.serial));
+    }
+    let leader = election.leader.as_ref().filter(|grant| grant.candidate == candidate)?;
+    Some((leader.session, leader.serial))
+}

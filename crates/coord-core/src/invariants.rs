@@ -1,9 +1,208 @@
-//! What is always true.
+//! What is always true of a state, and of one step. Visits everything: for tests, simulation and what comes off a disk.
+//! It shares no code with what it checks.
 
-use crate::State;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-/// Visits everything.
-pub fn check(state: &State) -> Result<(), String> {
-    let _ = state;
+use crate::command::{Command, Op};
+use crate::limits::{
+    MAX_ANSWERS, MAX_CANDIDACIES, MAX_CANDIDATES, MAX_ELECTIONS, MAX_KEY_SPACE_BYTES, MAX_KEYS, MAX_SESSIONS,
+};
+use crate::memory::is_small;
+use crate::outcome::{Event, Outcome};
+use crate::state::{Election, Session};
+use crate::{Serial, SessionId, State};
+
+/// An invariant that does not hold: the program is wrong, or the state was damaged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken(pub(crate) String);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invariant broken: {}", self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// Fails with words unless the condition holds.
+macro_rules! hold {
+    ($condition:expr, $($words:tt)+) => {
+        if !$condition {
+            return Err(Broken(format!($($words)+)));
+        }
+    };
+}
+
+/// Checks every invariant that stands on a field of the state.
+pub fn check(state: &State) -> Result<(), Broken> {
+    counters(state)?;
+    for (&id, session) in &state.sessions {
+        session_is_sound(state, id, session)?;
+    }
+    let mut tokens = BTreeMap::new();
+    let mut standing = BTreeSet::new();
+    for (name, election) in &state.elections {
+        election_is_sound(state, name, election)?;
+        for (session, serial) in stand(election) {
+            hold!(standing.insert((session, serial)), "session {session} stands twice under serial {serial}");
+        }
+        if let Some(grant) = &election.leader {
+            let other = tokens.insert(grant.token, name);
+            hold!(other.is_none(), "token {} leads in {name:?} and in {other:?}", grant.token);
+        }
+    }
+    let listed: usize = state.sessions.values().map(|session| session.candidacies.len()).sum();
+    hold!(listed == standing.len(), "sessions list {listed} candidacies, elections {}", standing.len());
+    keys(state)
+}
+
+/// Checks what one command may have done to a state.
+pub fn check_step(before: &State, command: &Command, outcome: &Outcome, after: &State) -> Result<(), Broken> {
+    hold!(after.seq.get() == before.seq.get() + 1, "seq went from {} to {}", before.seq, after.seq);
+    hold!(after.revision >= before.revision, "the revision went back to {}", after.revision);
+    hold!(after.revision.get() <= before.revision.get() + 1, "one command made two revisions");
+    hold!(after.last_token >= before.last_token, "tokens went back to {}", after.last_token);
+    hold!(before.cluster.is_none() || after.cluster == before.cluster, "the cluster was renamed");
+    hold!(after.generation == before.generation, "only a restore changes the generation");
+    hold!(outcome.reply.is_ok() || outcome.events.is_empty(), "a refused command told events");
+
+    let mut filled = BTreeSet::new();
+    for event in &outcome.events {
+        match event {
+            Event::Elected { grant, previous } => {
+                let name = &grant.election;
+                hold!(filled.insert(name.clone()), "election {name:?} was filled twice by one command");
+                hold!(grant.token > before.last_token, "token {} was granted before", grant.token);
+                hold!(grant.seq == after.seq, "the grant of {name:?} carries another command's seq");
+                hold!(after.leader(name) == Some(grant), "the event of {name:?} names another leader than the state");
+                let led = before.leader(name).map(|grant| grant.token);
+                hold!(previous.map(|it| it.0) == led, "{led:?} led {name:?}, the event says {previous:?}");
+            }
+            Event::Vacant { election, previous, .. } => {
+                hold!(filled.insert(election.clone()), "election {election:?} was vacated twice by one command");
+                hold!(after.leader(election).is_none(), "election {election:?} is not vacant");
+                let led = before.leader(election).map(|grant| grant.token);
+                hold!(led == Some(*previous), "{led:?} led {election:?}, the event says {previous}");
+            }
+            Event::SessionEnded { session, .. } => {
+                hold!(before.session(*session).is_some(), "session {session} ended twice");
+                hold!(after.session(*session).is_none(), "session {session} was said to end and lives");
+            }
+            Event::Revoked { session, election, token, .. } => {
+                hold!(after.session(*session).is_some(), "session {session} ended, it was not revoked");
+                hold!(after.leader(election).is_none_or(|it| it.token != *token), "{token} was revoked and leads");
+            }
+            Event::ValueChanged { grant } => {
+                hold!(after.leader(&grant.election) == Some(grant), "the value of no leader changed");
+            }
+            Event::KeyChanged { key, revision, version } => {
+                hold!(*revision == after.revision, "a key changed at revision {revision}");
+                hold!(after.get(key).map(|kv| kv.version) == *version, "a key's event and its state differ");
+            }
+        }
+    }
+    for (name, election) in after.elections() {
+        let (was, is) = (before.leader(name).map(|it| it.token), election.leader.as_ref().map(|it| it.token));
+        hold!(was == is || filled.contains(name), "the leader of {name:?} changed from {was:?} to {is:?} in silence");
+        let last = before.election(name).and_then(|it| it.last_token);
+        hold!(election.last_token >= last, "the last token of {name:?} went back");
+    }
+    hold!(before.elections().all(|(name, _)| after.election(name).is_some()), "an election went away");
+    for (id, session) in before.sessions() {
+        let ended = outcome.events.iter().any(|it| matches!(it, Event::SessionEnded { session, .. } if *session == id));
+        let Some(now) = after.session(id) else {
+            hold!(ended, "session {id} ended in silence");
+            continue;
+        };
+        let attached = matches!(&command.op, Op::Attach { session } if *session == id);
+        let expected = session.attach.get() + u64::from(attached);
+        hold!(now.attach.get() == expected, "session {id} has attach generation {}, not {expected}", now.attach);
+        hold!(now.memory.floor() >= session.memory.floor(), "session {id} remembers what it had forgotten");
+    }
+    Ok(())
+}
+
+fn counters(state: &State) -> Result<(), Broken> {
+    hold!(state.generation <= u32::MAX >> 1, "a generation has 31 bits, not {}", state.generation);
+    hold!(state.revision.get() <= state.seq.get(), "revision {} is above seq {}", state.revision, state.seq);
+    hold!(state.last_token.generation() >= state.generation, "the last token is of an older generation");
+    hold!(state.last_session.generation() >= state.generation, "the last session is of an older generation");
+    hold!(state.session_count() <= MAX_SESSIONS, "{} sessions", state.session_count());
+    hold!(state.election_count() <= MAX_ELECTIONS, "{} elections", state.election_count());
+    Ok(())
+}
+
+fn session_is_sound(state: &State, id: SessionId, session: &Session) -> Result<(), Broken> {
+    hold!(id.get() > 0 && id <= state.last_session, "session {id} was never opened");
+    hold!(session.attach.get() >= 1, "session {id} was never attached");
+    hold!(session.candidacies.len() as u64 <= MAX_CANDIDACIES, "session {id} stands too often");
+    for (serial, candidacy) in &session.candidacies {
+        let election = state.elections.get(&candidacy.election);
+        let Some(election) = election else {
+            return Err(Broken(format!("session {id} stands in {:?}, which there is not", candidacy.election)));
+        };
+        let leads = election.leader.as_ref().is_some_and(|it| {
+            (it.session, it.serial, it.candidate.as_str()) == (id, *serial, candidacy.candidate.as_str())
+        });
+        let waits = election
+            .queue
+            .get(&candidacy.candidate)
+            .is_some_and(|waiting| (waiting.session, waiting.serial) == (id, *serial));
+        hold!(leads != waits, "session {id}, serial {serial}: leads {leads}, waits {waits}");
+    }
+
+    let memory = &session.memory;
+    hold!(memory.answers().len() <= MAX_ANSWERS, "session {id} remembers {} answers", memory.answers().len());
+    for (serial, answer) in memory.answers() {
+        hold!(serial >= memory.floor(), "session {id} remembers serial {serial} below its floor");
+        hold!(answer.seq <= state.seq && answer.revision <= state.revision, "session {id} remembers the future");
+        hold!(is_small(&answer.reply), "session {id} remembers too much: {:?}", answer.reply);
+    }
+    Ok(())
+}
+
+fn election_is_sound(state: &State, name: &str, election: &Election) -> Result<(), Broken> {
+    hold!(election.queue.is_whole(), "the indexes of the line of {name:?} differ");
+    hold!(election.queue.len() as u64 <= MAX_CANDIDATES, "{} wait in {name:?}", election.queue.len());
+    hold!(election.last_token <= Some(state.last_token), "the last token of {name:?} was never granted");
+    match &election.leader {
+        None => hold!(election.queue.is_empty(), "somebody waits in {name:?}, and nobody leads"),
+        Some(grant) => {
+            hold!(grant.election == name, "the grant of {name:?} names {:?}", grant.election);
+            hold!(Some(grant.token) == election.last_token, "{} leads {name:?} after a newer token", grant.token);
+            hold!(grant.token.counter() > 0 || grant.token.generation() > 0, "a leader of {name:?} without a token");
+            hold!(grant.seq <= state.seq, "the grant of {name:?} is from the future");
+            hold!(election.queue.get(&grant.candidate).is_none(), "the leader of {name:?} waits too");
+        }
+    }
+    for (place, waiting) in election.queue.iter() {
+        hold!(place.arrived <= state.seq, "{:?} arrived in {name:?} in the future", waiting.candidate);
+    }
+    for (session, serial) in stand(election) {
+        let stands = state.sessions.get(&session).is_some_and(|it| it.candidacies.contains_key(&serial));
+        hold!(stands, "a candidate of {name:?} does not stand in a live session: {session}, serial {serial}");
+    }
+    Ok(())
+}
+
+/// Under which session and serial anybody stands in an election.
+fn stand(election: &Election) -> impl Iterator<Item = (SessionId, Serial)> {
+    let leader = election.leader.iter().map(|grant| (grant.session, grant.serial));
+    leader.chain(election.queue.iter().map(|(_, waiting)| (waiting.session, waiting.serial)))
+}
+
+fn keys(state: &State) -> Result<(), Broken> {
+    hold!(state.key_count() <= MAX_KEYS, "{} keys", state.key_count());
+    hold!(state.key_bytes <= MAX_KEY_SPACE_BYTES, "{} bytes of keys and values", state.key_bytes);
+    let mut bytes = 0;
+    for (key, kv) in &state.keys {
+        bytes += (key.len() + kv.value.len()) as u64;
+        hold!(kv.version >= 1, "a key was never written");
+        hold!(kv.create_revision.get() >= 1, "a key came into being before the first revision");
+        hold!(kv.create_revision <= kv.mod_revision, "a key was written before it came into being");
+        hold!(kv.mod_revision <= state.revision, "a key was written in the future");
+    }
+    hold!(bytes == state.key_bytes, "{bytes} bytes of keys and values, counted as {}", state.key_bytes);
     Ok(())
 }

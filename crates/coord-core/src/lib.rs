@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod command;
 mod elections;
+mod fingerprint;
 pub mod ids;
 pub mod invariants;
 mod keys;

@@ -62,6 +62,11 @@ impl Queue {
         self.line.get_mut(self.places.get(candidate)?)
     }
 
+    /// Whether a candidate may line up there.
+    pub(crate) fn has_room(&self, place: &Place, candidate: &str) -> bool {
+        !self.line.contains_key(place) && !self.places.contains_key(candidate)
+    }
+
     /// Lines a candidate up. Its id must not wait already, nor its place be taken.
     pub(crate) fn enter(&mut self, place: Place, candidate: Candidate) {
         let doubled = self.places.insert(candidate.candidate.clone(), place);

@@ -1,1 +1,144 @@
-//! Not yet.
+//! A state out of its parts, as a snapshot kept them. Whatever comes in, the result is sound or an error: it takes nothing on
+//! trust that [`crate::invariants`] can check. It knows no format; that is `wire`'s.
+
+use std::collections::BTreeMap;
+
+use palisade_fence::{ClusterId, Token};
+
+use crate::command::OnDisconnect;
+use crate::invariants::{self, Broken};
+use crate::memory::{Answer, Memory};
+use crate::outcome::Grant;
+use crate::queue::{Candidate, Place, Queue};
+use crate::state::{Candidacy, Election, KeyValue, Session};
+use crate::{AttachGeneration, Revision, Seq, Serial, SessionId, State};
+
+/// A state, taken apart. What follows from the rest (a session's candidacies, sums, indexes) is not kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Parts {
+    /// See [`State::cluster`].
+    pub cluster: Option<ClusterId>,
+    /// See [`State::generation`].
+    pub generation: u32,
+    /// See [`State::seq`].
+    pub seq: Seq,
+    /// See [`State::revision`].
+    pub revision: Revision,
+    /// See [`State::last_token`].
+    pub last_token: Token,
+    /// See [`State::last_session`].
+    pub last_session: SessionId,
+    /// See [`State::sessions`].
+    pub sessions: Vec<SessionParts>,
+    /// See [`State::elections`].
+    pub elections: Vec<ElectionParts>,
+    /// See [`State::keys`].
+    pub keys: Vec<(Vec<u8>, KeyValue)>,
+}
+
+/// A session, taken apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionParts {
+    /// Its id.
+    pub id: SessionId,
+    /// See [`Session::ttl_ms`].
+    pub ttl_ms: u64,
+    /// See [`Session::on_disconnect`].
+    pub on_disconnect: OnDisconnect,
+    /// See [`Session::attach`].
+    pub attach: AttachGeneration,
+    /// See [`Memory::floor`].
+    pub floor: Serial,
+    /// See [`Memory::answers`].
+    pub answers: Vec<(Serial, Answer)>,
+}
+
+/// An election, taken apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ElectionParts {
+    /// Its name.
+    pub name: String,
+    /// See [`Election::leader`].
+    pub leader: Option<Grant>,
+    /// See [`Election::queue`].
+    pub queue: Vec<(Place, Candidate)>,
+    /// See [`Election::last_token`].
+    pub last_token: Option<Token>,
+}
+
+impl State {
+    /// Puts a state together again.
+    ///
+    /// # Errors
+    /// The parts do not fit together: the snapshot is damaged, and the node must not run on it.
+    pub fn restore(parts: Parts) -> Result<State, Broken> {
+        let mut state = State {
+            cluster: parts.cluster,
+            generation: parts.generation,
+            seq: parts.seq,
+            revision: parts.revision,
+            last_token: parts.last_token,
+            last_session: parts.last_session,
+            sessions: unique(parts.sessions.into_iter().map(session), "session")?,
+            elections: BTreeMap::new(),
+            key_bytes: 0,
+            keys: BTreeMap::new(),
+        };
+        let mut elections = Vec::new();
+        for election in parts.elections {
+            elections.push(restore_election(&mut state, election)?);
+        }
+        state.elections = unique(elections, "election")?;
+        state.key_bytes = parts.keys.iter().map(|(key, kv)| (key.len() + kv.value.len()) as u64).sum();
+        state.keys = unique(parts.keys, "key")?;
+        invariants::check(&state)?;
+        Ok(state)
+    }
+}
+
+fn session(parts: SessionParts) -> (SessionId, Session) {
+    let session = Session {
+        ttl_ms: parts.ttl_ms,
+        on_disconnect: parts.on_disconnect,
+        attach: parts.attach,
+        candidacies: BTreeMap::new(),
+        memory: Memory::restored(parts.floor, parts.answers.into_iter().collect()),
+    };
+    (parts.id, session)
+}
+
+fn restore_election(state: &mut State, parts: ElectionParts) -> Result<(String, Election), Broken> {
+    if let Some(grant) = &parts.leader {
+        stand(state, grant.session, grant.serial, &parts.name, &grant.candidate)?;
+    }
+    let mut queue = Queue::default();
+    for (place, candidate) in parts.queue {
+        stand(state, candidate.session, candidate.serial, &parts.name, &candidate.candidate)?;
+        if !queue.has_room(&place, &candidate.candidate) {
+            return Err(Broken(format!("a place in the line of {:?} is taken twice", parts.name)));
+        }
+        queue.enter(place, candidate);
+    }
+    Ok((parts.name, Election { leader: parts.leader, queue, last_token: parts.last_token }))
+}
+
+/// Lets a session stand where its candidate does.
+fn stand(state: &mut State, id: SessionId, serial: Serial, election: &str, candidate: &str) -> Result<(), Broken> {
+    let session = state.sessions.get_mut(&id);
+    let session = session.ok_or_else(|| Broken(format!("a candidate of {election:?} has no live session: {id}")))?;
+    let candidacy = Candidacy { election: election.to_owned(), candidate: candidate.to_owned() };
+    match session.candidacies.insert(serial, candidacy) {
+        None => Ok(()),
+        Some(_) => Err(Broken(format!("session {id} stands twice under serial {serial}"))),
+    }
+}
+
+fn unique<K: Ord, V>(all: impl IntoIterator<Item = (K, V)>, what: &str) -> Result<BTreeMap<K, V>, Broken> {
+    let mut map = BTreeMap::new();
+    for (key, value) in all {
+        if map.insert(key, value).is_some() {
+            return Err(Broken(format!("a {what} is there twice")));
+        }
+    }
+    Ok(map)
+}

@@ -7,6 +7,10 @@
 //! Everything that comes off a wire is checked here, once, before it is proposed: a command that reaches the state
 //! machine can trip no assertion there. Nothing here does I/O.
 
+pub mod convert;
+pub mod limits;
+pub mod status;
+
 /// The public API of the store, and its own formats in log and snapshot.
 pub mod coord {
     /// Generated from `proto/palisade/coord/v1`.

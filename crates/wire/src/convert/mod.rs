@@ -1,0 +1,19 @@
+//! Between messages and the state machine's types: requests to commands, outcomes to answers, and back for clients.
+//!
+//! A request that is not allowed gives an `INVALID_ARGUMENT` that names the field, the value and the limit, before
+//! anything is proposed. It decides nothing else.
+
+mod answer;
+mod check;
+mod read;
+mod request;
+
+pub use answer::{
+    frame_body, grant, header, header_at, key_value, leader_value, observed_events, observed_state, on_disconnect,
+    refusal, session_event,
+};
+pub use check::invalid;
+pub use read::{OutOfRange, end_reason_from, grant_from, on_disconnect_from, value_from};
+pub use request::{
+    attach, campaign, close, delete, election, fence, get, keep_alive, observe, open, proclaim, put, resign,
+};

@@ -1,0 +1,145 @@
+//! Requests to commands. `at_unix_ms` is the proposer's wall clock, for people to read.
+
+use std::ops::RangeInclusive;
+
+use palisade_coord_core::{Command, EndReason, Force, OnDisconnect, Op, SessionId, Value};
+use palisade_fence::Fence;
+use prost::Message;
+
+use super::check;
+use crate::coord::v1::{self, ErrorDetail};
+use crate::limits;
+
+/// A write of a key.
+pub fn put(request: v1::PutRequest, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
+    check::size(&request)?;
+    Ok(Command {
+        request: check::request_id(request.request_id)?,
+        at_unix_ms,
+        op: Op::Put {
+            key: check::bytes("key", request.key, 1..=limits::KEY_BYTES)?,
+            value: check::bytes("value", request.value, 0..=limits::KV_VALUE_BYTES)?,
+            fence: check::fence(request.fence)?,
+        },
+    })
+}
+
+/// A removal of a key.
+pub fn delete(request: v1::DeleteRequest, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
+    Ok(Command {
+        request: check::request_id(request.request_id)?,
+        at_unix_ms,
+        op: Op::Delete {
+            key: check::bytes("key", request.key, 1..=limits::KEY_BYTES)?,
+            fence: check::fence(request.fence)?,
+        },
+    })
+}
+
+/// A read of a key.
+pub fn get(request: v1::GetRequest) -> Result<Vec<u8>, ErrorDetail> {
+    check::bytes("key", request.key, 1..=limits::KEY_BYTES)
+}
+
+/// The name in a question about one election.
+pub fn election(name: String) -> Result<String, ErrorDetail> {
+    check::name("election", name)
+}
+
+/// The election to observe.
+pub fn observe(request: v1::ObserveRequest) -> Result<String, ErrorDetail> {
+    election(request.election)
+}
+
+/// A change of a leadership's value.
+pub fn proclaim(request: v1::ProclaimRequest, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
+    Ok(Command {
+        request: check::request_id(request.request_id)?,
+        at_unix_ms,
+        op: Op::Proclaim {
+            election: check::name("election", request.election)?,
+            token: check::token("token", request.token)?,
+            value: value(request.value)?,
+        },
+    })
+}
+
+/// The end of a leadership.
+pub fn resign(request: v1::ResignRequest, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
+    Ok(Command {
+        request: check::request_id(request.request_id)?,
+        at_unix_ms,
+        op: Op::Resign {
+            election: check::name("election", request.election)?,
+            token: check::token("token", request.token)?,
+            by: (request.session != 0).then_some(SessionId(request.session)),
+            force: if request.force { Force::Yes } else { Force::No },
+        },
+    })
+}
+
+/// A new session. `ttl_ms` is what this server allows.
+pub fn open(frame: v1::OpenSession, ttl_ms: RangeInclusive<u64>, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
+    use v1::on_disconnect::Kind;
+    let on_disconnect = match frame.on_disconnect.and_then(|on_disconnect| on_disconnect.kind) {
+        None | Some(Kind::KeepUntilTtl(_)) => OnDisconnect::KeepUntilTtl,
+        Some(Kind::ReleaseAfterMs(ms)) => OnDisconnect::ReleaseAfter {
+            ms: check::milliseconds("on_disconnect.release_after_ms", ms, 0..=limits::RELEASE_AFTER_MAX_MS)?,
+        },
+    };
+    let ttl_ms = check::milliseconds("ttl_ms", frame.ttl_ms, ttl_ms)?;
+    Ok(Command::new(at_unix_ms, Op::OpenSession { ttl_ms, on_disconnect }))
+}
+
+/// A session on another stream.
+pub fn attach(frame: v1::AttachSession, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
+    let session = check::session("session", frame.session)?;
+    Ok(Command::new(at_unix_ms, Op::Attach { session }))
+}
+
+/// The end of a session, by its client.
+pub fn close(frame: v1::CloseSession, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
+    let session = check::session("session", frame.session)?;
+    Ok(Command::new(at_unix_ms, Op::EndSession { session, why: EndReason::Closed, only_if: None }))
+}
+
+/// The sessions to renew.
+pub fn keep_alive(frame: v1::KeepAlive) -> Result<Vec<SessionId>, ErrorDetail> {
+    let count = frame.sessions.len();
+    if count == 0 || count > limits::KEEP_ALIVE_SESSIONS {
+        let limit = format!("1 to {} sessions", limits::KEEP_ALIVE_SESSIONS);
+        return Err(check::invalid("sessions", format!("{count} sessions"), limit));
+    }
+    frame.sessions.into_iter().map(|session| check::session("sessions", session)).collect()
+}
+
+/// A new candidacy.
+pub fn campaign(frame: v1::Campaign, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
+    if frame.priority != 0 {
+        return Err(check::invalid("priority", frame.priority, "0 until priorities are built"));
+    }
+    let op = Op::Campaign {
+        session: check::session("session", frame.session)?,
+        serial: check::serial("serial", frame.serial)?,
+        election: check::name("election", frame.election)?,
+        candidate: check::name("candidate_id", frame.candidate_id)?,
+        value: value(frame.value)?,
+        priority: frame.priority,
+    };
+    Ok(Command::new(at_unix_ms, op))
+}
+
+/// The fence of a request that is not a command.
+pub fn fence(fence: Option<v1::Fence>) -> Result<Option<Fence>, ErrorDetail> {
+    check::fence(fence)
+}
+
+fn value(value: Option<v1::LeaderValue>) -> Result<Value, ErrorDetail> {
+    let value = value.unwrap_or_default();
+    let len = value.encoded_len();
+    if len > limits::VALUE_BYTES {
+        let limit = format!("at most {} bytes encoded", limits::VALUE_BYTES);
+        return Err(check::invalid("value", format!("{len} bytes"), limit));
+    }
+    Ok(super::read::value_from(value))
+}
