@@ -1,3 +1,6 @@
 //! JobManager and TaskExecutor on top of rpc and client.
 
 pub mod dataflow;
+pub mod job;
+pub mod jobmaster;
+pub mod storage;
