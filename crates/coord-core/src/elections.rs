@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use palisade_fence::Token;
 
 use crate::command::{EndReason, Force, OnDisconnect, Value};
-use crate::limits::{MAX_CANDIDACIES, MAX_CANDIDATES, MAX_ELECTIONS};
+use crate::limits::{CANDIDACIES, CANDIDATES, ELECTIONS, MAX_CANDIDACIES, MAX_CANDIDATES, MAX_ELECTIONS};
 use crate::outcome::{Event, Grant, Refusal, Reply};
 use crate::queue::{Candidate, Place};
 use crate::state::{Candidacy, Election};
@@ -64,12 +64,12 @@ fn enter(
     let full = |what, limit| Err(Refusal::Limit { what, limit });
     let session = state.sessions.get_mut(&entry.session).expect("the session was seen alive");
     if session.candidacies.len() as u64 >= MAX_CANDIDACIES {
-        return full("candidacies of the session", MAX_CANDIDACIES);
+        return full(CANDIDACIES, MAX_CANDIDACIES);
     }
     match state.elections.get(name) {
-        None if state.elections.len() as u64 >= MAX_ELECTIONS => return full("elections", MAX_ELECTIONS),
+        None if state.elections.len() as u64 >= MAX_ELECTIONS => return full(ELECTIONS, MAX_ELECTIONS),
         Some(election) if election.queue.len() as u64 >= MAX_CANDIDATES => {
-            return full("candidates of the election", MAX_CANDIDATES);
+            return full(CANDIDATES, MAX_CANDIDATES);
         }
         None | Some(_) => {}
     }

@@ -2,7 +2,7 @@
 
 use palisade_fence::Fence;
 
-use crate::limits::{MAX_KEY_SPACE_BYTES, MAX_KEYS};
+use crate::limits::{KEY_SPACE_BYTES, KEYS, MAX_KEY_SPACE_BYTES, MAX_KEYS};
 use crate::outcome::{Event, Refusal, Reply};
 use crate::state::KeyValue;
 use crate::{Revision, State};
@@ -17,12 +17,12 @@ pub(crate) fn put(
     check(state, fence)?;
     let old = state.keys.get(key);
     if old.is_none() && state.key_count() >= MAX_KEYS {
-        return Err(Refusal::Limit { what: "keys", limit: MAX_KEYS });
+        return Err(Refusal::Limit { what: KEYS, limit: MAX_KEYS });
     }
     let freed = old.map_or(0, |kv| (key.len() + kv.value.len()) as u64);
     let key_bytes = state.key_bytes - freed + (key.len() + value.len()) as u64;
     if key_bytes > MAX_KEY_SPACE_BYTES {
-        return Err(Refusal::Limit { what: "bytes of keys and values", limit: MAX_KEY_SPACE_BYTES });
+        return Err(Refusal::Limit { what: KEY_SPACE_BYTES, limit: MAX_KEY_SPACE_BYTES });
     }
 
     let revision = state.revision.next();

@@ -24,3 +24,17 @@ pub const MAX_KEY_SPACE_BYTES: u64 = 1 << 30;
 /// Answers remembered per session. A client that keeps more requests than this in flight under one session learns
 /// "unknown" for the oldest.
 pub const MAX_ANSWERS: usize = 1_024;
+
+/// What a limit is of, as [`crate::Refusal::Limit`] says it.
+const WHAT: [&str; 6] = [SESSIONS, ELECTIONS, CANDIDATES, CANDIDACIES, KEYS, KEY_SPACE_BYTES];
+pub(crate) const SESSIONS: &str = "sessions";
+pub(crate) const ELECTIONS: &str = "elections";
+pub(crate) const CANDIDATES: &str = "candidates of the election";
+pub(crate) const CANDIDACIES: &str = "candidacies of the session";
+pub(crate) const KEYS: &str = "keys";
+pub(crate) const KEY_SPACE_BYTES: &str = "bytes of keys and values";
+
+/// The words of a limit, found again by whoever reads them from a snapshot.
+pub fn what(words: &str) -> Option<&'static str> {
+    WHAT.into_iter().find(|what| *what == words)
+}

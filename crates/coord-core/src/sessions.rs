@@ -3,7 +3,7 @@
 //! candidacies in the same command.
 
 use crate::command::{EndReason, OnDisconnect};
-use crate::limits::MAX_SESSIONS;
+use crate::limits::{MAX_SESSIONS, SESSIONS};
 use crate::memory::Memory;
 use crate::outcome::{Event, Refusal, Reply, Waiting};
 use crate::state::Session;
@@ -11,7 +11,7 @@ use crate::{AttachGeneration, SessionId, State, elections};
 
 pub(crate) fn open(state: &mut State, ttl_ms: u64, on_disconnect: OnDisconnect) -> Result<Reply, Refusal> {
     if state.session_count() >= MAX_SESSIONS {
-        return Err(Refusal::Limit { what: "sessions", limit: MAX_SESSIONS });
+        return Err(Refusal::Limit { what: SESSIONS, limit: MAX_SESSIONS });
     }
     let id = state.last_session.next();
     let attach = AttachGeneration(1);

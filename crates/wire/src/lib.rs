@@ -8,8 +8,14 @@
 //! machine can trip no assertion there. Nothing here does I/O.
 
 pub mod convert;
+mod format;
 pub mod limits;
+pub mod log;
+mod refusal;
+pub mod state;
 pub mod status;
+
+pub use format::WireError;
 
 /// The public API of the store, and its own formats in log and snapshot.
 pub mod coord {

@@ -1,0 +1,167 @@
+//! The format of snapshots: a state behind a version byte. See `state.proto`. What cannot be put together to a sound
+//! state is an error, never a fresh start.
+
+use std::cmp::Reverse;
+
+use bytes::Bytes;
+use palisade_coord_core::memory::Answer;
+use palisade_coord_core::queue::{Candidate, Place};
+use palisade_coord_core::restore::{ElectionParts, Parts, SessionParts};
+use palisade_coord_core::{
+    AttachGeneration, Election, KeyValue, Reply, Revision, Seq, Serial, Session, SessionId, State,
+};
+use palisade_fence::{ClusterId, Token};
+
+use crate::coord::v1::remembered_answer as answer;
+use crate::coord::v1::{self, ElectionRecord, RememberedAnswer, SessionRecord, StateSnapshot, WaitingRecord};
+use crate::{WireError, convert, format, log, refusal};
+
+/// The first byte of a snapshot.
+pub const VERSION: u8 = 1;
+
+/// A state as bytes. The same state is the same bytes on every replica.
+pub fn encode(state: &State) -> Bytes {
+    let snapshot = StateSnapshot {
+        cluster_id: state.cluster().map(|cluster| cluster.0),
+        generation: state.generation(),
+        seq: state.seq().get(),
+        revision: state.revision().get(),
+        last_token: state.last_token().get(),
+        last_session: state.last_session().get(),
+        sessions: state.sessions().map(|(id, session)| to_session(id, session)).collect(),
+        elections: state.elections().map(|(name, election)| to_election(name, election)).collect(),
+        keys: state.keys().map(|(key, kv)| convert::key_value(key, kv)).collect(),
+    };
+    format::encode(VERSION, &snapshot)
+}
+
+/// The state that was encoded.
+///
+/// # Errors
+/// The snapshot cannot be read, or its parts do not fit together; see [`WireError`].
+pub fn decode(bytes: &[u8]) -> Result<State, WireError> {
+    let snapshot: StateSnapshot = format::decode(VERSION, bytes)?;
+    if snapshot.last_token > Token::MAX.get() {
+        return Err(WireError::field("last_token", snapshot.last_token));
+    }
+    let last_token = Token::new((snapshot.last_token >> 32) as u32, snapshot.last_token as u32);
+    let parts = Parts {
+        cluster: snapshot.cluster_id.map(ClusterId),
+        generation: snapshot.generation,
+        seq: Seq(snapshot.seq),
+        revision: Revision(snapshot.revision),
+        last_token,
+        last_session: SessionId(snapshot.last_session),
+        sessions: snapshot.sessions.into_iter().map(from_session).collect::<Result<_, _>>()?,
+        elections: snapshot.elections.into_iter().map(from_election).collect::<Result<_, _>>()?,
+        keys: snapshot.keys.into_iter().map(from_key).collect(),
+    };
+    Ok(State::restore(parts)?)
+}
+
+fn to_session(id: SessionId, session: &Session) -> SessionRecord {
+    SessionRecord {
+        session: id.get(),
+        ttl_ms: session.ttl_ms,
+        release_after_ms: log::release_after_ms(session.on_disconnect),
+        attach_generation: session.attach.get(),
+        floor: session.memory().floor().get(),
+        answers: session.memory().answers().map(|(serial, answer)| to_answer(serial, answer)).collect(),
+    }
+}
+
+fn from_session(record: SessionRecord) -> Result<SessionParts, WireError> {
+    Ok(SessionParts {
+        id: SessionId(record.session),
+        ttl_ms: record.ttl_ms,
+        on_disconnect: log::on_disconnect(record.release_after_ms),
+        attach: AttachGeneration(record.attach_generation),
+        floor: Serial(record.floor),
+        answers: record.answers.into_iter().map(from_answer).collect::<Result<_, _>>()?,
+    })
+}
+
+fn to_answer(serial: Serial, remembered: &Answer) -> RememberedAnswer {
+    let reply = match &remembered.reply {
+        Ok(Reply::Campaigned { .. }) => answer::Reply::Campaigned(answer::Done {}),
+        Ok(Reply::Proclaimed) => answer::Reply::Proclaimed(answer::Done {}),
+        Ok(Reply::Resigned { already }) => answer::Reply::Resigned(answer::Resigned { already: *already }),
+        Ok(Reply::Put { version }) => answer::Reply::PutVersion(*version),
+        Ok(Reply::Deleted { deleted }) => answer::Reply::Deleted(*deleted),
+        Ok(Reply::Founded | Reply::SessionOpened { .. } | Reply::Attached { .. } | Reply::SessionEnded) => {
+            panic!("this answer is never remembered: {:?}", remembered.reply)
+        }
+        Err(why) => answer::Reply::Refusal(refusal::to_record(why)),
+    };
+    RememberedAnswer {
+        serial: serial.get(),
+        fingerprint: remembered.fingerprint,
+        seq: remembered.seq.get(),
+        revision: remembered.revision.get(),
+        reply: Some(reply),
+    }
+}
+
+fn from_answer(record: RememberedAnswer) -> Result<(Serial, Answer), WireError> {
+    let reply = match record.reply.ok_or_else(|| WireError::missing("answer.reply"))? {
+        answer::Reply::Campaigned(answer::Done {}) => Ok(Reply::Campaigned { grant: None }),
+        answer::Reply::Proclaimed(answer::Done {}) => Ok(Reply::Proclaimed),
+        answer::Reply::Resigned(answer::Resigned { already }) => Ok(Reply::Resigned { already }),
+        answer::Reply::PutVersion(version) => Ok(Reply::Put { version }),
+        answer::Reply::Deleted(deleted) => Ok(Reply::Deleted { deleted }),
+        answer::Reply::Refusal(why) => Err(refusal::from_record(why)?),
+    };
+    let remembered =
+        Answer { fingerprint: record.fingerprint, seq: Seq(record.seq), revision: Revision(record.revision), reply };
+    Ok((Serial(record.serial), remembered))
+}
+
+fn to_election(name: &str, election: &Election) -> ElectionRecord {
+    let waiting = |(place, candidate): (&Place, &Candidate)| WaitingRecord {
+        candidate_id: candidate.candidate.clone(),
+        session: candidate.session.get(),
+        serial: candidate.serial.get(),
+        priority: place.priority.0,
+        arrived_seq: place.arrived.get(),
+        value: Some(convert::leader_value(&candidate.value)),
+    };
+    ElectionRecord {
+        election: name.to_owned(),
+        leader: election.leader.as_ref().map(convert::grant),
+        last_token: election.last_token.map_or(0, Token::get),
+        waiting: election.queue.iter().map(waiting).collect(),
+    }
+}
+
+fn from_election(record: ElectionRecord) -> Result<ElectionParts, WireError> {
+    let waiting = |waiting: WaitingRecord| {
+        let place = Place { priority: Reverse(waiting.priority), arrived: Seq(waiting.arrived_seq) };
+        let candidate = Candidate {
+            candidate: waiting.candidate_id,
+            session: SessionId(waiting.session),
+            serial: Serial(waiting.serial),
+            value: convert::value_from(waiting.value.unwrap_or_default()),
+        };
+        (place, candidate)
+    };
+    let leader = record.leader.map(convert::grant_from).transpose();
+    Ok(ElectionParts {
+        name: record.election,
+        leader: leader.map_err(|it| WireError::field(it.field, it.value))?,
+        queue: record.waiting.into_iter().map(waiting).collect(),
+        last_token: match record.last_token {
+            0 => None,
+            raw => Some(log::token("election.last_token", raw)?),
+        },
+    })
+}
+
+fn from_key(record: v1::KeyValue) -> (Vec<u8>, KeyValue) {
+    let kv = KeyValue {
+        value: record.value,
+        create_revision: Revision(record.create_revision),
+        mod_revision: Revision(record.mod_revision),
+        version: record.version,
+    };
+    (record.key, kv)
+}
