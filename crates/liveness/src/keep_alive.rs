@@ -1,0 +1,84 @@
+//! Keep-alives: they wait for a quorum round that began after they arrived, and for the fate of an end that is in flight.
+
+use std::time::Duration;
+
+use palisade_coord_core::SessionId;
+
+use crate::leading::Leading;
+use crate::rounds::Arrived;
+use crate::{Effect, NotRenewed, StreamId};
+
+/// Confirmed renewals of one session that wait for the fate of its end. A client renews a few times per TTL and an end takes
+/// a few milliseconds; what is dropped is the oldest, which a later one covers.
+const MAX_HELD: usize = 4;
+
+impl Leading {
+    pub(crate) fn keep_alive(
+        &mut self,
+        stream: StreamId,
+        call: u64,
+        sessions: Vec<SessionId>,
+        now: Duration,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (mut here, mut elsewhere) = (Vec::with_capacity(sessions.len()), Vec::new());
+        for id in sessions {
+            match self.sessions.get_mut(id) {
+                Some(session) if session.stream == Some(stream) => {
+                    session.unconfirmed += 1;
+                    here.push(id);
+                }
+                _ => elsewhere.push(id),
+            }
+        }
+        let keep_alive = Arrived { stream, call, at: now, here, elsewhere };
+        #[cfg(feature = "planted")]
+        if crate::planted::is(crate::planted::Bug::AckWithoutQuorumRound) {
+            return self.renew(keep_alive, effects);
+        }
+        self.rounds.arrived(keep_alive);
+        self.begin_round_if_wanted(now, effects);
+    }
+
+    /// Renews what a keep-alive names, now that a round has confirmed this node after it arrived.
+    pub(crate) fn renew(&mut self, keep_alive: Arrived, effects: &mut Vec<Effect>) {
+        let Arrived { stream, call, at, here, elsewhere } = keep_alive;
+        let mut renewed = Vec::with_capacity(here.len());
+        for id in here {
+            // One that has ended meanwhile was told of on its stream; one that left for a newer stream renews there.
+            let Some(session) = self.sessions.get_mut(id).filter(|session| session.stream == Some(stream)) else {
+                continue;
+            };
+            session.unconfirmed = session.unconfirmed.saturating_sub(1);
+            if let Some(ending) = &mut session.ending {
+                if ending.held.len() == MAX_HELD {
+                    ending.held.remove(0);
+                }
+                ending.held.push((stream, call, at));
+                continue;
+            }
+            session.renew(at);
+            renewed.push(id);
+            if session.is_unscheduled() {
+                self.sessions.schedule(id);
+            }
+        }
+        let mut refused = Vec::new();
+        for id in elsewhere {
+            match self.sessions.get_mut(id) {
+                None => refused.push((id, NotRenewed::Ended)),
+                // It was attached here after the keep-alive arrived, so its deadline is later already.
+                Some(session) if session.stream == Some(stream) => renewed.push(id),
+                // Its attach may have been sent just before the keep-alive: the next one will tell.
+                Some(session) if session.attaching > 0 => {}
+                Some(_) => refused.push((id, NotRenewed::NotAttachedHere)),
+            }
+        }
+        if !renewed.is_empty() {
+            effects.push(Effect::AckKeepAlive { stream, call, sessions: renewed });
+        }
+        for (session, why) in refused {
+            effects.push(Effect::RefuseKeepAlive { stream, call, session, why });
+        }
+    }
+}
