@@ -1,0 +1,63 @@
+//! Random commands: the state machine says what the model says, its invariants hold after each, and two replicas agree.
+
+use palisade_coord_core::{Event, State, apply, invariants};
+use palisade_fence::Token;
+use proptest::prelude::*;
+
+use crate::model::Model;
+use crate::steps::{self, Step};
+
+proptest! {
+    #![proptest_config(steps::config())]
+
+    #[test]
+    fn the_state_machine_does_what_the_model_does(steps in steps::steps()) {
+        follow(&steps)?;
+    }
+
+    #[test]
+    fn two_replicas_agree(steps in steps::steps()) {
+        let (mut one, mut other) = (State::new(), State::new());
+        for step in steps {
+            let command = step.command(&one);
+            prop_assert_eq!(apply(&mut one, &command), apply(&mut other, &command));
+            prop_assert_eq!(&one, &other);
+        }
+    }
+}
+
+/// Runs the state machine beside the model.
+pub(crate) fn follow(steps: &[Step]) -> Result<(), TestCaseError> {
+    let (mut state, mut model) = (State::new(), Model::default());
+    for step in steps {
+        let command = step.command(&state);
+        let before = state.clone();
+        let outcome = apply(&mut state, &command);
+        invariants::check(&state).map_err(|it| TestCaseError::fail(it.to_string()))?;
+        invariants::check_step(&before, &command, &outcome, &state)
+            .map_err(|it| TestCaseError::fail(it.to_string()))?;
+
+        let said = model.apply(&command);
+        prop_assert_eq!(&outcome.reply, &said.reply, "{:?}", command);
+        prop_assert_eq!((outcome.seq.get(), outcome.revision.get()), (said.seq, said.revision), "{:?}", command);
+        prop_assert_eq!(state.revision(), model.revision());
+        for name in ["alpha", "beta"] {
+            prop_assert_eq!(state.leader(name).cloned(), model.leader(name), "{} after {:?}", name, command);
+        }
+        for key in [b"k".as_slice(), b"l", &[0, 255]] {
+            prop_assert_eq!(state.get(key).map(|kv| kv.value.as_slice()), model.value_of(key), "{:?}", command);
+        }
+        prop_assert_eq!(ended(&outcome.events), said.ended, "{:?}", command);
+    }
+    Ok(())
+}
+
+/// The leaderships that ended, by the events, in the order of names.
+fn ended(events: &[Event]) -> Vec<(String, Token, palisade_coord_core::EndReason)> {
+    let ended = events.iter().filter_map(|event| match event {
+        Event::Elected { grant, previous: Some((token, why)) } => Some((grant.election.clone(), *token, *why)),
+        Event::Vacant { election, previous, why } => Some((election.clone(), *previous, *why)),
+        _ => None,
+    });
+    ended.collect()
+}

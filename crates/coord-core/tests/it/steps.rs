@@ -1,0 +1,166 @@
+//! Random commands over a small world: few sessions, elections, candidates, tokens and serials, so that they meet often.
+//! Part of what a step names is taken from the state it meets ("the current token"), because a random one seldom fits.
+
+use palisade_coord_core::{
+    AttachGeneration, Command, EndReason, Force, OnDisconnect, Op, RequestId, Serial, SessionId, State, Value,
+};
+use palisade_fence::{ClusterId, Fence, Token};
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+/// A command that still looks at the state which it will meet.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    command: Command,
+    token: Pick,
+    attach: Pick,
+}
+
+/// Whether a number is taken from the state or stays as it was drawn.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Pick {
+    Current,
+    Drawn,
+}
+
+impl Step {
+    /// The command, with what is taken from the state.
+    pub(crate) fn command(&self, state: &State) -> Command {
+        let mut command = self.command.clone();
+        let current = |election: &str, drawn: Token| match state.leader(election) {
+            Some(grant) if self.token == Pick::Current => grant.token,
+            _ => drawn,
+        };
+        match &mut command.op {
+            Op::Proclaim { election, token, .. } => *token = current(election, *token),
+            Op::Resign { election, token, by, .. } => {
+                *token = current(election, *token);
+                if self.attach == Pick::Current {
+                    *by = state.leader(election).map(|grant| grant.session);
+                }
+            }
+            Op::Put { fence: Some(fence), .. } | Op::Delete { fence: Some(fence), .. } => {
+                fence.token = current(&fence.election, fence.token);
+            }
+            Op::EndSession { session, only_if: Some(attach), .. } => {
+                if let Some(session) = state.session(*session).filter(|_| self.attach == Pick::Current) {
+                    *attach = session.attach;
+                }
+            }
+            _ => {}
+        }
+        command
+    }
+}
+
+/// Up to this many steps in a row; long enough for a few hand-overs.
+const STEPS: usize = 160;
+
+/// The same cases on every machine; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` change them.
+pub(crate) fn config() -> ProptestConfig {
+    let fresh = ProptestConfig::default();
+    let seed = match fresh.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(20_250_101),
+        fixed => fixed,
+    };
+    ProptestConfig { rng_seed: seed, failure_persistence: None, ..fresh }
+}
+
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..STEPS)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let pick = || prop_oneof![3 => Just(Pick::Current), 1 => Just(Pick::Drawn)];
+    (op(), prop::option::weighted(0.4, request()), 0u64..9, pick(), pick()).prop_map(
+        |(op, request, at_unix_ms, token, attach)| Step { command: Command { request, at_unix_ms, op }, token, attach },
+    )
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        1 => any::<u64>().prop_map(|id| Op::Found { cluster: ClusterId(id) }),
+        4 => on_disconnect().prop_map(|on_disconnect| Op::OpenSession { ttl_ms: 2_000, on_disconnect }),
+        2 => session().prop_map(|session| Op::Attach { session }),
+        3 => end(),
+        10 => campaign(),
+        3 => (election(), token(), value()).prop_map(|(election, token, value)| Op::Proclaim { election, token, value }),
+        4 => resign(),
+        5 => (key(), prop::collection::vec(any::<u8>(), 0..3), prop::option::of(fence()))
+            .prop_map(|(key, value, fence)| Op::Put { key, value, fence }),
+        3 => (key(), prop::option::of(fence())).prop_map(|(key, fence)| Op::Delete { key, fence }),
+    ]
+}
+
+fn end() -> impl Strategy<Value = Op> {
+    let why = prop_oneof![Just(EndReason::Closed), Just(EndReason::Expired), Just(EndReason::Disconnected)];
+    (session(), why, prop::option::of((1u64..3).prop_map(AttachGeneration)))
+        .prop_map(|(session, why, only_if)| Op::EndSession { session, why, only_if })
+}
+
+fn campaign() -> impl Strategy<Value = Op> {
+    (session(), serial(), election(), prop::sample::select(vec!["x", "y", "z"]), value(), 0i32..3).prop_map(
+        |(session, serial, election, candidate, value, priority)| Op::Campaign {
+            session,
+            serial,
+            election,
+            candidate: candidate.to_owned(),
+            value,
+            priority,
+        },
+    )
+}
+
+fn resign() -> impl Strategy<Value = Op> {
+    let force = prop_oneof![Just(Force::No), Just(Force::Yes)];
+    (election(), token(), prop::option::of(session()), force).prop_map(|(election, token, by, force)| Op::Resign {
+        election,
+        token,
+        by,
+        force,
+    })
+}
+
+fn request() -> impl Strategy<Value = RequestId> {
+    (session(), serial(), prop_oneof![3 => Just(0u64), 1 => 0u64..30]).prop_map(|(session, serial, acked)| RequestId {
+        session,
+        serial,
+        acked_below: Serial(acked),
+    })
+}
+
+fn session() -> impl Strategy<Value = SessionId> {
+    (1u64..6).prop_map(SessionId)
+}
+
+fn serial() -> impl Strategy<Value = Serial> {
+    (1u64..30).prop_map(Serial)
+}
+
+fn token() -> impl Strategy<Value = Token> {
+    (1u32..12).prop_map(|counter| Token::new(0, counter))
+}
+
+fn election() -> impl Strategy<Value = String> {
+    prop_oneof![3 => Just("alpha".to_owned()), 2 => Just("beta".to_owned())]
+}
+
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    prop::sample::select(vec![b"k".to_vec(), b"l".to_vec(), vec![0, 255]])
+}
+
+fn fence() -> impl Strategy<Value = Fence> {
+    (election(), token()).prop_map(|(election, token)| Fence { election, token })
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop::sample::select(vec!["", "one:1", "two:2"]).prop_map(|address| Value {
+        address: address.to_owned(),
+        components: [("rpc".to_owned(), address.to_owned())].into(),
+        data: address.as_bytes().to_vec(),
+    })
+}
+
+fn on_disconnect() -> impl Strategy<Value = OnDisconnect> {
+    prop_oneof![Just(OnDisconnect::KeepUntilTtl), Just(OnDisconnect::ReleaseAfter { ms: 0 })]
+}
