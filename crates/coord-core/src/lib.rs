@@ -5,8 +5,9 @@
 //! hash-ordered collection, so that every replica comes to the same state. It cannot tell who leads the cluster's Raft.
 //!
 //! Reading order: [`ids`] (what is counted), [`command`] (what can be asked), [`outcome`] (what is answered), [`state`] (what
-//! is kept, with its invariants on the fields), [`mod@apply`] (the hub), then the parts that it calls: `sessions`,
-//! `elections`, `keys`, and `memory` (answers for repeated requests). `invariants` says what is always true.
+//! is kept, with its invariants on the fields) and [`queue`] (who waits), [`mod@apply`] (the hub), then the parts that it
+//! calls: `sessions`, `elections`, `keys`, and [`memory`] with `fingerprint` (answers for repeated requests). [`limits`] says
+//! how large it may grow, [`invariants`] what is always true, [`restore`] how a state comes back from a snapshot.
 
 pub mod apply;
 pub mod command;

@@ -3,6 +3,8 @@
 // Helpers of tests, too, say what they expect by unwrapping.
 #![allow(clippy::unwrap_used)]
 
+mod exhaustive;
+mod limits;
 mod model;
 mod model_test;
 #[cfg(feature = "planted")]

@@ -19,7 +19,7 @@ pub(crate) struct Said {
     pub(crate) ended: Vec<(String, Token, EndReason)>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Model {
     cluster: Option<ClusterId>,
     seq: u64,
@@ -34,6 +34,7 @@ pub(crate) struct Model {
     keys: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
 }
 
+#[derive(Clone)]
 struct Session {
     alive: bool,
     on_disconnect: OnDisconnect,

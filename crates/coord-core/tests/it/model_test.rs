@@ -1,6 +1,6 @@
 //! Random commands: the state machine says what the model says, its invariants hold after each, and two replicas agree.
 
-use palisade_coord_core::{Event, State, apply, invariants};
+use palisade_coord_core::{Command, EndReason, Event, State, apply, invariants};
 use palisade_fence::Token;
 use proptest::prelude::*;
 
@@ -31,29 +31,34 @@ pub(crate) fn follow(steps: &[Step]) -> Result<(), TestCaseError> {
     let (mut state, mut model) = (State::new(), Model::default());
     for step in steps {
         let command = step.command(&state);
-        let before = state.clone();
-        let outcome = apply(&mut state, &command);
-        invariants::check(&state).map_err(|it| TestCaseError::fail(it.to_string()))?;
-        invariants::check_step(&before, &command, &outcome, &state)
-            .map_err(|it| TestCaseError::fail(it.to_string()))?;
-
-        let said = model.apply(&command);
-        prop_assert_eq!(&outcome.reply, &said.reply, "{:?}", command);
-        prop_assert_eq!((outcome.seq.get(), outcome.revision.get()), (said.seq, said.revision), "{:?}", command);
-        prop_assert_eq!(state.revision(), model.revision());
-        for name in ["alpha", "beta"] {
-            prop_assert_eq!(state.leader(name).cloned(), model.leader(name), "{} after {:?}", name, command);
-        }
-        for key in [b"k".as_slice(), b"l", &[0, 255]] {
-            prop_assert_eq!(state.get(key).map(|kv| kv.value.as_slice()), model.value_of(key), "{:?}", command);
-        }
-        prop_assert_eq!(ended(&outcome.events), said.ended, "{:?}", command);
+        compare(&mut state, &mut model, &command)?;
     }
     Ok(())
 }
 
+/// One command in both: the same answer, the same leaders and keys, and every invariant holds.
+pub(crate) fn compare(state: &mut State, model: &mut Model, command: &Command) -> Result<(), TestCaseError> {
+    let before = state.clone();
+    let outcome = apply(state, command);
+    invariants::check(state).map_err(|it| TestCaseError::fail(it.to_string()))?;
+    invariants::check_step(&before, command, &outcome, state).map_err(|it| TestCaseError::fail(it.to_string()))?;
+
+    let said = model.apply(command);
+    prop_assert_eq!(&outcome.reply, &said.reply, "{:?}", command);
+    prop_assert_eq!((outcome.seq.get(), outcome.revision.get()), (said.seq, said.revision), "{:?}", command);
+    prop_assert_eq!(state.revision(), model.revision());
+    for name in ["alpha", "beta"] {
+        prop_assert_eq!(state.leader(name).cloned(), model.leader(name), "{} after {:?}", name, command);
+    }
+    for key in [b"k".as_slice(), b"l", &[0, 255]] {
+        prop_assert_eq!(state.get(key).map(|kv| kv.value.as_slice()), model.value_of(key), "{:?}", command);
+    }
+    prop_assert_eq!(ended(&outcome.events), said.ended, "{:?}", command);
+    Ok(())
+}
+
 /// The leaderships that ended, by the events, in the order of names.
-fn ended(events: &[Event]) -> Vec<(String, Token, palisade_coord_core::EndReason)> {
+fn ended(events: &[Event]) -> Vec<(String, Token, EndReason)> {
     let ended = events.iter().filter_map(|event| match event {
         Event::Elected { grant, previous: Some((token, why)) } => Some((grant.election.clone(), *token, *why)),
         Event::Vacant { election, previous, why } => Some((election.clone(), *previous, *why)),
