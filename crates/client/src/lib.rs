@@ -1,1 +1,22 @@
 //! What Rust users link: session, campaign, leadership, observe, keys.
+
+mod client;
+mod elections;
+mod error;
+mod follower;
+mod grant;
+mod kv;
+mod leadership;
+mod observer;
+mod session;
+
+pub use client::{Client, ClientConfig, ConfigError};
+pub use elections::{ElectionSummary, ProclaimOptions, ResignOptions, Resigned};
+pub use error::{Error, ErrorKind, Outcome};
+pub use follower::ElectionFollower;
+pub use grant::{Grant, Header, Value};
+pub use kv::{DeleteOptions, Deleted, Got, KeyValue, Put, PutOptions};
+pub use leadership::{LeaderToken, Leadership, LeadershipState, LostWhy};
+pub use observer::{Observed, ObservedKind, Observer};
+pub use palisade_fence::{Fence, Token};
+pub use session::{CampaignOptions, OnDisconnect, Session, SessionEnd, SessionOptions};
