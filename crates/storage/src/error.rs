@@ -1,0 +1,106 @@
+//! What can go wrong, one enum per kind of operation, with variants named by what the caller can do.
+
+use std::path::PathBuf;
+
+/// Why an operation on an open store failed. Cloned into every callback that it concerns.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StorageError {
+    /// No space: reads go on, writes are refused until space is freed and the node restarted.
+    #[error("disk full: {free_bytes} bytes free; free space, then restart this node")]
+    DiskFull {
+        /// Free at that moment.
+        free_bytes: u64,
+    },
+    /// A read found bytes that this crate did not write: the store must be replaced.
+    #[error("corrupt: {what}; this node's store is lost: remove it and add it under a new id")]
+    Corrupt {
+        /// Which record or file.
+        what: String,
+    },
+    /// The caller broke a rule of the log (a gap, an oversized record). The engine stops.
+    #[error("the log was misused: {what}")]
+    Misused {
+        /// Which rule.
+        what: String,
+    },
+    /// A write or sync failed: whether it is durable is unknown, and nothing after it is taken. Restart the node.
+    #[error("the disk failed: {why}")]
+    Failed {
+        /// The first failure.
+        why: String,
+    },
+    /// The engine was closed (or, in the simulation, its process crashed) before this became durable.
+    #[error("the store was closed")]
+    Closed,
+}
+
+/// Why a store could not be opened. Nothing was changed in it, except that left-over temporary files were removed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("data folder {folder} is in use by another process")]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// It cannot be read completely. Never opened as an empty one: a node that forgets its vote or acknowledged entries
+    /// breaks the cluster's promises.
+    #[error("this node's store is lost: remove it and add it under a new id ({folder}: {why})")]
+    Lost {
+        /// The folder or file.
+        folder: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// Written by a version that this one does not know.
+    #[error("{path} has format {found}; this version reads format {known}")]
+    Format {
+        /// The file that says so.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What this version reads.
+        known: u32,
+    },
+    /// The operating system refused: permissions, no space, a path that is not a folder.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+/// Why a durable guard was not raised.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// The guard stands higher; it never goes back.
+    #[error("the guard of election {election} stands at {current}, above {offered}")]
+    Stale {
+        /// Whose guard.
+        election: String,
+        /// Where it stands.
+        current: u64,
+        /// What was offered.
+        offered: u64,
+    },
+    /// More elections than a worker can follow.
+    #[error("{what} is over the limit of {limit}")]
+    Limit {
+        /// What is limited.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// It could not be written: the guard in memory is unchanged, on disk it stands at the old or the new value.
+    #[error("writing {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
