@@ -22,7 +22,9 @@ pub enum Effect {
         stream: StreamId,
         /// The client's number for the keep-alive.
         call: u64,
-        /// A part or all of what the keep-alive named.
+        /// A part or all of what the keep-alive named; empty if none of it was renewed. The first for a call says that
+        /// the keep-alive waits no longer; one more follows for each session whose end was in flight, once it is known to
+        /// live.
         sessions: Vec<SessionId>,
     },
     /// Tell a client that a session was not renewed. Needs nothing more, as above.

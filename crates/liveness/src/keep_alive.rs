@@ -74,9 +74,7 @@ impl Leading {
                 Some(_) => refused.push((id, NotRenewed::NotAttachedHere)),
             }
         }
-        if !renewed.is_empty() {
-            effects.push(Effect::AckKeepAlive { stream, call, sessions: renewed });
-        }
+        effects.push(Effect::AckKeepAlive { stream, call, sessions: renewed });
         for (session, why) in refused {
             effects.push(Effect::RefuseKeepAlive { stream, call, session, why });
         }

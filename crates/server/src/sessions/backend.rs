@@ -22,7 +22,7 @@ pub(crate) struct StoreView<L> {
 #[async_trait]
 pub(crate) trait SessionBackend: Send + Sync + 'static {
     /// Names one leadership of the store: another term is another leadership.
-    type Leadership: Copy + Eq + Debug + Send + Sync + 'static;
+    type Leadership: Clone + Eq + Debug + Send + Sync + 'static;
 
     /// The present view, then one at each change; it may skip and repeat. Ends when the node stops.
     fn views(&self) -> BoxStream<'static, StoreView<Self::Leadership>>;

@@ -1,20 +1,47 @@
 //! Sessions over gRPC: one stream per process carries its sessions' keep-alives, campaigns and grants.
 //!
-//! Who lives and what expires is decided by the crate `liveness`, what a command does by `coord-core`; here their
-//! decisions are carried out.
+//! Who lives and what expires is decided by the crate `liveness`, what a command does by `coord-core`; here their decisions
+//! are carried out. Nothing here is replicated, and nothing of a stream outlives it.
+//!
+//! Reading order: [`SessionBackend`] (what is needed of the node), `service` (a stream begins), `reader` (its frames are
+//! read and checked), `driver` (the one task that owns everything else) with the parts that it calls: `leading` (one
+//! leadership), `slots` (the order of what one session is told), `streams`, `outbox` (what a client has yet to read).
+//!
+//! Keeps true: what one session is told on its stream is in the order of `seq`; a keep-alive waits for nothing but its
+//! quorum round; a stream that this node closes for its own reasons is nobody's disconnect.
 
 mod backend;
+mod driver;
+mod frames;
+mod leading;
+mod outbox;
+mod reader;
 mod service;
+mod slots;
+mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_wire::coord::v1::ErrorDetail;
+use palisade_wire::coord::v1::error_detail::Kind;
 use palisade_wire::coord::v1::session_service_server::SessionServiceServer;
+use palisade_wire::status::not_applied;
 use palisade_world::{Task, World};
+use tokio::sync::{mpsc, watch};
 
 pub(crate) use backend::{SessionBackend, StoreView};
 pub(crate) use service::SessionStreams;
+
+/// What gRPC accepts as one frame. The largest that is allowed is a campaign, whose value has 64 KiB at most: one that is
+/// somewhat too large gets our answer, which names the limit; beyond this the stream is closed.
+const FRAME_BYTES: usize = 256 << 10;
+
+/// Frames of all streams that wait for the driver. When it is full, streams are not read from, and TCP slows clients down.
+const INPUTS: usize = 4_096;
 
 /// What the sessions of a node are told at its start.
 #[derive(Clone, Debug)]
@@ -25,12 +52,32 @@ pub(crate) struct SessionSettings {
     pub(crate) election_timeout: Duration,
 }
 
+impl SessionSettings {
+    fn ttl_ms(&self) -> RangeInclusive<u64> {
+        let ms = |span: &Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        ms(self.ttl.start())..=ms(self.ttl.end())
+    }
+}
+
+/// Whether streams may begin at this node.
+#[derive(Clone, PartialEq, Debug)]
+enum Entrance {
+    Open,
+    /// No, and why not.
+    Shut(ErrorDetail),
+}
+
 /// Starts the sessions of a node: the service to add to its server, and the driver, which ends with its handle.
 pub(crate) fn start<B: SessionBackend>(
     backend: Arc<B>,
     settings: SessionSettings,
     world: &World,
 ) -> (SessionServiceServer<SessionStreams>, Task<()>) {
-    let _ = (backend, settings, world);
-    panic!("not yet")
+    let (inputs, waiting) = mpsc::channel(INPUTS);
+    let shut = Entrance::Shut(not_applied(Kind::NoStoreLeader, "the node has just started"));
+    let (entrance, entrance_watch) = watch::channel(shut);
+    let streams = SessionStreams::new(inputs, entrance_watch, settings.ttl_ms(), world.clone());
+    let driver = driver::Driver::new(backend, settings, waiting, entrance, world.clone());
+    let service = SessionServiceServer::new(streams).max_decoding_message_size(FRAME_BYTES);
+    (service, world.spawn("session driver", driver.run()))
 }

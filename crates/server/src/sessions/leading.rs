@@ -1,0 +1,524 @@
+//! One leadership of the store: carries out what `liveness` decides, proposes what clients ask, tells them what came of it.
+//! It decides nothing about who lives. It is dropped with the leadership, and with it every answer that is still to come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use palisade_coord_core::{Command, Event, Op, Outcome, Refusal, Reply, Session, SessionId};
+use palisade_fence::ClusterId;
+use palisade_liveness as liveness;
+use palisade_liveness::{CloseReason, Effect, Fate, Known, Liveness, Round, StreamId, Ticket};
+use palisade_wire::convert;
+use palisade_wire::coord::v1::error_detail::{self, Kind};
+use palisade_wire::coord::v1::{ErrorDetail, Header, SessionEnded, StoreLeader, server_frame};
+use palisade_wire::status::{refuse, unknown};
+use palisade_world::World;
+use tokio::sync::watch;
+use tonic::Status;
+
+use super::backend::SessionBackend;
+use super::frames::{self, Request};
+use super::reader::Input;
+use super::slots::{Offered, Slots};
+use super::streams::{StreamState, Streams};
+use super::{Entrance, FRAME_BYTES};
+use crate::hub::{Applied, Subscription};
+
+/// The longest that a command may be without an outcome; then it is told to be unknown. Longer than any election; without it
+/// a stuck proposal would hold back the events of its session for ever.
+const PROPOSAL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often the sessions of the state are compared with those that have a deadline. A session can escape only if whoever
+/// opened it had no answer, so it holds nothing yet.
+const COMPARE: Duration = Duration::from_secs(1);
+
+/// Results taken in before anything else has its turn.
+const BATCH: usize = 256;
+
+/// What a frame asked of the state machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked {
+    Open,
+    Attach(SessionId),
+    Campaign(SessionId),
+    Close(SessionId),
+}
+
+impl Asked {
+    fn session(self) -> Option<SessionId> {
+        match self {
+            Asked::Open => None,
+            Asked::Attach(session) | Asked::Campaign(session) | Asked::Close(session) => Some(session),
+        }
+    }
+}
+
+/// A frame that was proposed.
+#[derive(Debug)]
+pub(super) struct Proposed {
+    stream: StreamId,
+    call: u64,
+    asked: Asked,
+    /// As asked for; of an `Open` only.
+    opens: Option<(u64, palisade_coord_core::OnDisconnect)>,
+}
+
+/// What a future reports.
+pub(super) enum Done<L> {
+    Command(Proposed, Result<Outcome, ErrorDetail>),
+    Round(Round, Option<L>),
+    End(SessionId, Ticket, Fate),
+}
+
+impl<L> std::fmt::Debug for Done<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Done")
+    }
+}
+
+/// What a leadership waited for.
+#[derive(Debug)]
+pub(super) enum Woken<L> {
+    /// `None`: events were missed.
+    Applied(Option<Arc<Applied>>),
+    Done(Done<L>),
+    Time,
+}
+
+pub(super) struct Leading<B: SessionBackend> {
+    backend: Arc<B>,
+    leadership: B::Leadership,
+    cluster: ClusterId,
+    generation: u32,
+    election_timeout: Duration,
+    liveness: Liveness,
+    streams: Streams,
+    slots: Slots,
+    events: Subscription,
+    /// Set when events were missed: then everything must begin anew.
+    behind: Behind,
+    work: FuturesUnordered<BoxFuture<'static, Done<B::Leadership>>>,
+    compare_at: Duration,
+    entrance: watch::Sender<Entrance>,
+    world: World,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Behind {
+    No,
+    Yes,
+}
+
+impl<B: SessionBackend> Leading<B> {
+    pub(super) fn begin(
+        backend: Arc<B>,
+        leadership: B::Leadership,
+        liveness: Liveness,
+        election_timeout: Duration,
+        entrance: watch::Sender<Entrance>,
+        world: World,
+    ) -> Leading<B> {
+        // Both under the state's lock: no event is missed between them.
+        let (events, cluster, generation, sessions) = backend.read(|state| {
+            let sessions = state.sessions().map(|(id, session)| known(id, session)).collect::<Vec<_>>();
+            (backend.subscribe(), state.cluster().unwrap_or_default(), state.generation(), sessions)
+        });
+        let compare_at = world.now() + COMPARE;
+        let mut leading = Leading {
+            backend,
+            leadership,
+            cluster,
+            generation,
+            election_timeout,
+            liveness,
+            streams: Streams::default(),
+            slots: Slots::default(),
+            events,
+            behind: Behind::No,
+            work: FuturesUnordered::new(),
+            compare_at,
+            entrance,
+            world,
+        };
+        tracing::info!(sessions = sessions.len(), "this node serves sessions");
+        leading.tell_liveness(liveness::Event::BecameStoreLeader { sessions });
+        leading
+    }
+
+    /// This node leads no longer: the streams are closed, which releases nobody.
+    pub(super) fn end(mut self, store_leader: Option<StoreLeader>) -> Liveness {
+        for effect in self.liveness.on(liveness::Event::LostStoreLeadership, self.world.now()) {
+            if let Effect::CloseStreams { why } = effect {
+                self.close_streams(why, store_leader.clone());
+            }
+        }
+        self.liveness
+    }
+
+    pub(super) fn leadership(&self) -> &B::Leadership {
+        &self.leadership
+    }
+
+    /// Whether events were missed.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind == Behind::Yes
+    }
+
+    /// Waits for the next thing to do. Cancelling it loses nothing.
+    pub(super) async fn next(&mut self, world: &World) -> Woken<B::Leadership> {
+        let wake_at = self.liveness.wake_at();
+        tokio::select! {
+            biased;
+            () = async {
+                match wake_at {
+                    Some(at) => world.sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            } => Woken::Time,
+            Some(done) = self.work.next(), if !self.work.is_empty() => Woken::Done(done),
+            applied = self.events.next() => Woken::Applied(applied),
+        }
+    }
+
+    pub(super) fn woken(&mut self, woken: Woken<B::Leadership>) {
+        match woken {
+            Woken::Applied(Some(applied)) => self.applied(&applied),
+            Woken::Applied(None) => self.behind = Behind::Yes,
+            Woken::Done(done) => self.done(done),
+            Woken::Time => {} // catching up looks at the clock
+        }
+    }
+
+    /// Gives everything that is ready a turn, so that none of the queues starves another, and looks at the clock.
+    pub(super) fn catch_up(&mut self) {
+        for _ in 0..BATCH {
+            let Some(Some(done)) = self.work.next().now_or_never() else { break };
+            self.done(done);
+        }
+        self.take_events();
+        let now = self.world.now();
+        if self.liveness.wake_at().is_some_and(|at| at <= now) {
+            self.tell_liveness(liveness::Event::Tick);
+        }
+        if now >= self.compare_at {
+            self.compare_at = now + COMPARE;
+            self.find_escaped();
+        }
+        while let Some(stream) = self.streams.take_cut_off() {
+            self.tell_liveness(liveness::Event::StreamBroke { stream });
+        }
+    }
+
+    // --- from the streams ---
+
+    pub(super) fn input(&mut self, input: Input) {
+        match input {
+            Input::Began { stream, outbox, stop } => match &*self.entrance.borrow() {
+                Entrance::Open => self.streams.began(stream, outbox, stop),
+                Entrance::Shut(why) => outbox.close(refuse(why.clone())),
+            },
+            Input::Frame { stream, call, request } => self.frame(stream, call, request),
+            Input::Broke { stream, status } => {
+                if self.streams.broke(stream, status.as_ref().map(not_a_frame)) == StreamState::Open {
+                    self.tell_liveness(liveness::Event::StreamBroke { stream });
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, stream: StreamId, call: u64, request: Result<Request, ErrorDetail>) {
+        if self.streams.state(stream) != StreamState::Open {
+            return; // closed meanwhile
+        }
+        let request = match self.streams.begin_call(stream, call).and(Ok(request)) {
+            Ok(Ok(request)) => request,
+            Ok(Err(error)) => return self.streams.answer(stream, frames::refused(call, error)),
+            Err(error) => return self.streams.refuse(stream, call, error),
+        };
+        match request {
+            Request::KeepAlive(sessions) => {
+                self.tell_liveness(liveness::Event::KeepAlive { stream, call, sessions });
+            }
+            Request::Open { ttl_ms, command } => {
+                let Op::OpenSession { on_disconnect, .. } = command.op else { unreachable!("an open opens") };
+                let opens = Some((ttl_ms, on_disconnect));
+                self.propose(Proposed { stream, call, asked: Asked::Open, opens }, command);
+            }
+            Request::Attach { session, command } => {
+                self.tell_liveness(liveness::Event::AttachReceived { session });
+                self.propose(Proposed { stream, call, asked: Asked::Attach(session), opens: None }, command);
+            }
+            Request::Campaign { session, command } => {
+                let lives = || self.backend.read(|state| state.session(session).is_some());
+                if !self.slots.may_use(session, stream) && lives() {
+                    let error = frames::not_attached_here(session);
+                    return self.streams.answer(stream, frames::refused(call, error));
+                }
+                self.propose(Proposed { stream, call, asked: Asked::Campaign(session), opens: None }, command);
+            }
+            Request::Close { session, command } => {
+                self.propose(Proposed { stream, call, asked: Asked::Close(session), opens: None }, command);
+            }
+        }
+    }
+
+    /// Commands of one session are first polled, and so take their place in the queue, in the order of their frames.
+    fn propose(&mut self, proposed: Proposed, command: Command) {
+        if let Some(session) = proposed.asked.session() {
+            self.slots.begin(session);
+        }
+        let (backend, world) = (Arc::clone(&self.backend), self.world.clone());
+        self.work.push(Box::pin(async move {
+            let outcome = world.timeout(PROPOSAL_LIMIT, backend.submit(command)).await;
+            Done::Command(proposed, outcome.unwrap_or_else(no_outcome))
+        }));
+    }
+
+    // --- from the futures ---
+
+    fn done(&mut self, done: Done<B::Leadership>) {
+        // The events of a command were published before its outcome: with them in hand, order is a matter of `seq`.
+        self.take_events();
+        match done {
+            Done::Command(proposed, result) => self.command_done(&proposed, result),
+            Done::Round(round, confirmed) if confirmed.as_ref() == Some(&self.leadership) => {
+                self.tell_liveness(liveness::Event::QuorumConfirmed { round });
+            }
+            Done::Round(round, _) => self.tell_liveness(liveness::Event::ConfirmFailed { round }),
+            Done::End(session, ticket, fate) => {
+                self.tell_liveness(liveness::Event::EndDecided { session, ticket, fate });
+            }
+        }
+    }
+
+    fn command_done(&mut self, proposed: &Proposed, result: Result<Outcome, ErrorDetail>) {
+        let Proposed { stream, call, asked, opens } = *proposed;
+        let session = asked.session();
+        if let Some(session) = session {
+            let seq = result.as_ref().ok().map(|outcome| outcome.seq);
+            for (header, event) in self.slots.before(session, seq) {
+                self.tell(session, header, &event);
+            }
+        }
+        self.note_attachment(proposed, &result);
+        let frame = match result {
+            Ok(outcome) => {
+                let header = self.header(&outcome);
+                let ttl_ms = opens.map_or(0, |(ttl_ms, _)| ttl_ms);
+                match convert::frame_body(header, session, ttl_ms, &outcome.reply) {
+                    Some(body) => frames::answer(call, body),
+                    None => frames::refused(call, unknown(Kind::Unspecified, "the state machine gave another answer")),
+                }
+            }
+            Err(error) => frames::refused(call, error),
+        };
+        let state = self.streams.state(stream);
+        self.streams.answer(stream, frame);
+        if state == StreamState::Broken {
+            // The client went while this was on its way; what it attached is disconnected.
+            self.tell_liveness(liveness::Event::StreamBroke { stream });
+        }
+        if let Some(session) = session {
+            for (header, event) in self.slots.finish(session) {
+                self.tell(session, header, &event);
+            }
+        }
+    }
+
+    /// What an open or an attach means for deadlines, and for where the session is told.
+    fn note_attachment(&mut self, proposed: &Proposed, result: &Result<Outcome, ErrorDetail>) {
+        let stream = proposed.stream;
+        let known = match result.as_ref().map(|outcome| (&outcome.reply, outcome.seq)) {
+            Ok((Ok(Reply::SessionOpened { session, attach }), seq)) => {
+                let Some((ttl_ms, on_disconnect)) = proposed.opens else { return };
+                let ttl = Duration::from_millis(ttl_ms);
+                Some((Known { session: *session, attach: *attach, ttl, on_disconnect }, seq))
+            }
+            Ok((Ok(Reply::Attached { session, attach, ttl_ms, on_disconnect, .. }), seq)) => {
+                let ttl = Duration::from_millis(*ttl_ms);
+                Some((Known { session: *session, attach: *attach, ttl, on_disconnect: *on_disconnect }, seq))
+            }
+            _ => None,
+        };
+        let closed_by_us = self.streams.state(stream) == StreamState::Unknown;
+        match (proposed.asked, known) {
+            (Asked::Open, Some((known, seq))) if !closed_by_us => {
+                // Nobody else knows its id, but an administrator may have ended it all the same.
+                if self.backend.read(|state| state.session(known.session).is_some()) {
+                    self.slots.attached(known.session, known.attach, stream, seq);
+                    self.tell_liveness(liveness::Event::Opened { known, stream });
+                } else {
+                    self.streams.push(stream, frames::event(self.removed(known.session)));
+                }
+            }
+            (Asked::Attach(session), Some((known, seq))) if !closed_by_us => {
+                self.slots.attached(session, known.attach, stream, seq);
+                self.tell_liveness(liveness::Event::Attached { known, stream });
+            }
+            (Asked::Attach(session), found) => {
+                self.found(found.map(|(known, _)| known));
+                self.tell_liveness(liveness::Event::NotAttached { session });
+            }
+            (Asked::Open, found) => self.found(found.map(|(known, _)| known)),
+            (Asked::Campaign(_) | Asked::Close(_), _) => {}
+        }
+    }
+
+    fn found(&mut self, known: Option<Known>) {
+        if let Some(known) = known {
+            self.tell_liveness(liveness::Event::Found { sessions: vec![known] });
+        }
+    }
+
+    fn removed(&self, session: SessionId) -> server_frame::Body {
+        let header = self.backend.read(convert::header);
+        let why = palisade_coord_core::EndReason::Removed.to_string();
+        server_frame::Body::Ended(SessionEnded { header: Some(header), session: session.get(), why })
+    }
+
+    // --- from the state machine ---
+
+    fn take_events(&mut self) {
+        while let Some(applied) = self.events.try_next() {
+            self.applied(&applied);
+        }
+    }
+
+    fn applied(&mut self, applied: &Applied) {
+        for event in &applied.events {
+            let Some(session) = whom_it_concerns(event) else { continue };
+            match self.slots.offer(session, applied.header(), event) {
+                Offered::Held => {}
+                Offered::Now => self.tell(session, applied.header(), event),
+                Offered::TooMany => self.behind = Behind::Yes,
+            }
+        }
+    }
+
+    fn tell(&mut self, session: SessionId, header: Header, event: &Event) {
+        if let Some(stream) = self.slots.stream_to_tell(session, header.seq)
+            && let Some((_, body)) = convert::session_event(header, event)
+        {
+            self.streams.push(stream, frames::event(body));
+        }
+        if let Event::SessionEnded { .. } = event {
+            self.slots.ended(session);
+            self.tell_liveness(liveness::Event::SessionEnded { session });
+        }
+    }
+
+    /// Sessions of the state without a deadline: their number tells.
+    fn find_escaped(&mut self) {
+        let known_here = self.liveness.session_count() as u64;
+        let sessions = self.backend.read(|state| {
+            let differ = state.session_count() != known_here;
+            differ.then(|| state.sessions().map(|(id, session)| known(id, session)).collect::<Vec<_>>())
+        });
+        if let Some(sessions) = sessions {
+            self.tell_liveness(liveness::Event::Found { sessions });
+        }
+    }
+
+    // --- what liveness decides ---
+
+    fn tell_liveness(&mut self, event: liveness::Event) {
+        for effect in self.liveness.on(event, self.world.now()) {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::AcceptStreams => {
+                self.entrance.send_replace(Entrance::Open);
+            }
+            Effect::StartConfirmRound { round } => self.start_round(round),
+            Effect::AckKeepAlive { stream, call, sessions } => {
+                self.streams.settle(stream, call);
+                if !sessions.is_empty() {
+                    self.streams.push(stream, frames::kept_alive(call, &sessions));
+                }
+            }
+            Effect::RefuseKeepAlive { stream, call, session, why } => {
+                self.streams.push(stream, frames::refused(call, frames::not_renewed(session, why)));
+            }
+            Effect::ProposeEnd { ticket, session, why, only_if } => {
+                tracing::debug!(%session, %why, "a session's time has come");
+                let command = Command::new(self.world.unix_ms(), Op::EndSession { session, why, only_if });
+                self.propose_end(session, ticket, command);
+            }
+            Effect::CloseStreams { why } => self.close_streams(why, None),
+        }
+    }
+
+    fn start_round(&mut self, round: Round) {
+        let (backend, world, limit) = (Arc::clone(&self.backend), self.world.clone(), self.election_timeout);
+        self.work
+            .push(Box::pin(async move { Done::Round(round, world.timeout(limit, backend.confirm()).await.flatten()) }));
+    }
+
+    fn propose_end(&mut self, session: SessionId, ticket: Ticket, command: Command) {
+        let (backend, world) = (Arc::clone(&self.backend), self.world.clone());
+        let leadership = self.leadership.clone();
+        self.work.push(Box::pin(async move {
+            let outcome = world.timeout(PROPOSAL_LIMIT, backend.submit_as(leadership, command)).await;
+            Done::End(session, ticket, fate(outcome.unwrap_or_else(no_outcome)))
+        }));
+    }
+
+    fn close_streams(&mut self, why: CloseReason, store_leader: Option<StoreLeader>) {
+        tracing::info!(?why, "session streams are closed");
+        self.streams.close_all(&refuse(frames::closed(why, store_leader.clone())));
+        self.slots.clear();
+        self.entrance.send_replace(Entrance::Shut(frames::elsewhere(store_leader)));
+    }
+
+    fn header(&self, outcome: &Outcome) -> Header {
+        convert::header_at(self.cluster, self.generation, outcome)
+    }
+}
+
+fn known(id: SessionId, session: &Session) -> Known {
+    Known {
+        session: id,
+        attach: session.attach,
+        ttl: Duration::from_millis(session.ttl_ms),
+        on_disconnect: session.on_disconnect,
+    }
+}
+
+/// The session whose stream is to be told. A leadership that begins without another's end is the answer to its own campaign,
+/// which carries it: whoever vacates an election fills it by the same command.
+fn whom_it_concerns(event: &Event) -> Option<SessionId> {
+    match event {
+        Event::Elected { grant, previous: Some(_) } => Some(grant.session),
+        Event::Revoked { session, .. } | Event::SessionEnded { session, .. } => Some(*session),
+        Event::Elected { previous: None, .. }
+        | Event::ValueChanged { .. }
+        | Event::Vacant { .. }
+        | Event::KeyChanged { .. } => None,
+    }
+}
+
+fn fate(result: Result<Outcome, ErrorDetail>) -> Fate {
+    match result.map(|outcome| outcome.reply) {
+        Ok(Ok(Reply::SessionEnded) | Err(Refusal::SessionEnded { .. })) => Fate::Ended,
+        Ok(Err(Refusal::AttachChanged { attach, .. })) => Fate::AttachChanged { attach },
+        Err(error) if error.outcome() == error_detail::Outcome::NotApplied => Fate::NotApplied,
+        Ok(_) | Err(_) => Fate::Unknown,
+    }
+}
+
+fn no_outcome() -> Result<Outcome, ErrorDetail> {
+    Err(unknown(Kind::LostLeadership, format!("no outcome within {PROPOSAL_LIMIT:?}")))
+}
+
+/// The client sent what is no frame. What it had in flight may have been applied.
+fn not_a_frame(status: &Status) -> Status {
+    let limit = format!("a ClientFrame of at most {FRAME_BYTES} bytes");
+    let detail = convert::invalid("frame", status.message(), limit);
+    refuse(ErrorDetail { outcome: error_detail::Outcome::Unknown.into(), ..detail })
+}

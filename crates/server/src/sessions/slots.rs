@@ -1,0 +1,124 @@
+//! Where each session is attached, and the order of what it is told. It sends nothing itself.
+//!
+//! The outcome of a command and the events of later commands come on two ways, and the events are usually quicker. While a
+//! command of a session is under way, its events are therefore held: those before the command's `seq` are told before the
+//! answer, the others after it.
+//!
+//! Keeps true: what a session is told is in the order of `seq`; it is told nothing that its last attach has told it.
+
+use std::collections::BTreeMap;
+
+use palisade_coord_core::{AttachGeneration, Event, Seq, SessionId};
+use palisade_liveness::StreamId;
+use palisade_wire::coord::v1::Header;
+
+/// Events of one session that are held. More would need thousands of its candidacies to change within one commit.
+const MAX_HELD: usize = 4_096;
+
+/// An event with the header that it is told with.
+pub(super) type Told = (Header, Event);
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// The stream of its last attach here; that stream may be gone.
+    stream: Option<StreamId>,
+    attach: AttachGeneration,
+    /// What came of the commands up to this one, the stream has been told.
+    told: Seq,
+    /// Commands under way. While there are none, nothing is held.
+    under_way: usize,
+    held: Vec<Told>,
+}
+
+/// What to do with an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Offered {
+    /// It is held.
+    Held,
+    /// Tell it now.
+    Now,
+    /// There is no room to hold it.
+    TooMany,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    all: BTreeMap<SessionId, Slot>,
+}
+
+impl Slots {
+    /// Whether a frame about this session may come through this stream: it is attached there, or may just be attached.
+    pub(super) fn may_use(&self, session: SessionId, stream: StreamId) -> bool {
+        self.all.get(&session).is_some_and(|slot| slot.stream == Some(stream) || slot.under_way > 0)
+    }
+
+    /// A command of this session is on its way.
+    pub(super) fn begin(&mut self, session: SessionId) {
+        self.all.entry(session).or_default().under_way += 1;
+    }
+
+    /// An event of this session came.
+    pub(super) fn offer(&mut self, session: SessionId, header: Header, event: &Event) -> Offered {
+        match self.all.get_mut(&session) {
+            Some(slot) if slot.under_way > 0 => {
+                if slot.held.len() >= MAX_HELD {
+                    return Offered::TooMany;
+                }
+                slot.held.push((header, event.clone()));
+                Offered::Held
+            }
+            Some(_) | None => Offered::Now,
+        }
+    }
+
+    /// A command of this session has its outcome: what to tell before the answer. `None`: its place is not known, and
+    /// nothing is told before it.
+    pub(super) fn before(&mut self, session: SessionId, seq: Option<Seq>) -> Vec<Told> {
+        let (Some(slot), Some(seq)) = (self.all.get_mut(&session), seq) else { return Vec::new() };
+        let split = slot.held.partition_point(|(header, _)| header.seq < seq.get());
+        slot.held.drain(..split).collect()
+    }
+
+    /// Its answer is sent: what to tell after it.
+    pub(super) fn finish(&mut self, session: SessionId) -> Vec<Told> {
+        let Some(slot) = self.all.get_mut(&session) else { return Vec::new() };
+        slot.under_way = slot.under_way.saturating_sub(1);
+        if slot.under_way > 0 {
+            return Vec::new();
+        }
+        let held = std::mem::take(&mut slot.held);
+        if slot.stream.is_none() {
+            self.all.remove(&session);
+        }
+        held
+    }
+
+    /// The session is attached to a stream, and told of everything up to `seq`. An older attach changes nothing.
+    pub(super) fn attached(&mut self, session: SessionId, attach: AttachGeneration, stream: StreamId, seq: Seq) {
+        let slot = self.all.entry(session).or_default();
+        if attach > slot.attach {
+            (slot.stream, slot.attach, slot.told) = (Some(stream), attach, seq);
+        }
+    }
+
+    /// The stream to tell of an event of the command `seq`; `None`: there is none, or it knows.
+    pub(super) fn stream_to_tell(&self, session: SessionId, seq: u64) -> Option<StreamId> {
+        let slot = self.all.get(&session)?;
+        if seq > slot.told.get() { slot.stream } else { None }
+    }
+
+    /// The session has ended: nothing more will be told.
+    pub(super) fn ended(&mut self, session: SessionId) {
+        if let Some(slot) = self.all.get_mut(&session) {
+            slot.stream = None;
+            if slot.under_way == 0 {
+                self.all.remove(&session);
+            }
+        }
+    }
+
+    /// All streams are closed by this node.
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+    }
+}
