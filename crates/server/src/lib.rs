@@ -1,6 +1,38 @@
-//! One coordination node: gRPC services, admission, formation.
+//! One coordination node: gRPC services, admission, formation, and the drivers that carry out what the pure crates decide.
+//!
+//! It holds no decision about sessions, elections or keys (`coord-core`), about deadlines (`liveness`) or about Raft
+//! (`replica`).
+//!
+//! Reading order: [`NodeConfig`] (what a node is told), [`Node`] (the order of start and stop), `machine` (the replicated
+//! state, driven by the replica), [`hub`] (where applied events go), `proposer` (the way into the log), `api` and the
+//! services on it (`kv_service`, `election_service` with `observe`, `cluster_service`), `sessions` (streams and deadlines),
+//! `formation` and `joining` (who belongs to the cluster), `founding`, and the small watchers `confirmation`, `disk`,
+//! `health`, `leadership_log`.
 
+mod api;
 pub mod build_info;
+mod cluster_service;
+mod config;
+mod confirmation;
+mod connections;
+mod disk;
+mod election_service;
+mod formation;
+mod founding;
+mod health;
 pub mod hub;
-#[allow(dead_code, unused_imports)] // started by the node, which comes next
+mod joining;
+mod kv_service;
+mod leadership_log;
+mod machine;
+mod node;
+mod observe;
+mod proposer;
+mod refusals;
+mod session_backend;
 mod sessions;
+
+pub use config::{ConfigError, MAX_TTL, MIN_TTL, NodeConfig};
+pub use formation::Misfit;
+pub use node::{Node, NodeFailed, StartError, Stores};
+pub use proposer::{Proposer, SubmitError};

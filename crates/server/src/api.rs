@@ -1,0 +1,77 @@
+//! What the services share: how a command gets its answer and how a read gets its state. It decides nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_coord_core::{Command, Outcome, Reply, State};
+use palisade_replica::{Leadership, Replica};
+use palisade_wire::coord::v1::{ErrorDetail, Header};
+use palisade_wire::{convert, status};
+use palisade_world::World;
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::machine::CoordMachine;
+use crate::proposer::{Proposer, SubmitError};
+use crate::refusals;
+
+/// The longest that a request waits for its outcome before it is told that it is unknown. Longer than any election, so
+/// that a caller without a deadline of its own is not left hanging; a client's own deadline ends the wait sooner.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// One node as its services see it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) machine: Arc<CoordMachine>,
+    pub(crate) replica: Replica<CoordMachine>,
+    pub(crate) proposer: Proposer,
+    /// The leadership of the store that is surely ours; see [`crate::confirmation`].
+    pub(crate) confirmed: watch::Receiver<Option<Leadership>>,
+    pub(crate) world: World,
+}
+
+impl Api {
+    /// The wall clock, for the stamp of a command.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.world.unix_ms()
+    }
+
+    /// Has a checked command applied.
+    pub(crate) async fn apply(&self, command: Result<Command, ErrorDetail>) -> Result<(Header, Reply), Status> {
+        let command = command.map_err(status::refuse)?;
+        let submitted = self.world.timeout(ANSWER_LIMIT, self.proposer.submit(command)).await;
+        let late = || Err(SubmitError::Unknown { why: format!("no outcome within {ANSWER_LIMIT:?}") });
+        let outcome = submitted.unwrap_or_else(late).map_err(|error| status::refuse(refusals::of_submit(error)))?;
+        let header = self.header(&outcome);
+        match outcome.reply {
+            Ok(reply) => Ok((header, reply)),
+            Err(refusal) => Err(status::refuse(convert::refusal(&refusal, header))),
+        }
+    }
+
+    /// Looks at a state that has everything that was acknowledged to anybody before this call.
+    pub(crate) async fn read<T>(&self, look: impl FnOnce(&State) -> T) -> Result<T, Status> {
+        self.barrier().await?;
+        Ok(self.machine.read(look))
+    }
+
+    /// After it this node's state has everything that was acknowledged to anybody before the call.
+    pub(crate) async fn barrier(&self) -> Result<(), Status> {
+        match self.world.timeout(ANSWER_LIMIT, self.replica.read_barrier()).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(status::refuse(refusals::of_read(error))),
+            None => Err(status::refuse(refusals::no_store_leader())),
+        }
+    }
+
+    /// The header of the answer to one command: that command's own place in the order.
+    pub(crate) fn header(&self, outcome: &Outcome) -> Header {
+        let state = self.machine.read(convert::header);
+        Header { seq: outcome.seq.get(), revision: outcome.revision.get(), ..state }
+    }
+}
+
+/// The state machine answered a command with another command's reply: a bug, and nothing is known about the effect.
+pub(crate) fn wrong_reply(reply: &Reply) -> Status {
+    Status::internal(format!("the state machine answered with {reply:?}"))
+}

@@ -1,0 +1,287 @@
+//! How a node comes to belong to a cluster: a pure judgement of what the other nodes say. [`crate::joining`] asks them and
+//! carries the judgement out.
+//!
+//! Keeps true: a node with an empty store votes for nobody before it has heard that its store is the one that the cluster
+//! knows under its id, or that no cluster exists yet; and the first cluster forms only when every node that `--initial`
+//! names has told its store id. So no wiped store can be taken for the one that was lost.
+
+use std::collections::BTreeMap;
+
+use palisade_fence::ClusterId;
+use palisade_replica::Peer;
+
+/// This node, before it knows whether it belongs.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    pub(crate) node_id: u64,
+    pub(crate) store_id: u64,
+    /// Whether its store holds a cluster's log.
+    pub(crate) store: Store,
+    /// The cluster that the store belongs to, if it holds its name.
+    pub(crate) cluster: Option<ClusterId>,
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Store {
+    /// Nothing: new, or lost.
+    Fresh,
+    /// A cluster's log.
+    InUse,
+}
+
+/// What the node at one address says about itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Told {
+    pub(crate) node_id: u64,
+    pub(crate) store_id: u64,
+    /// The cluster that it belongs to, once that has a name.
+    pub(crate) cluster: Option<ClusterId>,
+    /// Whether it has a membership.
+    pub(crate) store: Store,
+    /// The store id that its membership names for the asking node; `None`: it names no such node.
+    pub(crate) names_me: Option<u64>,
+}
+
+/// Where this node stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// Nobody may be voted for: these have not said who they are.
+    Waiting {
+        /// The nodes, as `ID (ADDRESS)`.
+        missing: Vec<String>,
+    },
+    /// It belongs; it may vote.
+    Member,
+    /// No cluster exists, all have reported, and this node is the one that forms it, with these members.
+    Forms(Vec<Peer>),
+    /// It does not belong, and must stop.
+    Refused(Misfit),
+}
+
+/// Why a node must stop.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Misfit {
+    /// The cluster knows another store under this node's id.
+    #[error(
+        "this node's store is lost: remove it and add it under a new id (node {by} knows node {node_id} with the store \
+         {known:016x}, not {own:016x})"
+    )]
+    StoreLost {
+        /// This node.
+        node_id: u64,
+        /// The node that says so.
+        by: u64,
+        /// The store that the cluster knows.
+        known: u64,
+        /// This node's store.
+        own: u64,
+    },
+    /// The cluster exists and has no such member.
+    #[error("node {node_id} is not a member of the cluster that node {by} belongs to: add it there first")]
+    NotAMember {
+        /// This node.
+        node_id: u64,
+        /// The node that says so.
+        by: u64,
+    },
+    /// Another process answers at this node's address.
+    #[error(
+        "node id {node_id} is used twice: another process with the store {other:016x} answers at {address} (this one has \
+         the store {own:016x})"
+    )]
+    IdUsedTwice {
+        /// The id.
+        node_id: u64,
+        /// Where the other answers.
+        address: String,
+        /// The other's store.
+        other: u64,
+        /// This node's store.
+        own: u64,
+    },
+    /// The store was written in another cluster.
+    #[error("the data folder belongs to cluster {own}, and the node at {address} to cluster {other}")]
+    OtherCluster {
+        /// The folder's cluster.
+        own: ClusterId,
+        /// The peer's cluster.
+        other: ClusterId,
+        /// The peer.
+        address: String,
+    },
+    /// A node is not who it should be.
+    #[error("the node at {address} is node {told}, and --initial names it node {expected}")]
+    WrongNode {
+        /// Where it answers.
+        address: String,
+        /// Who it says it is.
+        told: u64,
+        /// Who it should be.
+        expected: u64,
+    },
+    /// Two nodes have one store id: a folder was copied.
+    #[error(
+        "nodes {one} and {other} have the same store {store:016x}: a data folder was copied; give one of them an empty folder"
+    )]
+    StoreCopied {
+        /// The one.
+        one: u64,
+        /// The other.
+        other: u64,
+        /// The store that both have.
+        store: u64,
+    },
+}
+
+/// Judges what the nodes at `addresses` (by id) have told so far; an address without an entry in `told` has not answered.
+pub(crate) fn judge(own: &Own, addresses: &BTreeMap<u64, String>, told: &BTreeMap<u64, Told>) -> Standing {
+    for (expected, told) in told {
+        let address = &addresses[expected];
+        if let Some(misfit) = misfit(own, *expected, address, told) {
+            return Standing::Refused(misfit);
+        }
+    }
+    if own.store == Store::InUse || told.values().any(|told| told.names_me == Some(own.store_id)) {
+        return Standing::Member;
+    }
+    let missing: Vec<String> = addresses
+        .iter()
+        .filter(|(id, _)| **id != own.node_id && !told.contains_key(id))
+        .map(|(id, address)| format!("{id} ({address})"))
+        .collect();
+    if !missing.is_empty() {
+        return Standing::Waiting { missing };
+    }
+    form(own, addresses, told)
+}
+
+/// Nobody is missing and nobody has a membership: the lowest id forms the cluster, the others may vote for it.
+fn form(own: &Own, addresses: &BTreeMap<u64, String>, told: &BTreeMap<u64, Told>) -> Standing {
+    let mut peers: Vec<Peer> = Vec::with_capacity(addresses.len());
+    for (id, address) in addresses {
+        let store_id = if *id == own.node_id { own.store_id } else { told[id].store_id };
+        if let Some(other) = peers.iter().find(|peer| peer.store_id == store_id) {
+            return Standing::Refused(Misfit::StoreCopied { one: other.node_id, other: *id, store: store_id });
+        }
+        peers.push(Peer { node_id: *id, address: address.clone(), store_id });
+    }
+    let lowest = peers.first().map(|peer| peer.node_id);
+    if lowest == Some(own.node_id) { Standing::Forms(peers) } else { Standing::Member }
+}
+
+/// What is wrong with this node in the eyes of one other, or with that other.
+fn misfit(own: &Own, expected: u64, address: &str, told: &Told) -> Option<Misfit> {
+    if expected == own.node_id {
+        let twice = told.store_id != own.store_id;
+        return twice.then(|| Misfit::IdUsedTwice {
+            node_id: own.node_id,
+            address: address.to_owned(),
+            other: told.store_id,
+            own: own.store_id,
+        });
+    }
+    if told.node_id != expected {
+        return Some(Misfit::WrongNode { address: address.to_owned(), told: told.node_id, expected });
+    }
+    if let (Some(own), Some(other)) = (own.cluster, told.cluster)
+        && own != other
+    {
+        return Some(Misfit::OtherCluster { own, other, address: address.to_owned() });
+    }
+    match (told.store, told.names_me) {
+        (Store::Fresh, _) => None,
+        (Store::InUse, Some(known)) if known == own.store_id => None,
+        (Store::InUse, Some(known)) => {
+            Some(Misfit::StoreLost { node_id: own.node_id, by: told.node_id, known, own: own.store_id })
+        }
+        // A member that is behind may not know of this node yet; one that has a log of its own must not stop for it.
+        (Store::InUse, None) if own.store == Store::InUse => None,
+        (Store::InUse, None) => Some(Misfit::NotAMember { node_id: own.node_id, by: told.node_id }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses() -> BTreeMap<u64, String> {
+        (1..=3).map(|id| (id, format!("n{id}:1"))).collect()
+    }
+
+    fn own(node_id: u64) -> Own {
+        Own { node_id, store_id: node_id * 10, store: Store::Fresh, cluster: None }
+    }
+
+    fn fresh(node_id: u64) -> Told {
+        Told { node_id, store_id: node_id * 10, cluster: None, store: Store::Fresh, names_me: None }
+    }
+
+    fn member(node_id: u64, names_me: Option<u64>) -> Told {
+        Told { store: Store::InUse, cluster: Some(ClusterId(7)), names_me, ..fresh(node_id) }
+    }
+
+    fn standing(own: &Own, told: impl IntoIterator<Item = Told>) -> Standing {
+        judge(own, &addresses(), &told.into_iter().map(|told| (told.node_id, told)).collect())
+    }
+
+    fn refusal(own: &Own, told: impl IntoIterator<Item = Told>) -> String {
+        match standing(own, told) {
+            Standing::Refused(why) => why.to_string(),
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_lowest_id_forms_the_cluster_when_all_have_reported() {
+        assert_eq!(standing(&own(1), [fresh(2)]), Standing::Waiting { missing: vec!["3 (n3:1)".to_owned()] });
+        let Standing::Forms(peers) = standing(&own(1), [fresh(2), fresh(3)]) else { panic!("node 1 forms it") };
+        assert_eq!(
+            peers.iter().map(|peer| (peer.node_id, peer.store_id)).collect::<Vec<_>>(),
+            [(1, 10), (2, 20), (3, 30)]
+        );
+        assert_eq!(standing(&own(2), [fresh(1), fresh(3)]), Standing::Member);
+    }
+
+    #[test]
+    fn a_wiped_node_rejoins_under_its_old_id_and_is_refused() {
+        let wiped = Own { store_id: 99, ..own(2) };
+        assert!(refusal(&wiped, [member(1, Some(20))]).starts_with(
+            "this node's store is lost: remove it and add it under a new id (node 1 knows node 2 with the store"
+        ));
+        // Nobody who knows it answers: it waits, and votes for nobody.
+        assert!(matches!(standing(&wiped, []), Standing::Waiting { .. }));
+        assert!(matches!(standing(&wiped, [fresh(3)]), Standing::Waiting { .. }));
+    }
+
+    #[test]
+    fn a_new_node_that_the_cluster_already_names_is_a_member_at_once() {
+        assert_eq!(standing(&own(2), [member(1, Some(20))]), Standing::Member);
+        assert!(refusal(&own(2), [member(1, None)]).contains("node 2 is not a member"));
+    }
+
+    #[test]
+    fn a_node_with_a_log_waits_for_nobody_and_stops_only_for_another_store_or_cluster() {
+        let used = Own { store: Store::InUse, cluster: Some(ClusterId(7)), ..own(2) };
+        assert_eq!(standing(&used, []), Standing::Member);
+        assert_eq!(standing(&used, [member(1, None), fresh(3)]), Standing::Member);
+        assert!(refusal(&used, [member(1, Some(21))]).starts_with("this node's store is lost"));
+        let foreign = Own { cluster: Some(ClusterId(8)), ..used };
+        assert!(
+            refusal(&foreign, [member(1, Some(20))]).starts_with("the data folder belongs to cluster 0000000000000008")
+        );
+    }
+
+    #[test]
+    fn an_id_that_is_used_twice_is_told() {
+        let second = Own { store_id: 21, ..own(2) };
+        assert!(refusal(&second, [fresh(2)]).starts_with("node id 2 is used twice"));
+        let told = BTreeMap::from([(3, fresh(1))]);
+        assert_eq!(
+            judge(&own(2), &addresses(), &told),
+            Standing::Refused(Misfit::WrongNode { address: "n3:1".to_owned(), told: 1, expected: 3 })
+        );
+        let copied = Told { store_id: 20, ..fresh(3) };
+        assert!(refusal(&own(2), [fresh(1), copied]).starts_with("nodes 2 and 3 have the same store"));
+    }
+}

@@ -1,0 +1,69 @@
+//! What is wrong with this node, in words. Asked for by status and health, and told to the standard gRPC health service.
+//! It looks; it repairs nothing.
+
+use palisade_replica::ReplicaStatus;
+use palisade_storage::EngineHealth;
+use palisade_world::{Task, World};
+use tokio::sync::watch;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::joining::Formation;
+
+/// The services that the standard health service knows; empty: the node as a whole.
+const SERVICES: [&str; 4] =
+    ["", "palisade.coord.v1.KvService", "palisade.coord.v1.ElectionService", "palisade.coord.v1.SessionService"];
+
+/// Where problems are learnt. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Health {
+    pub(crate) status: watch::Receiver<ReplicaStatus>,
+    pub(crate) formation: watch::Receiver<Formation>,
+    pub(crate) disk: watch::Receiver<EngineHealth>,
+}
+
+impl Health {
+    /// Empty: this node serves, or can name the node that does.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Some(why) = self.formation.borrow().problem() {
+            problems.push(why);
+        }
+        match &*self.disk.borrow() {
+            EngineHealth::Ok => {}
+            other => problems.push(other.to_string()),
+        }
+        let status = self.status.borrow();
+        if let Some(why) = &status.fatal {
+            problems.push(format!("stopped: {why}"));
+        }
+        if status.store_leader.is_none() {
+            problems.push("no store leader".to_owned());
+        }
+        problems
+    }
+}
+
+/// Keeps the standard health service up to date until its handle is dropped.
+pub(crate) fn report(health: Health, reporter: HealthReporter, world: &World) -> Task<()> {
+    let Health { mut status, mut formation, mut disk } = health.clone();
+    world.spawn("health", async move {
+        loop {
+            let troubled = |now: &ReplicaStatus| now.store_leader.is_none() || now.fatal.is_some();
+            let was_troubled = troubled(&status.borrow());
+            let problems = health.problems();
+            let serving = if problems.is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing };
+            for service in SERVICES {
+                reporter.set_service_status(service, serving).await;
+            }
+            let changed = tokio::select! {
+                changed = status.wait_for(|now| troubled(now) != was_troubled) => changed.is_ok(),
+                changed = formation.changed() => changed.is_ok(),
+                changed = disk.changed() => changed.is_ok(),
+            };
+            if !changed {
+                return;
+            }
+        }
+    })
+}

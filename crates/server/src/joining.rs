@@ -1,0 +1,206 @@
+//! Asks the other nodes who they are until [`crate::formation`] can judge whether this one belongs, and carries the
+//! judgement out: opens the gate for votes, forms the first cluster, or has the node stopped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use palisade_fence::ClusterId;
+use palisade_replica::{Gate, Peer, Replica};
+use palisade_world::{Task, World};
+use tokio::sync::watch;
+
+use crate::config::NodeConfig;
+use crate::formation::{Misfit, Own, Standing, Store, Told, judge};
+use crate::machine::CoordMachine;
+
+/// How long one node has for its answer.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// Between rounds of questions while the node does not know whether it belongs: the others have just started, too.
+const ROUND: Duration = Duration::from_millis(50);
+
+/// Between rounds once it serves and only wants to hear from everybody once.
+const LATER: Duration = Duration::from_secs(1);
+
+/// How far a node has come, for status and health.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Formation {
+    /// It votes for nobody and serves nothing.
+    Waiting {
+        /// Who has not said who it is, as `ID (ADDRESS)`.
+        missing: Vec<String>,
+    },
+    /// It belongs.
+    Member,
+    /// It must stop.
+    Refused(Misfit),
+}
+
+impl Formation {
+    /// What is wrong, in words.
+    pub(crate) fn problem(&self) -> Option<String> {
+        match self {
+            Formation::Waiting { missing } if missing.is_empty() => Some("starting".to_owned()),
+            Formation::Waiting { missing } => Some(format!("waiting for node {}", missing.join(", node "))),
+            Formation::Member => None,
+            Formation::Refused(misfit) => Some(misfit.to_string()),
+        }
+    }
+
+    /// Why it must stop.
+    pub(crate) fn misfit(&self) -> Option<&Misfit> {
+        match self {
+            Formation::Refused(misfit) => Some(misfit),
+            Formation::Waiting { .. } | Formation::Member => None,
+        }
+    }
+}
+
+/// Starts asking. The task ends when there is nothing left to ask.
+pub(crate) fn start(
+    config: &NodeConfig,
+    store_id: u64,
+    gate: Gate,
+    replica: &Replica<CoordMachine>,
+    machine: &Arc<CoordMachine>,
+    world: &World,
+) -> (watch::Receiver<Formation>, Task<()>) {
+    let (tell, formation) = watch::channel(Formation::Waiting { missing: Vec::new() });
+    let joiner = Joiner {
+        node_id: config.node_id,
+        store_id,
+        initial: config.initial.iter().cloned().collect(),
+        advertise: config.advertise.clone(),
+        gate,
+        replica: replica.clone(),
+        machine: Arc::clone(machine),
+        world: world.clone(),
+        tell,
+        told: BTreeMap::new(),
+    };
+    (formation, world.spawn("joining", joiner.run()))
+}
+
+struct Joiner {
+    node_id: u64,
+    store_id: u64,
+    initial: BTreeMap<u64, String>,
+    advertise: String,
+    gate: Gate,
+    replica: Replica<CoordMachine>,
+    machine: Arc<CoordMachine>,
+    world: World,
+    tell: watch::Sender<Formation>,
+    /// The last answer of each node, by the id that it should have.
+    told: BTreeMap<u64, Told>,
+}
+
+impl Joiner {
+    async fn run(mut self) {
+        let at_start = self.store();
+        if at_start == Store::InUse {
+            tracing::info!(node = self.node_id, "the data folder is in use: --initial is ignored");
+        }
+        loop {
+            let addresses = self.addresses();
+            self.ask(&addresses).await;
+            let own = Own {
+                node_id: self.node_id,
+                store_id: self.store_id,
+                store: self.store(),
+                cluster: *self.machine.founded().borrow(),
+            };
+            let standing = judge(&own, &addresses, &self.told);
+            let pause = match standing {
+                Standing::Refused(misfit) => {
+                    self.tell.send_replace(Formation::Refused(misfit));
+                    return;
+                }
+                Standing::Waiting { missing } => {
+                    self.wait_for(missing);
+                    ROUND
+                }
+                Standing::Member => {
+                    self.admit();
+                    if addresses.keys().all(|id| self.told.contains_key(id)) {
+                        return;
+                    }
+                    LATER
+                }
+                Standing::Forms(peers) => {
+                    self.admit();
+                    self.form(peers).await;
+                    ROUND
+                }
+            };
+            self.world.sleep(pause).await;
+        }
+    }
+
+    fn store(&self) -> Store {
+        if self.replica.is_initialized() { Store::InUse } else { Store::Fresh }
+    }
+
+    /// Whom to ask: the members once there are some, else what `--initial` names. This node's own address is asked, too:
+    /// another process may answer there.
+    fn addresses(&self) -> BTreeMap<u64, String> {
+        let status = self.replica.status();
+        let members = &status.borrow().members;
+        if members.is_empty() {
+            return self.initial.clone();
+        }
+        let mut addresses: BTreeMap<u64, String> =
+            members.iter().map(|member| (member.peer.node_id, member.peer.address.clone())).collect();
+        addresses.insert(self.node_id, self.advertise.clone());
+        addresses
+    }
+
+    async fn ask(&mut self, addresses: &BTreeMap<u64, String>) {
+        self.told.retain(|id, _| addresses.contains_key(id));
+        let (world, replica) = (&self.world, &self.replica);
+        let asked = addresses.iter().map(|(id, address)| async move {
+            (*id, world.timeout(ANSWER, replica.hello(address)).await.and_then(Result::ok))
+        });
+        let answers = join_all(asked).await;
+        for (id, answer) in answers {
+            let Some(answer) = answer else { continue };
+            self.told.insert(id, told(answer));
+        }
+    }
+
+    fn wait_for(&self, missing: Vec<String>) {
+        let now = Formation::Waiting { missing };
+        if *self.tell.borrow() != now {
+            tracing::info!(node = self.node_id, "{}", now.problem().unwrap_or_default());
+            self.tell.send_replace(now);
+        }
+    }
+
+    fn admit(&self) {
+        if *self.tell.borrow() != Formation::Member {
+            tracing::info!(node = self.node_id, store = format!("{:016x}", self.store_id), "this node belongs");
+            self.gate.open();
+            self.tell.send_replace(Formation::Member);
+        }
+    }
+
+    async fn form(&self, peers: Vec<Peer>) {
+        let members = peers.iter().map(|peer| format!("{}={}", peer.node_id, peer.address)).collect::<Vec<_>>();
+        match self.replica.initialize(peers).await {
+            Ok(()) => tracing::info!(node = self.node_id, members = members.join(","), "the cluster is formed"),
+            Err(error) => tracing::warn!(node = self.node_id, %error, "the cluster could not be formed yet"),
+        }
+    }
+}
+
+fn told(hello: palisade_replica::Hello) -> Told {
+    Told {
+        node_id: hello.node_id,
+        store_id: hello.store_id,
+        cluster: (hello.cluster_id != 0).then_some(ClusterId(hello.cluster_id)),
+        store: if hello.initialized { Store::InUse } else { Store::Fresh },
+        names_me: hello.names_you,
+    }
+}

@@ -1,0 +1,108 @@
+//! The state machine as the replica drives it: bytes of the log in, outcomes out, events to the hub.
+//!
+//! It decides nothing (that is coord-core's) and never waits: the state stands behind a lock that is held for short
+//! synchronous steps only, never across an await, and nothing is published under it.
+
+use std::sync::{Arc, RwLock};
+
+use bytes::Bytes;
+use palisade_coord_core::{Outcome, State, apply};
+use palisade_fence::ClusterId;
+use palisade_replica::{Machine, MachineError};
+use palisade_wire::{log, state};
+use tokio::sync::watch;
+
+use crate::hub::{Applied, Hub};
+
+/// The replicated state of one node.
+#[derive(Debug)]
+pub struct CoordMachine {
+    state: RwLock<State>,
+    hub: Arc<Hub>,
+    /// The cluster's name as soon as it is known here. Set once; a restart or a snapshot sets the same again.
+    founded: watch::Sender<Option<ClusterId>>,
+}
+
+impl CoordMachine {
+    /// An empty state that publishes to `hub`.
+    pub fn new(hub: Arc<Hub>) -> CoordMachine {
+        CoordMachine { state: RwLock::new(State::new()), hub, founded: watch::Sender::new(None) }
+    }
+
+    /// Looks at what this node has applied. `look` must be short and must not wait: applying waits for it.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read().expect("applying does not panic, or the node has stopped"))
+    }
+
+    /// The cluster's name; `None` until its first command is applied here.
+    pub fn founded(&self) -> watch::Receiver<Option<ClusterId>> {
+        self.founded.subscribe()
+    }
+
+    /// Where this node's events go.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    fn note_founded(&self, cluster: Option<ClusterId>) {
+        self.founded.send_if_modified(|known| {
+            let news = cluster.is_some() && *known != cluster;
+            if news {
+                *known = cluster;
+            }
+            news
+        });
+    }
+}
+
+impl Machine for CoordMachine {
+    /// One for each command of the entry, in order; their events have gone to the hub.
+    type Reply = Vec<Outcome>;
+
+    fn apply(&self, index: u64, entry: Bytes) -> Vec<Outcome> {
+        // Our own store leader wrote these bytes and a checksum guarded them. Skipping an entry would make replicas
+        // differ, so a node that cannot read one must stop.
+        let commands =
+            log::decode_batch(&entry).unwrap_or_else(|error| panic!("log entry {index} cannot be read: {error}"));
+        let mut outcomes = Vec::with_capacity(commands.len());
+        let mut published = Vec::new();
+        let cluster = {
+            let mut state = self.state.write().expect("applying does not panic, or the node has stopped");
+            for command in &commands {
+                let mut outcome = apply(&mut state, command);
+                if cfg!(debug_assertions) {
+                    state.check_invariants();
+                }
+                if !outcome.events.is_empty() {
+                    published.push(Applied {
+                        cluster: state.cluster().unwrap_or_default(),
+                        generation: state.generation(),
+                        seq: outcome.seq,
+                        revision: outcome.revision,
+                        events: std::mem::take(&mut outcome.events),
+                    });
+                }
+                outcomes.push(outcome);
+            }
+            state.cluster()
+        };
+        self.note_founded(cluster);
+        for applied in published {
+            self.hub.publish(applied);
+        }
+        outcomes
+    }
+
+    fn snapshot(&self) -> Bytes {
+        self.read(state::encode)
+    }
+
+    fn restore(&self, data: Bytes) -> Result<(), MachineError> {
+        let restored = state::decode(&data).map_err(|error| MachineError { why: error.to_string() })?;
+        let cluster = restored.cluster();
+        *self.state.write().expect("applying does not panic, or the node has stopped") = restored;
+        self.note_founded(cluster);
+        self.hub.cut_off();
+        Ok(())
+    }
+}

@@ -1,0 +1,283 @@
+//! One coordination node: the order in which its parts start and stop. It holds no logic of its own.
+//!
+//! Clock, network, randomness and tasks come from a [`World`] and disks from [`Stores`], so that the simulation starts the
+//! same node. Dropping a node ends its tasks at once, as a crash would; [`Node::shutdown`] ends it in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_replica::{Gate, Replica, ReplicaConfig};
+use palisade_storage::{DataFolder, LogEngine, SnapshotStore};
+use palisade_wire::coord::v1::cluster_service_server::ClusterServiceServer;
+use palisade_wire::coord::v1::election_service_server::ElectionServiceServer;
+use palisade_wire::coord::v1::kv_service_server::KvServiceServer;
+use palisade_wire::limits::MESSAGE_BYTES;
+use palisade_world::{Listener, Task, World, grpc};
+use tokio::sync::watch;
+
+use crate::api::Api;
+use crate::cluster_service::Cluster;
+use crate::config::{ConfigError, NodeConfig};
+use crate::connections::{Line, cuttable};
+use crate::election_service::Elections;
+use crate::formation::Misfit;
+use crate::health::{self, Health};
+use crate::hub::Hub;
+use crate::joining;
+use crate::kv_service::Kv;
+use crate::machine::CoordMachine;
+use crate::proposer::Proposer;
+use crate::sessions::{self, SessionSettings};
+use crate::{confirmation, disk, founding, leadership_log};
+
+/// How long a stopping node lets requests in flight finish before it cuts their connections.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a stopping node waits until nothing uses its disk any more.
+const LET_GO: Duration = Duration::from_secs(2);
+
+/// The disks of a node.
+pub struct Stores {
+    /// Log and vote.
+    pub engine: Arc<dyn LogEngine>,
+    /// Snapshots.
+    pub snapshots: Arc<dyn SnapshotStore>,
+    /// Names the data folder for life.
+    pub store_id: u64,
+    /// The folder, held locked while the node runs; `None` for simulated disks.
+    pub folder: Option<DataFolder>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What it was told cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It cannot listen there.
+    #[error("--listen: '{address}': {error}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
+    /// Its store cannot be used.
+    #[error(transparent)]
+    Replica(#[from] palisade_replica::StartError),
+}
+
+/// Why a running node must stop.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NodeFailed {
+    /// It does not belong to the cluster.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+    /// Its part in replication broke: what it would say could be wrong.
+    #[error("replication stopped: {why}")]
+    Replica {
+        /// What broke.
+        why: String,
+    },
+    /// It no longer serves.
+    #[error("serving stopped: {why}")]
+    Server {
+        /// What broke.
+        why: String,
+    },
+}
+
+/// A running node.
+pub struct Node {
+    address: SocketAddr,
+    machine: Arc<CoordMachine>,
+    replica: Replica<CoordMachine>,
+    engine: Arc<dyn LogEngine>,
+    failed: watch::Receiver<Option<NodeFailed>>,
+    /// Says that no new connections are accepted, and then that those which are left are cut.
+    stop: watch::Sender<Stop>,
+    line: watch::Sender<Line>,
+    server: Task<()>,
+    /// The session driver: ended first, for a stream that breaks because the node stops is nobody's disconnect.
+    sessions: Task<()>,
+    tasks: Vec<Task<()>>,
+    world: World,
+    folder: Option<DataFolder>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stop {
+    No,
+    Yes,
+}
+
+impl Node {
+    /// Starts a node. It answers status and health from now on; whether it belongs to a cluster shows later
+    /// ([`Node::wait_failed`]).
+    pub async fn start(config: NodeConfig, stores: Stores, world: World) -> Result<Node, StartError> {
+        config.validate()?;
+        let listener = world
+            .bind(&config.listen)
+            .await
+            .map_err(|error| StartError::Listen { address: config.listen.clone(), error })?;
+        let address = listener.local_addr();
+        let Stores { engine, snapshots, store_id, folder } = stores;
+
+        let hub = Hub::new();
+        let machine = Arc::new(CoordMachine::new(hub));
+        let replica = Replica::start(
+            replica_config(&config, store_id),
+            Arc::clone(&engine),
+            snapshots,
+            Arc::clone(&machine),
+            world.clone(),
+        )
+        .await?;
+
+        let (disk, disk_task) = disk::start(Arc::clone(&engine), &world);
+        let (proposer, pump) = Proposer::start(config.node_id, replica.clone(), &machine, disk.clone(), &world);
+        let (confirmed, confirmation) = confirmation::start(replica.clone(), &world);
+        let api = Api {
+            machine: Arc::clone(&machine),
+            replica: replica.clone(),
+            proposer: proposer.clone(),
+            confirmed,
+            world: world.clone(),
+        };
+        let gate = Gate::closed();
+        let (formation, joining) = joining::start(&config, store_id, gate.clone(), &replica, &machine, &world);
+        let health = Health { status: replica.status(), formation, disk };
+        let settings = SessionSettings { ttl: config.ttl.clone(), election_timeout: config.timings.election_max };
+        let (session_service, sessions) = sessions::start(Arc::new(api.clone()), settings, &world);
+        let (reporter, health_service) = tonic_health::server::health_reporter();
+
+        let (line, line_watch) = watch::channel(Line::Open);
+        let (stop, stop_watch) = watch::channel(Stop::No);
+        let (failing, failed) = watch::channel(None);
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(palisade_wire::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .expect("the descriptors were made by the same build");
+        let router = grpc::server()
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(KvServiceServer::new(Kv { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES))
+            .add_service(
+                ElectionServiceServer::new(Elections { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES),
+            )
+            .add_service(ClusterServiceServer::new(Cluster {
+                node_id: config.node_id,
+                api: api.clone(),
+                health: health.clone(),
+            }))
+            .add_service(session_service);
+        let _ = gate; // TODO(E): .add_service(replica.peer_service(gate))
+        let server = world.spawn("server", serve(router, listener, line_watch, stop_watch, failing.clone()));
+
+        let tasks = vec![
+            pump,
+            disk_task,
+            confirmation,
+            founding::start(&replica, &machine, proposer, &world),
+            leadership_log::start(config.node_id, &replica, &world),
+            health::report(health.clone(), reporter, &world),
+            watch_failure(health, failing, &world),
+            joining,
+        ];
+        Ok(Node { address, machine, replica, engine, failed, stop, line, server, sessions, tasks, world, folder })
+    }
+
+    /// Where it listens, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the node must stop, and says why. Cancelling it is harmless.
+    pub async fn wait_failed(&mut self) -> NodeFailed {
+        let gone = || NodeFailed::Server { why: "its tasks ended".to_owned() };
+        match self.failed.wait_for(Option::is_some).await {
+            Ok(failed) => failed.clone().unwrap_or_else(gone),
+            Err(_) => gone(),
+        }
+    }
+
+    /// Ends the node: sessions are let go (which releases nobody), requests in flight get a moment, then replication stops
+    /// and the disks are closed.
+    pub async fn shutdown(self) {
+        let Node { machine, replica, engine, stop, line, server, sessions, tasks, world, folder, .. } = self;
+        end(sessions).await;
+        machine.hub().close();
+        let _ = stop.send(Stop::Yes);
+        let finished = world.timeout(GRACE, server).await;
+        let _ = line.send(Line::Cut);
+        if finished.is_none() {
+            tracing::debug!("requests were cut off at shutdown");
+        }
+        replica.shutdown().await;
+        for task in tasks {
+            end(task).await;
+        }
+        drop((machine, replica));
+        // Connections that were cut give up what they hold at their next step.
+        let let_go = world.now() + LET_GO;
+        while Arc::strong_count(&engine) > 1 && world.now() < let_go {
+            world.sleep(Duration::from_millis(1)).await;
+        }
+        drop(engine);
+        drop(folder);
+        tracing::info!("the node has stopped");
+    }
+}
+
+fn replica_config(config: &NodeConfig, store_id: u64) -> ReplicaConfig {
+    ReplicaConfig {
+        node_id: config.node_id,
+        store_id,
+        address: config.advertise.clone(),
+        timings: config.timings.clone(),
+        snapshot_every: config.snapshot_every,
+    }
+}
+
+async fn end(task: Task<()>) {
+    task.abort();
+    let _ = task.await; // aborted is what was asked for
+}
+
+async fn serve(
+    router: tonic::transport::server::Router,
+    listener: Listener,
+    line: watch::Receiver<Line>,
+    mut stop: watch::Receiver<Stop>,
+    failing: watch::Sender<Option<NodeFailed>>,
+) {
+    let stopped = async move {
+        let _ = stop.wait_for(|stop| *stop == Stop::Yes).await;
+    };
+    if let Err(error) = router.serve_with_incoming_shutdown(cuttable(listener, line), stopped).await {
+        failing.send_replace(Some(NodeFailed::Server { why: error.to_string() }));
+    }
+}
+
+/// Passes on what stops a node.
+fn watch_failure(health: Health, failing: watch::Sender<Option<NodeFailed>>, world: &World) -> Task<()> {
+    let Health { mut status, mut formation, .. } = health;
+    world.spawn("failure", async move {
+        let failed = tokio::select! {
+            Ok(status) = status.wait_for(|status| status.fatal.is_some()) => {
+                NodeFailed::Replica { why: status.fatal.clone().unwrap_or_default() }
+            }
+            Ok(formation) = formation.wait_for(|formation| formation.misfit().is_some()) => {
+                match formation.misfit() {
+                    Some(misfit) => NodeFailed::Misfit(misfit.clone()),
+                    None => return,
+                }
+            }
+            else => return,
+        };
+        tracing::error!(%failed, "the node must stop");
+        failing.send_replace(Some(failed));
+    })
+}

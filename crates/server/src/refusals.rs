@@ -1,0 +1,49 @@
+//! What is said to a caller whose request has no outcome. Each sentence says what is known; nothing here is decided.
+
+use palisade_replica::{Peer, ReadError};
+use palisade_wire::coord::v1::error_detail::Kind;
+use palisade_wire::coord::v1::{ErrorDetail, StoreLeader};
+use palisade_wire::status::{not_applied, unknown};
+
+use crate::proposer::SubmitError;
+
+/// A command that has no outcome.
+pub(crate) fn of_submit(error: SubmitError) -> ErrorDetail {
+    match error {
+        SubmitError::NotStoreLeader { hint } => not_store_leader(hint),
+        SubmitError::NoStoreLeader => no_store_leader(),
+        SubmitError::Overloaded => ErrorDetail {
+            limit: "the queue of writes is full".to_owned(),
+            ..not_applied(Kind::Overloaded, "repeat it a little later")
+        },
+        SubmitError::DiskFull => not_applied(Kind::DiskFull, "free space on the disk of the store leader"),
+        SubmitError::Unknown { why } => unknown(Kind::LostLeadership, why),
+    }
+}
+
+/// A read that was not served. A read has no effect, so all of these are safe to repeat.
+pub(crate) fn of_read(error: ReadError) -> ErrorDetail {
+    match error {
+        ReadError::NotLeader { hint: Some(peer) } => not_store_leader(Some(peer)),
+        ReadError::NotLeader { hint: None } => no_store_leader(),
+        error => not_applied(Kind::NoStoreLeader, error.to_string()),
+    }
+}
+
+/// "Ask that node."
+pub(crate) fn not_store_leader(hint: Option<Peer>) -> ErrorDetail {
+    ErrorDetail {
+        store_leader: hint.map(|peer| store_leader(&peer)),
+        ..not_applied(Kind::NotStoreLeader, "ask the store leader")
+    }
+}
+
+/// "Nobody can answer this now."
+pub(crate) fn no_store_leader() -> ErrorDetail {
+    not_applied(Kind::NoStoreLeader, "repeat it a little later, at any node")
+}
+
+/// A node to ask, as it is told to clients.
+pub(crate) fn store_leader(peer: &Peer) -> StoreLeader {
+    StoreLeader { node_id: peer.node_id, address: peer.address.clone() }
+}

@@ -1,0 +1,189 @@
+//! A cluster in one process: real nodes on real disks and real loopback sockets, under names instead of ports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use palisade_server::{Node, NodeConfig, NodeFailed, StartError, Stores};
+use palisade_storage::{DataFolder, FileSnapshots, SledEngine, SledOptions};
+use palisade_wire::coord::v1::cluster_service_client::ClusterServiceClient;
+use palisade_wire::coord::v1::election_service_client::ElectionServiceClient;
+use palisade_wire::coord::v1::kv_service_client::KvServiceClient;
+use palisade_wire::coord::v1::session_service_client::SessionServiceClient;
+use palisade_wire::coord::v1::{StatusReply, StatusRequest};
+use palisade_world::{BootClock, Listener, Net, SeededRandom, Socket, TcpNet, World, grpc};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+/// How long a condition may take to come about before a test gives up. Generous: a debug build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Loopback, with names for addresses: a node listens on a free port, and whoever dials its name finds it.
+#[derive(Default)]
+pub(crate) struct Names {
+    ports: Mutex<BTreeMap<String, String>>,
+    /// Names that nobody reaches.
+    cut: Mutex<BTreeSet<String>>,
+}
+
+impl Names {
+    /// From now on nobody connects to `name`.
+    pub(crate) fn cut(&self, name: &str) {
+        self.cut.lock().unwrap().insert(name.to_owned());
+    }
+}
+
+struct Loopback(Arc<Names>);
+
+#[tonic::async_trait]
+impl Net for Loopback {
+    async fn connect(&self, address: &str) -> io::Result<Socket> {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        if self.0.cut.lock().unwrap().contains(address) {
+            return Err(refused());
+        }
+        let real = self.0.ports.lock().unwrap().get(address).cloned().ok_or_else(refused)?;
+        TcpNet.connect(&real).await
+    }
+
+    async fn bind(&self, address: &str) -> io::Result<Listener> {
+        let listener = TcpNet.bind("127.0.0.1:0").await?;
+        self.0.ports.lock().unwrap().insert(address.to_owned(), listener.local_addr().to_string());
+        Ok(listener)
+    }
+}
+
+/// Nodes 1 to `n`, each with a folder.
+pub(crate) struct Cluster {
+    pub(crate) world: World,
+    pub(crate) names: Arc<Names>,
+    pub(crate) folders: TempDir,
+    pub(crate) initial: Vec<(u64, String)>,
+    pub(crate) nodes: BTreeMap<u64, Node>,
+}
+
+pub(crate) fn name(id: u64) -> String {
+    format!("node-{id}:7070")
+}
+
+impl Cluster {
+    /// Names and folders, and nothing running. `seed` fixes everything random but the scheduling.
+    pub(crate) fn new(size: u64, seed: u64) -> Cluster {
+        let names = Arc::new(Names::default());
+        let net = Arc::new(Loopback(Arc::clone(&names)));
+        let world = World::new(Arc::new(BootClock), Arc::new(SeededRandom::new(seed)), net);
+        let initial = (1..=size).map(|id| (id, name(id))).collect();
+        Cluster { world, names, folders: TempDir::new().unwrap(), initial, nodes: BTreeMap::new() }
+    }
+
+    /// All running.
+    pub(crate) async fn start(size: u64, seed: u64) -> Cluster {
+        let mut cluster = Cluster::new(size, seed);
+        for id in 1..=size {
+            cluster.start_node(id).await;
+        }
+        cluster
+    }
+
+    pub(crate) fn folder(&self, id: u64) -> std::path::PathBuf {
+        self.folders.path().join(id.to_string())
+    }
+
+    pub(crate) fn config(&self, id: u64) -> NodeConfig {
+        NodeConfig::new(id, name(id), self.initial.clone())
+    }
+
+    pub(crate) async fn start_node(&mut self, id: u64) {
+        let config = self.config(id);
+        let node = self.try_start(config, &self.folder(id)).await.unwrap_or_else(|error| panic!("node {id}: {error}"));
+        self.nodes.insert(id, node);
+    }
+
+    pub(crate) async fn try_start(&self, config: NodeConfig, folder: &Path) -> Result<Node, StartError> {
+        Node::start(config, open(folder, &self.world), self.world.clone()).await
+    }
+
+    pub(crate) async fn stop_node(&mut self, id: u64) {
+        self.nodes.remove(&id).expect("it runs").shutdown().await;
+    }
+
+    pub(crate) async fn stop_all(&mut self) {
+        for (_, node) in std::mem::take(&mut self.nodes) {
+            node.shutdown().await;
+        }
+    }
+
+    pub(crate) fn channel(&self, id: u64) -> Channel {
+        grpc::channel(&self.world, &name(id)).unwrap()
+    }
+
+    pub(crate) fn kv(&self, id: u64) -> KvServiceClient<Channel> {
+        KvServiceClient::new(self.channel(id))
+    }
+
+    pub(crate) fn elections(&self, id: u64) -> ElectionServiceClient<Channel> {
+        ElectionServiceClient::new(self.channel(id))
+    }
+
+    pub(crate) fn sessions(&self, id: u64) -> SessionServiceClient<Channel> {
+        SessionServiceClient::new(self.channel(id))
+    }
+
+    pub(crate) async fn status(&self, id: u64) -> Option<StatusReply> {
+        let mut client = ClusterServiceClient::new(self.channel(id));
+        let asked = self.world.timeout(Duration::from_secs(2), client.status(StatusRequest {})).await?;
+        Some(asked.ok()?.into_inner())
+    }
+
+    /// Waits until one of the running nodes serves as the store leader of a founded cluster.
+    pub(crate) async fn leader(&self) -> u64 {
+        self.until("a store leader", async || {
+            for id in self.nodes.keys() {
+                let Some(status) = self.status(*id).await else { continue };
+                let leads = status.store_leader.as_ref().is_some_and(|leader| leader.node_id == *id);
+                let founded = status.header.is_some_and(|header| header.cluster_id != 0);
+                if leads && founded && status.role == "leader" {
+                    return Some(*id);
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// Waits for a condition, with a bound.
+    pub(crate) async fn until<T>(&self, what: &str, condition: impl AsyncFn() -> Option<T>) -> T {
+        let give_up = self.world.now() + PATIENCE;
+        loop {
+            if let Some(found) = condition().await {
+                return found;
+            }
+            assert!(self.world.now() < give_up, "waited {PATIENCE:?} for {what}");
+            self.world.sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Why a node stopped by itself.
+    pub(crate) async fn failure(&self, node: &mut Node) -> NodeFailed {
+        self.world.timeout(PATIENCE, node.wait_failed()).await.expect("the node finds out that it must stop")
+    }
+}
+
+/// Bounds a wait of a test.
+pub(crate) async fn soon<T>(world: &World, what: &str, future: impl Future<Output = T>) -> T {
+    world.timeout(PATIENCE, future).await.unwrap_or_else(|| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+fn open(folder: &Path, world: &World) -> Stores {
+    let folder = DataFolder::open(folder, world.random_u64()).expect("the folder opens");
+    let engine = SledEngine::open(&folder, SledOptions::default()).expect("the engine opens");
+    let snapshots = FileSnapshots::open(&folder).expect("the snapshots open");
+    Stores {
+        store_id: folder.store_id(),
+        engine: Arc::new(engine),
+        snapshots: Arc::new(snapshots),
+        folder: Some(folder),
+    }
+}

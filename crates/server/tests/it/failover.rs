@@ -1,0 +1,105 @@
+//! The store leader goes, all nodes restart: what was acknowledged stays.
+
+use palisade_wire::coord::v1::error_detail::Kind;
+use palisade_wire::coord::v1::{GetRequest, LeaderRequest, PutRequest, ResignRequest};
+use palisade_wire::status::detail;
+
+use crate::cluster::Cluster;
+use crate::session::SessionStream;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_leader_goes_while_sessions_live_and_none_is_lost_and_no_grant_changes() {
+    let mut cluster = Cluster::start(3, 21).await;
+    let old = cluster.leader().await;
+    let mut stream = SessionStream::connect(&cluster, old).await;
+    let mut held = Vec::new();
+    for n in 1..=20u64 {
+        let session = stream.open().await;
+        let grant = stream.campaign(session, 1, &format!("e{n}"), "a").await.expect("nobody else campaigns");
+        held.push((session, grant));
+    }
+    let waiting = stream.open().await;
+    assert_eq!(stream.campaign(waiting, 1, "e1", "b").await, None);
+    let put = PutRequest { key: b"k".to_vec(), value: b"v".to_vec(), ..PutRequest::default() };
+    let written = cluster.kv(old).put(put).await.unwrap().into_inner().header.unwrap();
+
+    cluster.stop_node(old).await;
+    let new = cluster.leader().await;
+    assert_ne!(new, old);
+    // A linearizable read right after the change sees what the old one acknowledged.
+    let read = cluster.kv(new).get(GetRequest { key: b"k".to_vec() }).await.unwrap().into_inner();
+    assert_eq!(read.kv.expect("an acknowledged write is never lost").value, b"v");
+    assert!(read.header.unwrap().seq >= written.seq);
+    assert_eq!(cluster.status(new).await.unwrap().sessions, 21);
+    let mut elections = cluster.elections(new);
+    for (session, grant) in &held {
+        let leader = elections.leader(LeaderRequest { election: grant.election.clone() }).await.unwrap().into_inner();
+        assert_eq!(leader.leader.as_ref(), Some(grant), "session {session}");
+    }
+    // They attach to the new store leader and hold what they held, under the same tokens.
+    let mut stream = SessionStream::connect(&cluster, new).await;
+    for (session, grant) in &held {
+        let attached = stream.attach(*session).await;
+        assert_eq!((attached.held, attached.attach_generation), (vec![grant.clone()], 2));
+    }
+    let attached = stream.attach(waiting).await;
+    assert_eq!(attached.waiting.len(), 1);
+
+    // The one that went comes back and catches up.
+    cluster.start_node(old).await;
+    let seq = cluster.status(new).await.unwrap().header.unwrap().seq;
+    cluster
+        .until("the restarted node to catch up", async || (cluster.status(old).await?.header?.seq >= seq).then_some(()))
+        .await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarting_all_three_from_disk_keeps_everything() {
+    let mut cluster = Cluster::start(3, 22).await;
+    let before = cluster.leader().await;
+    let mut stream = SessionStream::connect(&cluster, before).await;
+    let session = stream.open().await;
+    let grant = stream.campaign(session, 1, "e", "a").await.expect("nobody else campaigns");
+    for n in 0..50u32 {
+        let put = PutRequest { key: n.to_be_bytes().to_vec(), value: vec![7; 1_000], ..PutRequest::default() };
+        cluster.kv(before).put(put).await.unwrap();
+    }
+    let status = cluster.status(before).await.unwrap();
+    cluster.stop_all().await;
+
+    for id in 1..=3 {
+        cluster.start_node(id).await;
+    }
+    let after = cluster.leader().await;
+    let again = cluster.status(after).await.unwrap();
+    let (was, is) = (status.header.unwrap(), again.header.unwrap());
+    assert_eq!((is.cluster_id, is.generation, is.revision), (was.cluster_id, was.generation, was.revision));
+    assert_eq!((again.sessions, again.elections, again.keys), (1, 1, 50));
+    assert_eq!(again.members, status.members);
+    assert!(again.term > status.term);
+    let leader = cluster.elections(after).leader(LeaderRequest { election: "e".to_owned() }).await.unwrap();
+    assert_eq!(leader.into_inner().leader.as_ref(), Some(&grant));
+    let attached = SessionStream::connect(&cluster, after).await.attach(session).await;
+    assert_eq!(attached.held, [grant]);
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resigning_a_holder_that_keeps_until_its_ttl_from_outside_needs_force() {
+    let mut cluster = Cluster::start(1, 23).await;
+    let leader = cluster.leader().await;
+    let mut stream = SessionStream::connect(&cluster, leader).await;
+    let session = stream.open().await;
+    let grant = stream.campaign(session, 1, "e", "a").await.expect("nobody else campaigns");
+    let mut elections = cluster.elections(leader);
+    let outside = ResignRequest { election: "e".to_owned(), token: grant.token, ..ResignRequest::default() };
+    let refused = detail(&elections.resign(outside.clone()).await.unwrap_err()).unwrap();
+    assert_eq!((refused.kind(), refused.current_token), (Kind::HolderKeepsUntilTtl, grant.token));
+    let leads = elections.leader(LeaderRequest { election: "e".to_owned() }).await.unwrap().into_inner().leader;
+    assert_eq!(leads.as_ref(), Some(&grant));
+
+    elections.resign(ResignRequest { force: true, ..outside }).await.unwrap();
+    assert_eq!(elections.leader(LeaderRequest { election: "e".to_owned() }).await.unwrap().into_inner().leader, None);
+    cluster.stop_all().await;
+}

@@ -1,0 +1,97 @@
+//! What an observer sees.
+
+use palisade_wire::coord::v1::observe_event::{self, Kind};
+use palisade_wire::coord::v1::{
+    Grant, LeaderRequest, LeaderValue, ListElectionsRequest, ObserveReply, ObserveRequest, ProclaimRequest,
+    ResignRequest, server_frame,
+};
+use tonic::Streaming;
+
+use crate::cluster::{Cluster, soon};
+use crate::session::SessionStream;
+
+async fn next(cluster: &Cluster, stream: &mut Streaming<ObserveReply>) -> (u64, Kind) {
+    let reply = soon(&cluster.world, "an event", stream.message()).await.unwrap().expect("the stream goes on");
+    assert_eq!(reply.events.len(), 1, "{reply:?}");
+    (reply.header.unwrap().seq, reply.events.into_iter().next().unwrap().kind.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn observe_says_no_leader_first_and_then_every_change_in_order() {
+    let mut cluster = Cluster::start(3, 11).await;
+    let leader = cluster.leader().await;
+    let mut elections = cluster.elections(leader);
+    let election = || "e".to_owned();
+    let mut observed = elections.observe(ObserveRequest { election: election() }).await.unwrap().into_inner();
+    let (mut seq, state) = next(&cluster, &mut observed).await;
+    assert_eq!(state, Kind::State(observe_event::State { leader: None }));
+    assert_eq!(elections.leader(LeaderRequest { election: election() }).await.unwrap().into_inner().leader, None);
+
+    let mut stream = SessionStream::connect(&cluster, leader).await;
+    let (one, two) = (stream.open().await, stream.open().await);
+    let first: Grant = stream.campaign(one, 1, "e", "a").await.expect("nobody leads");
+    assert_eq!(stream.campaign(two, 1, "e", "b").await, None, "a leads");
+    let mut rises = |at: u64| {
+        assert!(at > seq, "the order only rises: {at} after {seq}");
+        seq = at;
+    };
+    let (at, event) = next(&cluster, &mut observed).await;
+    rises(at);
+    let elected = |leader: &Grant, previous_token, why: &str| {
+        Kind::Elected(observe_event::Elected { leader: Some(leader.clone()), previous_token, why: why.to_owned() })
+    };
+    assert_eq!((at, event), (first.seq, elected(&first, 0, "")));
+
+    let value = LeaderValue { address: "a:2".to_owned(), ..LeaderValue::default() };
+    let proclaim =
+        ProclaimRequest { election: election(), token: first.token, value: Some(value.clone()), request_id: None };
+    elections.proclaim(proclaim).await.unwrap();
+    let (at, event) = next(&cluster, &mut observed).await;
+    rises(at);
+    let first = Grant { value: Some(value), ..first };
+    assert_eq!(event, Kind::ValueChanged(observe_event::ValueChanged { leader: Some(first.clone()) }));
+
+    // The hand-over is one event.
+    let resign = |token, session| ResignRequest { election: election(), token, session, ..ResignRequest::default() };
+    elections.resign(resign(first.token, one)).await.unwrap();
+    let revoked = stream.event().await;
+    let (revoked, granted) = match (revoked, stream.event().await) {
+        (server_frame::Body::Revoked(revoked), server_frame::Body::Granted(granted))
+        | (server_frame::Body::Granted(granted), server_frame::Body::Revoked(revoked)) => (revoked, granted),
+        other => panic!("expected revoked and granted, got {other:?}"),
+    };
+    assert_eq!((revoked.session, revoked.token, revoked.why.as_str()), (one, first.token, "resigned"));
+    let second = granted.grant.unwrap();
+    assert!(second.session == two && second.token > first.token);
+    let (at, event) = next(&cluster, &mut observed).await;
+    rises(at);
+    assert_eq!(event, elected(&second, first.token, "resigned"));
+
+    let mut late = elections.observe(ObserveRequest { election: election() }).await.unwrap().into_inner();
+    assert_eq!(next(&cluster, &mut late).await.1, Kind::State(observe_event::State { leader: Some(second.clone()) }));
+    let listed = elections.list(ListElectionsRequest {}).await.unwrap().into_inner().elections;
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].leader.as_ref(), listed[0].waiting), (Some(&second), 0));
+
+    elections.resign(resign(second.token, two)).await.unwrap();
+    let vacant = Kind::Vacant(observe_event::Vacant { previous_token: second.token, why: "resigned".to_owned() });
+    let (at, event) = next(&cluster, &mut observed).await;
+    rises(at);
+    assert_eq!(event, vacant);
+    assert_eq!(next(&cluster, &mut late).await, (at, vacant));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observer_is_let_go_when_its_node_stops() {
+    let mut cluster = Cluster::start(3, 12).await;
+    let leader = cluster.leader().await;
+    let mut elections = cluster.elections(leader);
+    let mut observed = elections.observe(ObserveRequest { election: "e".to_owned() }).await.unwrap().into_inner();
+    next(&cluster, &mut observed).await;
+    let world = cluster.world.clone();
+    cluster.stop_node(leader).await;
+    let ended = soon(&world, "the end of the stream", observed.message()).await;
+    assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
+    cluster.stop_all().await;
+}

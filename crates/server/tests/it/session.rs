@@ -1,0 +1,101 @@
+//! A session stream, frame by frame.
+
+use std::collections::VecDeque;
+
+use palisade_wire::coord::v1::on_disconnect::{self, KeepUntilTtl};
+use palisade_wire::coord::v1::{
+    AttachSession, Campaign, ClientFrame, Grant, LeaderValue, OnDisconnect, OpenSession, ServerFrame, SessionAttached,
+    client_frame, server_frame,
+};
+use palisade_world::World;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::cluster::{Cluster, soon};
+
+/// Longer than any test: its sessions need no keep-alives.
+pub(crate) const LONG_TTL_MS: u64 = 120_000;
+
+/// One stream with its sessions.
+pub(crate) struct SessionStream {
+    world: World,
+    frames: mpsc::Sender<ClientFrame>,
+    replies: Streaming<ServerFrame>,
+    events: VecDeque<server_frame::Body>,
+    call: u64,
+}
+
+impl SessionStream {
+    pub(crate) async fn connect(cluster: &Cluster, node: u64) -> SessionStream {
+        let (frames, queue) = mpsc::channel(64);
+        let replies = soon(&cluster.world, "a session stream", async {
+            cluster.sessions(node).stream(ReceiverStream::new(queue)).await.unwrap().into_inner()
+        })
+        .await;
+        SessionStream { world: cluster.world.clone(), frames, replies, events: VecDeque::new(), call: 0 }
+    }
+
+    /// Sends a frame and waits for its answer; events that come before it are kept.
+    pub(crate) async fn call(&mut self, body: client_frame::Body) -> server_frame::Body {
+        self.call += 1;
+        self.frames.send(ClientFrame { call: self.call, body: Some(body) }).await.unwrap();
+        loop {
+            let frame = self.frame().await;
+            let body = frame.body.expect("a frame has a body");
+            if frame.call == self.call {
+                return body;
+            }
+            self.events.push_back(body);
+        }
+    }
+
+    /// The next event.
+    pub(crate) async fn event(&mut self) -> server_frame::Body {
+        match self.events.pop_front() {
+            Some(event) => event,
+            None => self.frame().await.body.expect("a frame has a body"),
+        }
+    }
+
+    async fn frame(&mut self) -> ServerFrame {
+        let message = soon(&self.world, "a frame", self.replies.message()).await;
+        message.expect("the stream lives").expect("the stream goes on")
+    }
+
+    /// Opens a session that keeps until its TTL.
+    pub(crate) async fn open(&mut self) -> u64 {
+        self.open_as(on_disconnect::Kind::KeepUntilTtl(KeepUntilTtl {})).await
+    }
+
+    pub(crate) async fn open_as(&mut self, kind: on_disconnect::Kind) -> u64 {
+        let open = OpenSession { ttl_ms: LONG_TTL_MS, on_disconnect: Some(OnDisconnect { kind: Some(kind) }) };
+        match self.call(client_frame::Body::Open(open)).await {
+            server_frame::Body::Opened(opened) => opened.session,
+            other => panic!("opening a session: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn attach(&mut self, session: u64) -> SessionAttached {
+        match self.call(client_frame::Body::Attach(AttachSession { session })).await {
+            server_frame::Body::Attached(attached) => attached,
+            other => panic!("attaching a session: {other:?}"),
+        }
+    }
+
+    /// Campaigns; the grant if it came at once.
+    pub(crate) async fn campaign(&mut self, session: u64, serial: u64, election: &str, id: &str) -> Option<Grant> {
+        let campaign = Campaign {
+            session,
+            serial,
+            election: election.to_owned(),
+            candidate_id: id.to_owned(),
+            value: Some(LeaderValue { address: format!("{id}:1"), ..LeaderValue::default() }),
+            priority: 0,
+        };
+        match self.call(client_frame::Body::Campaign(campaign)).await {
+            server_frame::Body::Campaigned(campaigned) => campaigned.grant,
+            other => panic!("campaigning: {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Keys, fences and request ids, through a cluster of three.
+
+use palisade_wire::coord::v1::error_detail::{Kind, Outcome};
+use palisade_wire::coord::v1::{DeleteRequest, Fence, GetRequest, PutRequest, RequestId, ResignRequest};
+use palisade_wire::status::detail;
+
+use crate::cluster::Cluster;
+use crate::session::SessionStream;
+
+fn put(key: &str, value: &str) -> PutRequest {
+    PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() }
+}
+
+fn get(key: &str) -> GetRequest {
+    GetRequest { key: key.into() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_written_read_and_removed_with_their_counters() {
+    let mut cluster = Cluster::start(3, 1).await;
+    let mut kv = cluster.kv(cluster.leader().await);
+
+    let first = kv.put(put("a", "1")).await.unwrap().into_inner();
+    let second = kv.put(put("a", "2")).await.unwrap().into_inner();
+    let (one, two) = (first.header.unwrap(), second.header.unwrap());
+    assert_eq!((first.version, second.version), (1, 2));
+    assert_eq!((two.seq, two.revision), (one.seq + 1, one.revision + 1));
+    assert_eq!(one.cluster_id, two.cluster_id);
+    assert_ne!(one.cluster_id, 0);
+
+    let read = kv.get(get("a")).await.unwrap().into_inner();
+    let value = read.kv.expect("the key is there");
+    assert_eq!((value.value.as_slice(), value.version), (b"2".as_slice(), 2));
+    assert_eq!((value.create_revision, value.mod_revision), (one.revision, two.revision));
+    assert_eq!(read.header.unwrap().seq, two.seq, "a read takes no place in the order");
+
+    let delete = DeleteRequest { key: b"a".to_vec(), ..DeleteRequest::default() };
+    assert_eq!(kv.delete(delete.clone()).await.unwrap().into_inner().deleted, 1);
+    assert_eq!(kv.delete(delete).await.unwrap().into_inner().deleted, 0);
+    assert_eq!(kv.get(get("a")).await.unwrap().into_inner().kv, None);
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_under_a_stale_fence_changes_nothing() {
+    let mut cluster = Cluster::start(3, 2).await;
+    let leader = cluster.leader().await;
+    let (mut kv, mut elections) = (cluster.kv(leader), cluster.elections(leader));
+    let mut stream = SessionStream::connect(&cluster, leader).await;
+    let session = stream.open().await;
+    let old = stream.campaign(session, 1, "e", "a").await.expect("nobody else campaigns").token;
+    let fenced =
+        |value: &str, token| PutRequest { fence: Some(Fence { election: "e".to_owned(), token }), ..put("k", value) };
+    kv.put(fenced("old", old)).await.unwrap();
+
+    let resign = ResignRequest { election: "e".to_owned(), token: old, session, ..ResignRequest::default() };
+    assert!(!elections.resign(resign.clone()).await.unwrap().into_inner().already);
+    assert!(elections.resign(resign).await.unwrap().into_inner().already, "resigning is idempotent");
+    let vacant = detail(&kv.put(fenced("late", old)).await.unwrap_err()).unwrap();
+    assert_eq!((vacant.kind(), vacant.current_token), (Kind::StaleToken, 0));
+
+    let new = stream.campaign(session, 2, "e", "a").await.expect("nobody else campaigns").token;
+    assert!(new > old);
+    let stale = detail(&kv.put(fenced("late", old)).await.unwrap_err()).unwrap();
+    assert_eq!((stale.kind(), stale.outcome(), stale.current_token), (Kind::StaleToken, Outcome::NotApplied, new));
+    let unknown = Fence { election: "nobody campaigned here".to_owned(), token: new };
+    let refused = kv.put(PutRequest { fence: Some(unknown), ..put("k", "x") }).await.unwrap_err();
+    assert_eq!(detail(&refused).unwrap().outcome(), Outcome::NotApplied);
+    let value = |reply: palisade_wire::coord::v1::GetReply| reply.kv.unwrap().value;
+    assert_eq!(value(kv.get(get("k")).await.unwrap().into_inner()), b"old");
+
+    kv.put(fenced("new", new)).await.unwrap();
+    assert_eq!(value(kv.get(get("k")).await.unwrap().into_inner()), b"new");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_request_takes_effect_once() {
+    let mut cluster = Cluster::start(3, 3).await;
+    let leader = cluster.leader().await;
+    let mut kv = cluster.kv(leader);
+    let session = SessionStream::connect(&cluster, leader).await.open().await;
+    let id = RequestId { session, serial: 1, acked_below: 1 };
+    let request = PutRequest { request_id: Some(id), ..put("k", "v") };
+
+    let first = kv.put(request.clone()).await.unwrap().into_inner();
+    kv.put(put("k", "between")).await.unwrap();
+    let again = kv.put(request.clone()).await.unwrap().into_inner();
+    assert_eq!(again, first, "the same answer, with the place in the order that the write has");
+    let value = kv.get(get("k")).await.unwrap().into_inner().kv.unwrap();
+    assert_eq!((value.value.as_slice(), value.version), (b"between".as_slice(), 2));
+
+    let other = PutRequest { value: b"other".to_vec(), ..request };
+    assert_eq!(detail(&kv.put(other).await.unwrap_err()).unwrap().kind(), Kind::SerialReused);
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_writers_at_once_each_get_their_own_answer() {
+    let mut cluster = Cluster::start(3, 4).await;
+    let kv = cluster.kv(cluster.leader().await);
+    let writers = (0..64).map(|n: u64| {
+        let mut kv = kv.clone();
+        async move {
+            let key = format!("key-{n}");
+            let reply = kv.put(put(&key, &n.to_string())).await.unwrap().into_inner();
+            assert_eq!(reply.version, 1);
+            let read = kv.get(get(&key)).await.unwrap().into_inner();
+            assert_eq!(read.kv.unwrap().value, n.to_string().into_bytes());
+            reply.header.unwrap().seq
+        }
+    });
+    let mut seqs = futures_util::future::join_all(writers).await;
+    seqs.sort_unstable();
+    seqs.dedup();
+    assert_eq!(seqs.len(), 64, "each command has its own place in the order");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_not_the_store_leader_refuses_with_a_hint() {
+    let mut cluster = Cluster::start(3, 5).await;
+    let leader = cluster.leader().await;
+    for other in (1..=3).filter(|id| *id != leader) {
+        let hint = cluster
+            .until("the follower to know the store leader", async || {
+                let refused = detail(&cluster.kv(other).put(put("k", "v")).await.unwrap_err()).unwrap();
+                assert_eq!(refused.outcome(), Outcome::NotApplied);
+                (refused.kind() == Kind::NotStoreLeader).then_some(refused.store_leader)
+            })
+            .await
+            .expect("it names the store leader");
+        assert_eq!((hint.node_id, hint.address), (leader, crate::cluster::name(leader)));
+        let read = detail(&cluster.kv(other).get(get("k")).await.unwrap_err()).unwrap();
+        assert_eq!((read.kind(), read.outcome()), (Kind::NotStoreLeader, Outcome::NotApplied));
+    }
+    assert_eq!(cluster.kv(leader).get(get("k")).await.unwrap().into_inner().kv, None);
+    cluster.stop_all().await;
+}
