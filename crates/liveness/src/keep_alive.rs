@@ -43,32 +43,21 @@ impl Leading {
     /// Renews what a keep-alive names, now that a round has confirmed this node after it arrived.
     pub(crate) fn renew(&mut self, keep_alive: Arrived, effects: &mut Vec<Effect>) {
         let Arrived { stream, call, at, here, elsewhere } = keep_alive;
-        let mut renewed = Vec::with_capacity(here.len());
+        let (mut renewed, mut refused) = (Vec::with_capacity(here.len()), Vec::new());
         for id in here {
             // One that has ended meanwhile was told of on its stream; one that left for a newer stream renews there.
-            let Some(session) = self.sessions.get_mut(id).filter(|session| session.stream == Some(stream)) else {
-                continue;
-            };
-            session.unconfirmed = session.unconfirmed.saturating_sub(1);
-            if let Some(ending) = &mut session.ending {
-                if ending.held.len() == MAX_HELD {
-                    ending.held.remove(0);
-                }
-                ending.held.push((stream, call, at));
-                continue;
-            }
-            session.renew(at);
-            renewed.push(id);
-            if session.is_unscheduled() {
-                self.sessions.schedule(id);
+            if let Some(session) = self.sessions.get_mut(id).filter(|session| session.stream == Some(stream)) {
+                session.unconfirmed = session.unconfirmed.saturating_sub(1);
+                renewed.extend(self.renew_one(id, stream, call, at));
             }
         }
-        let mut refused = Vec::new();
         for id in elsewhere {
             match self.sessions.get_mut(id) {
                 None => refused.push((id, NotRenewed::Ended)),
-                // It was attached here after the keep-alive arrived, so its deadline is later already.
-                Some(session) if session.stream == Some(stream) => renewed.push(id),
+                // It was attached here after the keep-alive arrived.
+                Some(session) if session.stream == Some(stream) => {
+                    renewed.extend(self.renew_one(id, stream, call, at));
+                }
                 // Its attach may have been sent just before the keep-alive: the next one will tell.
                 Some(session) if session.attaching > 0 => {}
                 Some(_) => refused.push((id, NotRenewed::NotAttachedHere)),
@@ -78,5 +67,22 @@ impl Leading {
         for (session, why) in refused {
             effects.push(Effect::RefuseKeepAlive { stream, call, session, why });
         }
+    }
+
+    /// `None`: an end of it is in flight, and the renewal waits for the fate.
+    fn renew_one(&mut self, id: SessionId, stream: StreamId, call: u64, at: Duration) -> Option<SessionId> {
+        let session = self.sessions.get_mut(id)?;
+        if let Some(ending) = &mut session.ending {
+            if ending.held.len() == MAX_HELD {
+                ending.held.remove(0);
+            }
+            ending.held.push((stream, call, at));
+            return None;
+        }
+        session.renew(at);
+        if session.is_unscheduled() {
+            self.sessions.schedule(id);
+        }
+        Some(id)
     }
 }

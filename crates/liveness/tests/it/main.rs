@@ -1,0 +1,8 @@
+//! What liveness promises, rule by rule, and against a plain model.
+
+mod model;
+#[cfg(feature = "planted")]
+mod planted;
+mod rules;
+mod run;
+mod traps;
