@@ -1,0 +1,20 @@
+//! Compiles the envelope, and the gateways of this crate's own tests as a user's build script would.
+
+use std::error::Error;
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    println!("cargo::rerun-if-changed={}", root.join("palisade/rpc").display());
+    let files = ["palisade/rpc/v1/envelope.proto", "palisade/rpc/v1/told.proto"].map(|file| root.join(file));
+    let mut compiler = protox::Compiler::new([&root])?;
+    compiler.include_imports(true).include_source_info(true).open_files(files)?;
+    std::fs::write(Path::new(&std::env::var("OUT_DIR")?).join("envelope.bin"), compiler.encode_file_descriptor_set())?;
+    // Payloads are cut out of the buffer that came off the socket, not copied.
+    tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())?;
+
+    palisade_rpc_build::Builder::new()
+        .descriptor_file("test_descriptors.bin")
+        .compile(&["counter.proto"], &[concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proto")])?;
+    Ok(())
+}
