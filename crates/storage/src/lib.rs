@@ -9,6 +9,7 @@
 //! (production), [`SimDisk`] with [`SimEngine`] and [`SimSnapshots`] (a disk that loses what was not synced, for the
 //! simulation), [`GuardFile`] (a worker's highest accepted tokens).
 
+mod acked_mark;
 mod data_folder;
 mod disk_space;
 mod durable_file;
@@ -26,7 +27,11 @@ mod sim_disk;
 mod sim_engine;
 mod sim_snapshots;
 mod sled_engine;
+mod sled_log;
+mod sled_open;
+mod sled_writer;
 mod snapshot_store;
+mod tail;
 
 pub use data_folder::DataFolder;
 pub use engine_health::{EngineHealth, FullState};

@@ -11,6 +11,7 @@ use crate::{EngineHealth, LogOp, LogState, StorageError};
 /// - Called in the order of the submits, with no lock held: by the sled engine on its writer thread, by the simulated
 ///   engine on the thread that calls `SimDisk::sync`. It must not block (every later callback waits behind it); send on a
 ///   channel and return. It may call `submit`. It may be called before `submit` has returned.
+/// - A refusal (the engine failed before, or the caller broke a rule) is told at once, on the caller's thread.
 /// - An `Err` says "not known to be durable", never "surely not on disk". After the first `Err` everything later fails too.
 pub type Done = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
 

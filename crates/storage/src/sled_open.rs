@@ -1,0 +1,184 @@
+//! Opening sled's folder: what is removed, what is checked, what is synced, and what counts as lost.
+//! It never repairs and never starts afresh where something was acknowledged once.
+
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use crate::acked_mark::AckedMark;
+use crate::data_folder::{io as io_error, lost};
+use crate::sled_log::{self, FORMAT_KEY, GROUP_KEY, PURGED_KEY, Scan, SledLog};
+use crate::{DataFolder, LogState, MetaSlot, OpenError, StorageError, disk_space, durable_file};
+
+/// Fixed at creation: sled refuses another one. Measured as fast as the default; large enough that no leaf of our items
+/// passes a quarter of it (see `record::ITEM_BYTES`).
+const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// What the trees hold is version 1: keys and records as in `record`, metadata as in `sled_log`.
+const FORMAT: [u8; 4] = 1u32.to_be_bytes();
+
+/// An opened and checked log.
+pub(crate) struct Opened {
+    pub(crate) log: SledLog,
+    pub(crate) state: LogState,
+    pub(crate) mark: AckedMark,
+    /// The number of the last group on disk.
+    pub(crate) group: u64,
+}
+
+/// Opens the log of a folder, or says why its store is lost.
+pub(crate) fn open(folder: &DataFolder, cache_bytes: u64) -> Result<Opened, OpenError> {
+    let path = folder.log();
+    let data = path.join("db");
+    if folder.log_was_made() && !data.exists() {
+        return Err(lost(&path, "its log is gone"));
+    }
+    if path.exists() {
+        remove_unfinished_snapshots(&path)?;
+    }
+    let db = open_sled(&path, cache_bytes)?;
+    let (log, meta) = catch_unwind(AssertUnwindSafe(|| Ok((db.open_tree("log")?, db.open_tree("meta")?))))
+        .map_err(|panic| lost(&path, format!("sled panicked: {}", sled_log::panic_text(&*panic))))?
+        .map_err(|error: sled::Error| sled_error(&path, error))?;
+    let data = File::open(&data).map_err(io_error("opening", &data))?;
+    let log = SledLog { log, meta, db, data, path: path.clone() };
+    check_format(folder, &log)?;
+    let state = check(&log).map_err(|error| open_error(&path, "reading", error))?;
+    let group = group(&log).map_err(|error| open_error(&path, "reading", error))?;
+    if group > 0 && !folder.log_was_made() {
+        return Err(lost(&path, "it was in use, and its file LOG_MADE is gone"));
+    }
+    let mark_path = folder.path().join("ACKED");
+    let mut mark = match folder.log_was_made() {
+        true => AckedMark::open(&mark_path)?,
+        false => AckedMark::create(&mark_path)?,
+    };
+    if group < mark.group() {
+        return Err(lost(&path, format!("group {} was acknowledged, the log ends with group {group}", mark.group())));
+    }
+    sync_all(folder, &log)?;
+    if group > mark.group() {
+        mark.set(group).map_err(io_error("writing", &mark_path))?;
+    }
+    refuse_blobs(&path)?;
+    if !folder.log_was_made() {
+        folder.log_is_made()?;
+    }
+    Ok(Opened { log, state, mark, group })
+}
+
+/// sled picks the newest snapshot file by name, also one whose writing was interrupted, and then cannot open at all.
+/// The snapshot before it is still there, for sled removes that only after the rename.
+fn remove_unfinished_snapshots(path: &Path) -> Result<(), OpenError> {
+    for entry in fs::read_dir(path).map_err(io_error("listing", path))? {
+        let file = entry.map_err(io_error("listing", path))?.path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(&file).map_err(io_error("removing", &file))?;
+        }
+    }
+    Ok(())
+}
+
+fn open_sled(path: &Path, cache_bytes: u64) -> Result<sled::Db, OpenError> {
+    let config = sled::Config::default().path(path).cache_capacity(cache_bytes).segment_size(SEGMENT_BYTES);
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(error)) => Err(sled_error(path, error)),
+        // Out of space, sled may panic too: that is not a lost store.
+        Err(_) if disk_space::free_bytes(path).is_ok_and(|free| free < SEGMENT_BYTES as u64) => {
+            Err(OpenError::Io { action: "opening", path: path.to_owned(), source: io::ErrorKind::StorageFull.into() })
+        }
+        Err(panic) => Err(lost(path, format!("sled panicked: {}", sled_log::panic_text(&*panic)))),
+    }
+}
+
+/// An answer of the operating system is told as it is; everything else means that sled cannot read its files.
+fn sled_error(path: &Path, error: sled::Error) -> OpenError {
+    match error {
+        // sled reads past the end of a file that was cut short.
+        sled::Error::Io(source) if source.kind() != io::ErrorKind::UnexpectedEof => {
+            OpenError::Io { action: "opening", path: path.to_owned(), source }
+        }
+        error => lost(path, error.to_string()),
+    }
+}
+
+/// What cannot be read is lost; what the operating system refuses is told as it is.
+fn open_error(path: &Path, action: &'static str, error: StorageError) -> OpenError {
+    match error {
+        StorageError::Corrupt { what } => lost(path, what),
+        StorageError::DiskFull { .. } => {
+            OpenError::Io { action, path: path.to_owned(), source: io::ErrorKind::StorageFull.into() }
+        }
+        error => OpenError::Io { action, path: path.to_owned(), source: io::Error::other(error.to_string()) },
+    }
+}
+
+/// A log that was made once says its format; one that was not has nothing in it.
+fn check_format(folder: &DataFolder, log: &SledLog) -> Result<(), OpenError> {
+    match log.meta_value(FORMAT_KEY).map_err(|error| open_error(&log.path, "reading", error))? {
+        Some(found) if *found == FORMAT => Ok(()),
+        Some(found) => Err(OpenError::Format { path: log.path.clone(), found: format!("{found:?}"), known: 1 }),
+        None if folder.log_was_made() || !log.log.is_empty() || !log.meta.is_empty() => {
+            Err(lost(&log.path, "the log does not say its format"))
+        }
+        None => log.put_meta(FORMAT_KEY, &FORMAT).map_err(|error| sled_error(&log.path, error)),
+    }
+}
+
+/// Reads everything: metadata, and every entry from the first to the last, each with its checksum and without a hole.
+fn check(log: &SledLog) -> Result<LogState, StorageError> {
+    let mut state = LogState::default();
+    for slot in [MetaSlot::Vote, MetaSlot::Committed, MetaSlot::Identity] {
+        *state.slot_mut(slot) = log.meta_value(sled_log::slot_key(slot))?;
+    }
+    state.purged = log.meta_value(PURGED_KEY)?.map(|value| sled_log::parse_purged(&value)).transpose()?;
+    // What lies at or below the marker was about to be deleted.
+    state.first = match &state.purged {
+        Some((purged, _)) => purged + 1,
+        None => log.first_from(0)?.unwrap_or(0),
+    };
+    log.scan(state.first, u64::MAX, |index, _| {
+        state.last = Some(index);
+        Scan::GoOn
+    })?;
+    state.check_invariants();
+    Ok(state)
+}
+
+fn group(log: &SledLog) -> Result<u64, StorageError> {
+    let Some(value) = log.meta_value(GROUP_KEY)? else { return Ok(0) };
+    let value = value[..].try_into().map_err(|_| sled_log::corrupt("metadata group: wrong length".to_owned()))?;
+    Ok(u64::from_be_bytes(value))
+}
+
+/// What was found may have been written by a process that died before it synced: nothing is reported before it is durable.
+/// sled never syncs its configuration file nor any folder.
+fn sync_all(folder: &DataFolder, log: &SledLog) -> Result<(), OpenError> {
+    let path = &log.path;
+    log.flush().and_then(|()| log.sync()).map_err(|error| open_error(path, "syncing", error))?;
+    for entry in fs::read_dir(path).map_err(io_error("listing", path))? {
+        let file = entry.map_err(io_error("listing", path))?.path();
+        match File::open(&file).and_then(|file| file.sync_all()) {
+            // sled removes superseded snapshots in the background.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            synced => synced.map_err(io_error("syncing", &file))?,
+        }
+    }
+    for path in [path.as_path(), folder.path(), durable_file::parent_of(folder.path())] {
+        durable_file::sync_folder(path).map_err(io_error("syncing", path))?;
+    }
+    Ok(())
+}
+
+/// sled never syncs what it puts there, so nothing of ours may ever be there.
+fn refuse_blobs(path: &Path) -> Result<(), OpenError> {
+    let blobs = path.join("blobs");
+    let first = fs::read_dir(&blobs).map_err(io_error("listing", &blobs))?.next();
+    match first {
+        None => Ok(()),
+        Some(_) => Err(lost(&blobs, "sled wrote a page outside its log, which it never syncs")),
+    }
+}

@@ -1,0 +1,198 @@
+//! The one thread that writes: drain what is queued, write it in order, `flush`, `fdatasync`, then the callbacks in order.
+//! There is no timer: while one group syncs the next one gathers, so that a group is as large as the disk is slow.
+//!
+//! It keeps true: groups are written in the order of their submits; a callback hears `Ok` only after the sync that covers
+//! it; after the first error nothing is written any more, for what is on the disk is then unknown.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use crate::acked_mark::AckedMark;
+use crate::sled_engine::{Job, Life, Shared};
+use crate::sled_log::{Purging, SledLog};
+use crate::{DataFolder, LogOp, StorageError, disk_space};
+#[cfg(feature = "planted")]
+use crate::{MetaSlot, Planted};
+
+/// A group takes no further submit beyond this: some milliseconds of writing, so that the first of it does not wait long.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+thread_local! {
+    static WRITER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the caller runs on a writer thread, that is, in a callback.
+pub(crate) fn is_this_thread() -> bool {
+    WRITER.get()
+}
+
+/// The thread's own state.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    log: Arc<SledLog>,
+    mark: AckedMark,
+    /// The number of the last group.
+    group: u64,
+    /// The highest purged index that was written.
+    purged: Option<u64>,
+    /// Whether items below the purge marker are left to delete.
+    purging: Purging,
+    /// The folder stays locked while this thread may write, also when the engine was dropped in a callback.
+    _folder: DataFolder,
+}
+
+/// What there is to do next.
+enum Next {
+    Group(Vec<Job>),
+    /// Nothing is queued and items wait to be deleted.
+    Purge,
+    End,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        log: Arc<SledLog>,
+        mark: AckedMark,
+        group: u64,
+        purged: Option<u64>,
+        folder: DataFolder,
+    ) -> Writer {
+        // A process that died may have left items below its marker.
+        let purging = if purged.is_some() { Purging::More } else { Purging::Finished };
+        Writer { shared, log, mark, group, purged, purging, _folder: folder }
+    }
+
+    pub(crate) fn run(mut self) {
+        WRITER.set(true);
+        loop {
+            match self.next() {
+                Next::End => return,
+                Next::Purge => self.purge(),
+                Next::Group(jobs) => self.group(jobs),
+            }
+        }
+    }
+
+    fn next(&self) -> Next {
+        let mut front = self.shared.lock();
+        loop {
+            if !front.queue.is_empty() {
+                break;
+            }
+            if front.life == Life::Closing {
+                return Next::End;
+            }
+            if self.purging == Purging::More && front.failure.is_none() {
+                return Next::Purge;
+            }
+            front = self.shared.work.wait(front).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        let mut jobs = Vec::new();
+        let mut bytes = 0;
+        while let Some(job) = front.queue.pop_front() {
+            bytes += job.bytes;
+            jobs.push(job);
+            if bytes >= GROUP_BYTES {
+                break;
+            }
+        }
+        front.queued_bytes -= bytes;
+        drop(front);
+        self.shared.room.notify_all();
+        Next::Group(jobs)
+    }
+
+    fn group(&mut self, jobs: Vec<Job>) {
+        let failure = self.shared.lock().failure.clone();
+        let outcome = match failure {
+            Some(failure) => Err(failure),
+            None => self.write(&jobs),
+        };
+        #[cfg(feature = "planted")]
+        let (jobs, outcome) = self.planted_ack_before_sync(jobs, outcome);
+        let outcome = outcome.and_then(|()| self.sync());
+        match &outcome {
+            Ok(()) => {
+                if let Some(last) = jobs.last() {
+                    self.shared.lock().synced(last.submit);
+                }
+            }
+            Err(error) => self.fail(error),
+        }
+        for done in jobs.into_iter().filter_map(|job| job.done) {
+            done(outcome.clone());
+        }
+        if outcome.is_ok() && self.purging == Purging::More {
+            self.purge();
+        }
+    }
+
+    fn write(&mut self, jobs: &[Job]) -> Result<(), StorageError> {
+        let free_bytes = disk_space::free_bytes(&self.shared.path)
+            .map_err(|error| StorageError::Failed { why: format!("asking for free space: {error}") })?;
+        if free_bytes < self.shared.options.refuse_bytes {
+            return Err(StorageError::DiskFull { free_bytes });
+        }
+        self.group += 1;
+        let (mut purged, mut purging) = (self.purged, self.purging);
+        let ops = jobs.iter().flat_map(|job| &job.ops).filter(|op| match op {
+            LogOp::Purge { up_to, .. } => {
+                let newer = purged.is_none_or(|purged| purged < *up_to);
+                if newer {
+                    purged = Some(*up_to);
+                    purging = Purging::More;
+                }
+                newer
+            }
+            LogOp::Append { .. } | LogOp::TruncateAfter { .. } | LogOp::Put { .. } => true,
+        });
+        #[cfg(feature = "planted")]
+        let forget = self.shared.options.planted == Some(Planted::ForgetVote);
+        #[cfg(feature = "planted")]
+        let ops = ops.filter(move |op| !(forget && matches!(op, LogOp::Put { slot: MetaSlot::Vote, .. })));
+        self.log.write(ops, self.group)?;
+        (self.purged, self.purging) = (purged, purging);
+        self.log.flush()
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        self.log.sync()?;
+        self.mark.set(self.group).map_err(|error| StorageError::Failed {
+            why: format!("writing the mark of what was acknowledged: {error}"),
+        })
+    }
+
+    /// Deletes some of what was purged; its marker is durable, for this runs only after the group that brought it.
+    fn purge(&mut self) {
+        let Some(purged) = self.purged else { return };
+        match self.log.purge_some(purged + 1) {
+            Ok(purging) => self.purging = purging,
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn fail(&self, error: &StorageError) {
+        let mut front = self.shared.lock();
+        if front.failure.is_none() {
+            tracing::error!(%error, "the log has failed; nothing more is written");
+            front.failure = Some(error.clone());
+        }
+        drop(front);
+        self.shared.room.notify_all();
+    }
+
+    #[cfg(feature = "planted")]
+    fn planted_ack_before_sync(
+        &self,
+        mut jobs: Vec<Job>,
+        outcome: Result<(), StorageError>,
+    ) -> (Vec<Job>, Result<(), StorageError>) {
+        if self.shared.options.planted == Some(Planted::AckBeforeSync) {
+            for done in jobs.iter_mut().filter_map(|job| job.done.take()) {
+                done(outcome.clone());
+            }
+        }
+        (jobs, outcome)
+    }
+}
