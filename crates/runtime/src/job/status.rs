@@ -61,7 +61,7 @@ impl std::fmt::Display for JobState {
 }
 
 /// What the leader knows about a job. Numbers of the present leadership start anew with each leader.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobStatus {
     /// The job.
     pub id: JobId,
@@ -86,11 +86,11 @@ pub struct JobStatus {
     /// Records counted by the present attempt, without what it restored; a little behind.
     pub records_processed: u64,
     /// Milliseconds from the start of this leadership until all its components had started.
-    pub started_ms: Option<u64>,
+    pub started_ms: Option<f64>,
     /// The same until the job had its slots, that is, enough TaskExecutors had registered.
-    pub registered_ms: Option<u64>,
+    pub registered_ms: Option<f64>,
     /// The same until the first record was counted.
-    pub resumed_ms: Option<u64>,
+    pub resumed_ms: Option<f64>,
     /// Why it failed, or why it last restarted.
     pub why: Option<String>,
 }

@@ -1,0 +1,5 @@
+//! What submits jobs and asks about them.
+
+mod job_client;
+
+pub use job_client::{CounterValue, JobClient, JobClientError};

@@ -1,0 +1,231 @@
+//! The JobManager process: campaigns; while it leads, its components run; when it is replaced, it campaigns again.
+//!
+//! It never exits because the store is away. It keeps true the order of an orderly end: close the fences, then resign, then
+//! tear down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_client::{
+    CampaignOptions, Client, ClientConfig, ConfigError, LostWhy, OnDisconnect, Session, SessionOptions, Value,
+};
+use palisade_fence::{LeaderSource, Token};
+use palisade_rpc::{RpcService, RpcServiceConfig};
+use palisade_world::{Task, World};
+use tokio::sync::watch;
+
+use super::config::JobManagerConfig;
+use super::leadership::{Components, DISPATCHER, Process, RESOURCE_MANAGER};
+use crate::introspection::{self, Introspection};
+use crate::proto::{DispatcherGateway, IntrospectionGateway, JobMasterGateway, ResourceManagerGateway};
+use crate::storage::{StorageError, StorageFolder};
+use crate::taskexecutor::Counters;
+
+/// A write is repeated under its request id until its outcome is known, so its limit is longer than any session lives without
+/// its store.
+const REQUEST: Duration = Duration::from_secs(24 * 3600);
+/// First pause before another campaign after an error.
+const AGAIN: Duration = Duration::from_millis(10);
+/// Its largest.
+const AGAIN_MAX: Duration = Duration::from_secs(1);
+/// A resignation that the store does not answer must not hold up the end; the session's end hands over then.
+const RESIGN: Duration = Duration::from_secs(2);
+
+/// Why a JobManager could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store's addresses.
+    #[error(transparent)]
+    Client(#[from] ConfigError),
+    /// The storage folder.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The listening address.
+    #[error(transparent)]
+    Rpc(#[from] palisade_rpc::StartError),
+    /// An endpoint that runs whether it leads or not.
+    #[error("{0}")]
+    Endpoint(String),
+}
+
+/// A running JobManager. Dropping it ends it at once, as a crash would; [`JobManager::shutdown`] does it in order.
+pub struct JobManager {
+    service: RpcService,
+    stop: watch::Sender<Stop>,
+    leads: watch::Receiver<Option<Token>>,
+    main: Task<()>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    No,
+    Yes,
+}
+
+impl JobManager {
+    /// Starts it: it listens when this returns, and campaigns in the background.
+    pub async fn start(config: JobManagerConfig, world: World) -> Result<JobManager, StartError> {
+        let client =
+            Client::new(ClientConfig { endpoints: config.endpoints.clone(), request_timeout: REQUEST }, world.clone())?;
+        let root = config.storage.clone();
+        let storage = StorageFolder::open(&root)?;
+        let mut rpc = RpcServiceConfig::listen(config.listen.clone())
+            .interface::<DispatcherGateway>()
+            .interface::<ResourceManagerGateway>()
+            .interface::<JobMasterGateway>()
+            .interface::<IntrospectionGateway>();
+        if let Some(advertise) = &config.advertise {
+            rpc = rpc.advertise(advertise.clone());
+        }
+        let service = RpcService::start(rpc, world.clone()).await?;
+        let follower = Arc::new(client.follow(&config.election));
+        let source: Arc<dyn LeaderSource> = follower.clone();
+        service.declare::<DispatcherGateway>(DISPATCHER, Some(source.clone()));
+        service.declare::<ResourceManagerGateway>(RESOURCE_MANAGER, Some(source));
+        let introspection = Introspection { rpc: service.counters(), own: Counters::default() };
+        introspection::start(&service, introspection).await.map_err(|error| StartError::Endpoint(error.to_string()))?;
+
+        let process = Process { config, service: service.clone(), client, follower, storage, world: world.clone() };
+        let (stop, stopped) = watch::channel(Stop::No);
+        let (leading, leads) = watch::channel(None);
+        let main = world.spawn("job-manager", run(process, stopped, leading));
+        Ok(JobManager { service, stop, leads, main })
+    }
+
+    /// `host:port` that others reach it at.
+    pub fn address(&self) -> &str {
+        self.service.node()
+    }
+
+    /// The token under which its components run; `None` while it does not lead.
+    pub fn leads(&self) -> watch::Receiver<Option<Token>> {
+        self.leads.clone()
+    }
+
+    /// Ends it in order: closes the fences, resigns, tears down.
+    pub async fn shutdown(self) {
+        self.stop.send_replace(Stop::Yes);
+        let _ = self.main.await;
+        if let Err(error) = self.service.close().await {
+            tracing::warn!(%error, "the RPC service ended badly");
+        }
+    }
+}
+
+async fn run(process: Process, mut stop: watch::Receiver<Stop>, leads: watch::Sender<Option<Token>>) {
+    let mut pause = AGAIN;
+    loop {
+        let opened = tokio::select! {
+            opened = open_session(&process) => opened,
+            _ = stop.wait_for(|stop| *stop == Stop::Yes) => return,
+        };
+        match opened {
+            Ok(session) => {
+                pause = AGAIN;
+                let ended = campaign(&process, &session, &mut stop, &leads).await;
+                leads.send_replace(None);
+                // Ends what this session still holds, so that the store need not wait for its TTL.
+                let closing = process.world.timeout(RESIGN, session.close());
+                if ended == Stop::Yes {
+                    let _ = closing.await;
+                    return;
+                }
+                let _ = closing.await;
+            }
+            Err(error) => tracing::warn!(%error, "no session; trying again"),
+        }
+        process.world.sleep(pause + process.world.jitter(pause / 2)).await;
+        pause = (pause * 2).min(AGAIN_MAX);
+    }
+}
+
+async fn open_session(process: &Process) -> Result<Session, palisade_client::Error> {
+    let on_disconnect = OnDisconnect::ReleaseAfter(process.config.release_after);
+    process.client.open_session(SessionOptions { ttl: process.config.ttl, on_disconnect }).await
+}
+
+/// Campaigns once; leads until that is over. Returns whether the process is to end.
+async fn campaign(
+    process: &Process,
+    session: &Session,
+    stop: &mut watch::Receiver<Stop>,
+    leads: &watch::Sender<Option<Token>>,
+) -> Stop {
+    let campaign = CampaignOptions {
+        election: process.config.election.clone(),
+        candidate_id: process.config.id.clone(),
+        // No address before the components have started.
+        value: Value::default(),
+        priority: 0,
+    };
+    let leadership = tokio::select! {
+        elected = session.campaign(campaign) => match elected {
+            Ok(leadership) => leadership,
+            Err(error) => {
+                tracing::warn!(%error, "the campaign ended; campaigning again");
+                return Stop::No;
+            }
+        },
+        _ = stop.wait_for(|stop| *stop == Stop::Yes) => return Stop::Yes,
+    };
+    let granted = process.world.now();
+    let fence = leadership.fence();
+    tracing::info!(%fence, id = process.config.id, "leadership granted");
+    let starting = process.start_components(&leadership, session, granted);
+    let components = tokio::select! {
+        started = starting => match started {
+            Ok(components) => components,
+            Err(error) => {
+                tracing::error!(%fence, %error, "the components did not start; resigning");
+                let _ = process.world.timeout(RESIGN, leadership.resign()).await;
+                return Stop::No;
+            }
+        },
+        why = leadership.lost() => {
+            tracing::warn!(%fence, %why, "leadership lost while its components started");
+            return Stop::No;
+        }
+    };
+    leads.send_replace(Some(fence.token));
+    let end = lead(process, &leadership, &components, stop).await;
+    tracing::info!(%fence, ?end, "leadership ends");
+    components.close_fences();
+    leads.send_replace(None);
+    if !matches!(end, End::Lost(_)) {
+        let _ = process.world.timeout(RESIGN, leadership.resign()).await;
+    }
+    components.stop().await;
+    match end {
+        End::Stopped => Stop::Yes,
+        End::Lost(_) | End::Replaced | End::Failed => Stop::No,
+    }
+}
+
+#[derive(Debug)]
+enum End {
+    Stopped,
+    #[allow(dead_code)] // read by Debug, for the log
+    Lost(LostWhy),
+    Replaced,
+    Failed,
+}
+
+async fn lead(
+    process: &Process,
+    leadership: &palisade_client::Leadership,
+    components: &Components,
+    stop: &mut watch::Receiver<Stop>,
+) -> End {
+    let proclaim = async {
+        process.proclaim(leadership).await;
+        tracing::info!(fence = %leadership.fence(), address = process.service.node(), "address proclaimed");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = proclaim => End::Failed,
+        why = leadership.lost() => End::Lost(why),
+        () = components.replaced() => End::Replaced,
+        () = components.failed() => End::Failed,
+        _ = stop.wait_for(|stop| *stop == Stop::Yes) => End::Stopped,
+    }
+}

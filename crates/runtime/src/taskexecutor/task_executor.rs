@@ -1,0 +1,333 @@
+//! The TaskExecutor process: slots and tasks for whoever leads. It follows the election from leader to leader and never exits
+//! because one is missing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use palisade_client::{Client, ClientConfig, ConfigError, ElectionFollower};
+use palisade_fence::{ClusterId, LeaderSource, LeaderView, Token};
+use palisade_rpc::{DurableGuard, DurableGuardError, EndpointHandle, GuardSpec, Guards, RpcService, RpcServiceConfig};
+use palisade_storage::GuardFile;
+use palisade_world::{Listener, Task, World};
+use tokio::sync::watch;
+
+use super::config::TaskExecutorConfig;
+use super::counters::Counters;
+use super::endpoint::TaskExecutorState;
+use super::exchange_client::ExchangeClient;
+use super::exchange_server::ExchangeServer;
+use super::gate::Gates;
+use super::links::Links;
+use super::registration::{Description, Registration, disconnect};
+use super::task_manager::{Shared, TaskManager};
+use crate::introspection::{self, Introspection};
+use crate::jobmanager::RESOURCE_MANAGER;
+use crate::jobmaster::task::ExecutorId;
+use crate::proto::data_exchange_server::DataExchangeServer;
+use crate::proto::{IntrospectionGateway, TaskExecutorGateway};
+use crate::resourcemanager::slot_manager::SLOTS_MAX;
+use crate::storage::{StorageError, StorageFolder};
+
+/// Id of the endpoint.
+const TASK_EXECUTOR: &str = "taskexecutor";
+
+/// A request of the follower must not outlive the pause until the next try.
+const REQUEST: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// One record of the longest length with its frame.
+const MESSAGE_MAX: usize = 4 << 20;
+
+/// Why a TaskExecutor could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskExecutorStartError {
+    /// The store's addresses.
+    #[error(transparent)]
+    Client(#[from] ConfigError),
+    /// The storage folder.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The listening address.
+    #[error(transparent)]
+    Rpc(#[from] palisade_rpc::StartError),
+    /// The address of the data exchange.
+    #[error("data exchange: listen on {address}: {error}")]
+    Data {
+        /// What was tried.
+        address: String,
+        /// The operating system's words.
+        error: std::io::Error,
+    },
+    /// The guard cannot be read: a worker that may have forgotten a token must not serve.
+    #[error("data folder: {0}")]
+    Guard(String),
+    /// The number of slots.
+    #[error("slots: {0} is not from 1 to {SLOTS_MAX}")]
+    Slots(u32),
+    /// An endpoint.
+    #[error("{0}")]
+    Endpoint(String),
+}
+
+/// A running TaskExecutor. Dropping it ends it at once, as a crash would; [`TaskExecutor::shutdown`] does it in order.
+pub struct TaskExecutor {
+    service: RpcService,
+    data_address: String,
+    stop: watch::Sender<Stop>,
+    main: Task<()>,
+    _data: Task<()>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    No,
+    Yes,
+}
+
+/// The storage crate's guard file, as the RPC layer wants it.
+struct FileGuard(GuardFile);
+
+impl DurableGuard for FileGuard {
+    fn load(&self, cluster: ClusterId, election: &str) -> Result<Option<Token>, DurableGuardError> {
+        Ok(self.0.get(cluster.0, election).and_then(Token::from_wire))
+    }
+
+    fn raise(&self, cluster: ClusterId, election: &str, token: Token) -> Result<(), DurableGuardError> {
+        self.0.raise(cluster.0, election, token.get()).map_err(|error| DurableGuardError { why: error.to_string() })
+    }
+}
+
+/// What the main task needs.
+struct Process {
+    config: TaskExecutorConfig,
+    service: RpcService,
+    follower: Arc<ElectionFollower>,
+    guards: Guards,
+    description: Description,
+    gates: Gates,
+    storage: StorageFolder,
+    counters: Counters,
+    /// For the data exchange, which serves before the cluster is known: nobody knows its address before.
+    cluster: watch::Sender<Option<ClusterId>>,
+    world: World,
+}
+
+impl TaskExecutor {
+    /// Starts it: it listens when this returns, and looks for a leader in the background.
+    pub async fn start(config: TaskExecutorConfig, world: World) -> Result<TaskExecutor, TaskExecutorStartError> {
+        if !(1..=SLOTS_MAX).contains(&config.slots) {
+            return Err(TaskExecutorStartError::Slots(config.slots));
+        }
+        let client =
+            Client::new(ClientConfig { endpoints: config.endpoints.clone(), request_timeout: REQUEST }, world.clone())?;
+        let storage = StorageFolder::open(&config.storage)?;
+        let guard = open_guard(&config.data)?;
+        let mut rpc = RpcServiceConfig::listen(config.listen.clone())
+            .interface::<TaskExecutorGateway>()
+            .interface::<IntrospectionGateway>();
+        if let Some(advertise) = &config.advertise {
+            rpc = rpc.advertise(advertise.clone());
+        }
+        let service = RpcService::start(rpc, world.clone()).await?;
+        let counters = Counters::default();
+        introspection::start(&service, Introspection { rpc: service.counters(), own: counters.clone() })
+            .await
+            .map_err(|error| TaskExecutorStartError::Endpoint(error.to_string()))?;
+        let follower = Arc::new(client.follow(&config.election));
+        let source: Arc<dyn LeaderSource> = follower.clone();
+        let spec = GuardSpec { source, cluster: None, durable: Some(Arc::new(FileGuard(guard))) };
+        let guards =
+            Guards::new(vec![spec], &world).map_err(|error| TaskExecutorStartError::Guard(error.to_string()))?;
+
+        let listener = bind_data(&config, &world).await?;
+        let data_address = format!("{}:{}", host(service.node()), listener.local_addr().port());
+        let gates = Gates::default();
+        let (cluster, known) = watch::channel(None);
+        let exchange = ExchangeServer {
+            gates: gates.clone(),
+            election: config.election.clone(),
+            cluster: known,
+            counters: counters.clone(),
+            world: world.clone(),
+        };
+        let data = world.spawn("data-exchange", serve(listener, exchange));
+        let description = Description {
+            executor: ExecutorId { name: config.id.clone(), incarnation: world.random_u64() },
+            address: format!("{}/{TASK_EXECUTOR}", service.node()),
+            data_address: data_address.clone(),
+            slots: config.slots,
+        };
+        let process = Process {
+            config,
+            service: service.clone(),
+            follower,
+            guards,
+            description,
+            gates,
+            storage,
+            counters,
+            cluster,
+            world: world.clone(),
+        };
+        let (stop, stopped) = watch::channel(Stop::No);
+        let main = world.spawn("task-executor", run(process, stopped));
+        Ok(TaskExecutor { service, data_address, stop, main, _data: data })
+    }
+
+    /// `host:port` that others reach it at.
+    pub fn address(&self) -> &str {
+        self.service.node()
+    }
+
+    /// `host:port` of its data exchange.
+    pub fn data_address(&self) -> &str {
+        &self.data_address
+    }
+
+    /// Ends it in order: tells its leader, ends its tasks, closes.
+    pub async fn shutdown(self) {
+        self.stop.send_replace(Stop::Yes);
+        let _ = self.main.await;
+        if let Err(error) = self.service.close().await {
+            tracing::warn!(%error, "the RPC service ended badly");
+        }
+    }
+}
+
+fn open_guard(data: &Path) -> Result<GuardFile, TaskExecutorStartError> {
+    std::fs::create_dir_all(data)
+        .map_err(|error| TaskExecutorStartError::Guard(format!("{}: {error}", data.display())))?;
+    GuardFile::open(data).map_err(|error| TaskExecutorStartError::Guard(error.to_string()))
+}
+
+/// The host part of `host:port`.
+fn host(node: &str) -> &str {
+    node.rsplit_once(':').map_or(node, |(host, _)| host)
+}
+
+async fn bind_data(config: &TaskExecutorConfig, world: &World) -> Result<Listener, TaskExecutorStartError> {
+    let address = format!("{}:0", host(&config.listen));
+    world.bind(&address).await.map_err(|error| TaskExecutorStartError::Data { address, error })
+}
+
+async fn serve(listener: Listener, exchange: ExchangeServer) {
+    let service = DataExchangeServer::new(exchange).max_decoding_message_size(MESSAGE_MAX);
+    let server = palisade_world::grpc::server().add_service(service);
+    if let Err(error) = server.serve_with_incoming(palisade_world::grpc::incoming(listener)).await {
+        tracing::error!(%error, "the data exchange ended");
+    }
+}
+
+async fn run(process: Process, mut stop: watch::Receiver<Stop>) {
+    let first = tokio::select! {
+        view = process.follower.changed(0) => view,
+        _ = stop.wait_for(|stop| *stop == Stop::Yes) => return,
+    };
+    process.cluster.send_replace(Some(first.cluster));
+    let links =
+        Links { service: process.service.clone(), cluster: first.cluster, election: process.config.election.clone() };
+    let tasks = TaskManager::start(process.shared(first.cluster, links.clone()));
+    let endpoint = match process.start_endpoint(&tasks).await {
+        Ok(endpoint) => endpoint,
+        Err(why) => {
+            tracing::error!(why, "the TaskExecutor's endpoint did not start");
+            return;
+        }
+    };
+    let mut view = first;
+    let mut registered: Option<((Token, String), Task<()>)> = None;
+    loop {
+        follow(&process, &links, &tasks, &endpoint, &view, &mut registered);
+        tokio::select! {
+            next = process.follower.changed(view.seq) => view = next,
+            _ = stop.wait_for(|stop| *stop == Stop::Yes) => break,
+        }
+    }
+    if let Some(((token, address), _)) = registered.take() {
+        disconnect(&links, &process.description, token, &address).await;
+    }
+    tasks.end_all().await;
+    endpoint.stop();
+    let _ = endpoint.terminated().await;
+}
+
+/// Acts on what the election says: a new leader, or its address.
+fn follow(
+    process: &Process,
+    links: &Links,
+    tasks: &TaskManager,
+    endpoint: &EndpointHandle<TaskExecutorState>,
+    view: &LeaderView,
+    registered: &mut Option<((Token, String), Task<()>)>,
+) {
+    // Nobody leads: tasks go on, and so does whoever tries to reach the last leader.
+    let Some(token) = view.token else { return };
+    if let Err(error) = endpoint.run_async(move |state, _| state.accept(token)) {
+        tracing::error!(%error, "the TaskExecutor's endpoint is overloaded or gone");
+    }
+    let address = match view.components.get(RESOURCE_MANAGER) {
+        Some(address) => address.clone(),
+        // Elected, and not yet proclaimed: the older leader is none any more all the same.
+        None => {
+            if registered.as_ref().is_some_and(|((of, _), _)| *of < token) {
+                *registered = None;
+            }
+            return;
+        }
+    };
+    let target = (token, address);
+    if registered.as_ref().is_some_and(|(at, _)| *at == target) {
+        return;
+    }
+    let registration = Registration {
+        description: process.description.clone(),
+        token,
+        address: target.1.clone(),
+        links: links.clone(),
+        tasks: tasks.clone(),
+        endpoint: endpoint.clone(),
+        world: process.world.clone(),
+    };
+    // Dropping the last one ends it.
+    *registered = Some((target, process.world.spawn("registration", registration.run())));
+}
+
+impl Process {
+    fn shared(&self, cluster: ClusterId, links: Links) -> Shared {
+        Shared {
+            executor: self.description.executor.clone(),
+            gates: self.gates.clone(),
+            exchange: ExchangeClient {
+                gates: self.gates.clone(),
+                own_address: self.description.data_address.clone(),
+                election: self.config.election.clone(),
+                cluster,
+                world: self.world.clone(),
+                connections: Arc::default(),
+            },
+            storage: self.storage.clone(),
+            counters: self.counters.clone(),
+            world: self.world.clone(),
+            links,
+        }
+    }
+
+    async fn start_endpoint(&self, tasks: &TaskManager) -> Result<EndpointHandle<TaskExecutorState>, String> {
+        let state = TaskExecutorState {
+            executor: self.description.executor.clone(),
+            slots: vec![None; usize::try_from(self.description.slots).expect("checked at the start")],
+            tasks: tasks.clone(),
+            counters: self.counters.clone(),
+            leader: None,
+            world: self.world.clone(),
+        };
+        let endpoint = self
+            .service
+            .endpoint(TASK_EXECUTOR, state)
+            .serves(TaskExecutorGateway::serve())
+            .guarded_by(self.guards.clone())
+            .create()
+            .map_err(|error| error.to_string())?;
+        endpoint.start().await.map_err(|error| error.to_string())?;
+        Ok(endpoint)
+    }
+}
