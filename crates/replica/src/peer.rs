@@ -1,0 +1,46 @@
+//! Who the nodes are: names without behaviour.
+
+use std::fmt;
+
+/// A node: its id, where it is reached, and which data folder speaks for it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Peer {
+    /// Unique in the cluster, for ever.
+    pub node_id: u64,
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Of the data folder that the membership binds to the id. Nothing from another folder counts.
+    pub store_id: u64,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} ({})", self.node_id, self.address)
+    }
+}
+
+/// A node of the cluster and its part in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// The node.
+    pub peer: Peer,
+    /// Whether it votes. A learner only listens.
+    pub voter: bool,
+}
+
+/// What a node says about itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hello {
+    /// Its id.
+    pub node_id: u64,
+    /// Its data folder.
+    pub store_id: u64,
+    /// 0: it knows none.
+    pub cluster_id: u64,
+    /// Of its cluster.
+    pub generation: u32,
+    /// Whether it has a cluster's log.
+    pub initialized: bool,
+    /// The store id that its membership names for the asker; `None`: it names no such node.
+    pub names_you: Option<u64>,
+}
