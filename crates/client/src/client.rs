@@ -1,12 +1,24 @@
 //! The entry point: endpoints in, requests and sessions out. Cheap to clone; nothing is dialled before it is needed.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use palisade_wire::coord::v1::{HealthReply, StatusReply};
+use palisade_wire::coord::v1::cluster_service_client::ClusterServiceClient;
+use palisade_wire::coord::v1::{HealthReply, HealthRequest, StatusReply, StatusRequest};
+use palisade_wire::status;
 use palisade_world::World;
+use palisade_world::grpc::check_address;
+use tokio::sync::{mpsc, oneshot};
+use tonic::transport::Channel;
+use tonic::{Response, Status};
 
-use crate::{ElectionFollower, Error, Observer, Session, SessionOptions};
+use crate::links::{Links, Purpose};
+use crate::requests::Shared;
+use crate::seen::Seen;
+use crate::session::whole_ms;
+use crate::session_driver::{Ask, SessionDriver};
+use crate::{ElectionFollower, Error, ErrorKind, Observer, OnDisconnect, Session, SessionOptions};
 
 /// How to reach a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,49 +46,104 @@ pub enum ConfigError {
 /// A client of one cluster. All clones share their connections and their one session stream.
 #[derive(Clone, Debug)]
 pub struct Client {
-    #[allow(dead_code)]
-    world: Arc<World>,
+    pub(crate) shared: Arc<Shared>,
+    driver: Arc<Mutex<Option<mpsc::UnboundedSender<Ask>>>>,
 }
 
 impl Client {
     /// Checks the configuration; dials nothing.
     pub fn new(config: ClientConfig, world: World) -> Result<Client, ConfigError> {
-        let _ = config;
-        Ok(Client { world: Arc::new(world) })
+        for address in &config.endpoints {
+            check_address(address).map_err(ConfigError::BadAddress)?;
+        }
+        let mut seen = BTreeSet::new();
+        let endpoints: Vec<String> = config.endpoints.into_iter().filter(|it| seen.insert(it.clone())).collect();
+        if endpoints.is_empty() {
+            return Err(ConfigError::NoEndpoints);
+        }
+        if config.request_timeout.is_zero() {
+            return Err(ConfigError::NoTime);
+        }
+        let links = Links::new(world.clone(), endpoints);
+        let shared = Shared { world, links, seen: Seen::default(), request_timeout: config.request_timeout };
+        Ok(Client { shared: Arc::new(shared), driver: Arc::default() })
     }
 
     /// The world that it lives in, whose clock its deadlines are on.
     pub fn world(&self) -> &World {
-        &self.world
+        &self.shared.world
     }
 
-    /// Opens a session. All sessions of a client share one stream.
+    /// Opens a session, within the request timeout. All sessions of a client share one stream.
     pub async fn open_session(&self, options: SessionOptions) -> Result<Session, Error> {
-        let _ = options;
-        panic!("not yet")
+        whole_ms("ttl", options.ttl)?;
+        if let OnDisconnect::ReleaseAfter(after) = options.on_disconnect {
+            whole_ms("on_disconnect", after)?;
+        }
+        let (reply, answer) = oneshot::channel();
+        let give_up_at = self.shared.world.now() + self.shared.request_timeout;
+        let driver = self.driver();
+        let (ttl, on_disconnect) = (options.ttl, options.on_disconnect);
+        // A driver that is gone drops the reply.
+        let _ = driver.send(Ask::Open { ttl, on_disconnect, give_up_at, reply });
+        let opened = answer.await.map_err(|_| closed())??;
+        Ok(Session::new(opened, Arc::clone(&self.shared), driver))
     }
 
     /// Observes an election: the present state, then every change. Reconnects by itself.
     pub fn observe(&self, election: &str) -> Observer {
-        let _ = election;
-        panic!("not yet")
+        Observer::new(Arc::clone(&self.shared), election)
     }
 
-    /// Follows an election in the background, for receivers that check tokens.
+    /// Follows an election in the background, for receivers that check tokens. Call it within a runtime.
     pub fn follow(&self, election: &str) -> ElectionFollower {
-        let _ = election;
-        panic!("not yet")
+        ElectionFollower::start(self, election)
     }
 
     /// What one node says about itself and the cluster. Asked once, at that node only.
     pub async fn status_of(&self, endpoint: &str) -> Result<StatusReply, Error> {
-        let _ = endpoint;
-        panic!("not yet")
+        self.once(endpoint, |channel| async { ClusterServiceClient::new(channel).status(StatusRequest {}).await }).await
     }
 
     /// Whether one node can serve. Asked once, at that node only.
     pub async fn health_of(&self, endpoint: &str) -> Result<HealthReply, Error> {
-        let _ = endpoint;
-        panic!("not yet")
+        self.once(endpoint, |channel| async { ClusterServiceClient::new(channel).health(HealthRequest {}).await }).await
     }
+
+    async fn once<T, Fut>(&self, endpoint: &str, send: impl FnOnce(Channel) -> Fut) -> Result<T, Error>
+    where
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let bad = |error: palisade_world::grpc::BadAddress| Error::invalid("endpoint", &error.value, error.why);
+        let channel = self.shared.links.channel(Purpose::Requests, endpoint).map_err(bad)?;
+        let limit = self.shared.request_timeout;
+        match self.shared.world.timeout(limit, send(channel)).await {
+            Some(Ok(reply)) => Ok(reply.into_inner()),
+            Some(Err(refused)) => Err(match status::detail(&refused) {
+                Some(detail) => Error::refused(&detail).of_a_read(),
+                None => {
+                    let message = format!("{endpoint}: no answer: {}", refused.message());
+                    Error::not_applied(ErrorKind::ConnectionLost, message)
+                }
+            }),
+            None => {
+                self.shared.links.forget(Purpose::Requests, endpoint);
+                let message = format!("{endpoint}: no answer within {limit:?}");
+                Err(Error::not_applied(ErrorKind::TimedOut, message))
+            }
+        }
+    }
+
+    /// The task that carries the sessions; started with the first of them.
+    fn driver(&self) -> mpsc::UnboundedSender<Ask> {
+        let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*driver {
+            Some(running) if !running.is_closed() => running.clone(),
+            Some(_) | None => driver.insert(SessionDriver::start(Arc::clone(&self.shared))).clone(),
+        }
+    }
+}
+
+pub(crate) fn closed() -> Error {
+    Error::unknown(ErrorKind::ClientClosed, "the client was shut down")
 }

@@ -88,6 +88,8 @@ pub struct Error {
     pub current_token: Option<Token>,
     /// Address of the store leader, where the store told it.
     pub store_leader: Option<String>,
+    /// The state machine's own refusal: it stands for every attempt under the same request id.
+    pub(crate) is_replicated: bool,
 }
 
 impl Error {
@@ -102,6 +104,7 @@ impl Error {
             hint: String::new(),
             current_token: None,
             store_leader: None,
+            is_replicated: false,
         }
     }
 
@@ -164,6 +167,7 @@ impl Error {
             hint: detail.hint.clone(),
             current_token: Token::from_wire(detail.current_token),
             store_leader: detail.store_leader.as_ref().map(|leader| leader.address.clone()),
+            is_replicated: detail.header.is_some(),
             ..Error::new(outcome, kind, status::describe(detail))
         }
     }

@@ -1,7 +1,13 @@
 //! Keys: one request each. A write may carry a fence, and a session that remembers its answer.
 
 use palisade_fence::Fence;
+use palisade_wire::coord::v1;
+use palisade_wire::coord::v1::kv_service_client::KvServiceClient;
+use palisade_wire::limits::MESSAGE_BYTES;
+use tonic::transport::Channel;
 
+use crate::elections::repeat;
+use crate::requests::Repeat;
 use crate::{Client, Error, Header, Session};
 
 /// A write of a key.
@@ -72,21 +78,63 @@ pub struct KeyValue {
 }
 
 impl Client {
-    /// Writes a key.
+    /// Writes a key. Without a session in the options an unknown outcome stays unknown: it is never sent again.
     pub async fn put(&self, options: PutOptions<'_>) -> Result<Put, Error> {
-        let _ = options;
-        panic!("not yet")
+        let serial = options.session.map(|session| (session.id(), session.serial()));
+        let request = v1::PutRequest {
+            key: options.key,
+            value: options.value,
+            fence: options.fence.as_ref().map(fence_to_wire),
+            request_id: serial.as_ref().map(|(session, serial)| serial.request_id(*session)),
+        };
+        let ask = self.shared.request(repeat(&request.request_id), |channel| {
+            let request = request.clone();
+            async move { client(channel).put(request).await }
+        });
+        let reply = ask.await?;
+        Ok(Put { header: Header::of(reply.header.as_ref()), version: reply.version })
     }
 
     /// Reads a key. Linearizable.
     pub async fn get(&self, key: Vec<u8>) -> Result<Got, Error> {
-        let _ = key;
-        panic!("not yet")
+        let request = v1::GetRequest { key };
+        let ask = self.shared.request(Repeat::Read, |channel| {
+            let request = request.clone();
+            async move { client(channel).get(request).await }
+        });
+        let reply = ask.await?;
+        let kv = reply.kv.map(|kv| KeyValue {
+            key: kv.key,
+            value: kv.value,
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            version: kv.version,
+        });
+        Ok(Got { header: Header::of(reply.header.as_ref()), kv })
     }
 
     /// Deletes a key; deleting nothing is no error.
     pub async fn delete(&self, options: DeleteOptions<'_>) -> Result<Deleted, Error> {
-        let _ = options;
-        panic!("not yet")
+        let serial = options.session.map(|session| (session.id(), session.serial()));
+        let request = v1::DeleteRequest {
+            key: options.key,
+            fence: options.fence.as_ref().map(fence_to_wire),
+            request_id: serial.as_ref().map(|(session, serial)| serial.request_id(*session)),
+        };
+        let ask = self.shared.request(repeat(&request.request_id), |channel| {
+            let request = request.clone();
+            async move { client(channel).delete(request).await }
+        });
+        let reply = ask.await?;
+        Ok(Deleted { header: Header::of(reply.header.as_ref()), deleted: reply.deleted })
     }
+}
+
+fn client(channel: Channel) -> KvServiceClient<Channel> {
+    // What the store accepts it must be able to give back.
+    KvServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES)
+}
+
+fn fence_to_wire(fence: &Fence) -> v1::Fence {
+    v1::Fence { election: fence.election.clone(), token: fence.token.get() }
 }

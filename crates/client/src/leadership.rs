@@ -4,9 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use palisade_fence::{Fence, Token, TokenSource};
-use tokio::sync::watch;
+use palisade_world::World;
+use tokio::sync::{oneshot, watch};
 
-use crate::{Error, Grant, Value};
+use crate::elections::proclaim;
+use crate::session_core::Key;
+use crate::{Error, Grant, ProclaimOptions, Session, Value};
 
 /// What the holder may believe. Deadlines are on the clock of [`palisade_world::World::now`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,66 +63,112 @@ impl fmt::Display for LostWhy {
     }
 }
 
-/// A leadership that this process was granted. Dropping it resigns in the background; [`Leadership::resign`] says when it is done.
+/// A leadership that this process was granted. Dropping it resigns in the background; [`Leadership::resign`] says when that is
+/// done. It keeps its session open.
 #[derive(Debug)]
 #[must_use = "dropping a leadership resigns it"]
-pub struct Leadership {}
+pub struct Leadership {
+    grant: Grant,
+    state: watch::Receiver<LeadershipState>,
+    session: Session,
+}
 
 impl Leadership {
-    /// The fencing token.
+    pub(crate) fn new(grant: Grant, state: watch::Receiver<LeadershipState>, session: Session) -> Leadership {
+        Leadership { grant, state, session }
+    }
+
+    /// The fencing token. It goes on naming this leadership after it was lost; to stamp messages, use
+    /// [`Leadership::token_source`].
     pub fn token(&self) -> Token {
-        panic!("not yet")
+        self.grant.token
     }
 
     /// `ELECTION:TOKEN`, to be carried by every write.
     pub fn fence(&self) -> Fence {
-        panic!("not yet")
+        self.grant.fence()
     }
 
     /// The grant as the store made it.
     pub fn grant(&self) -> &Grant {
-        panic!("not yet")
+        &self.grant
     }
 
-    /// Until when it can be believed, on the clock of [`palisade_world::World::now`]. Once lost: when it was lost.
+    /// The session that holds it.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Until when it can be believed, on the clock of [`palisade_world::World::now`]. Once lost: zero, which has passed.
     pub fn deadline(&self) -> Duration {
-        panic!("not yet")
+        match *self.state.borrow() {
+            LeadershipState::Held { deadline } | LeadershipState::Suspect { deadline } => deadline,
+            LeadershipState::Lost { .. } => Duration::ZERO,
+        }
     }
 
-    /// Held, suspect, lost: the newest always.
+    /// Held, suspect, lost: the newest always. It ends after `Lost`.
     pub fn state(&self) -> watch::Receiver<LeadershipState> {
-        panic!("not yet")
+        self.state.clone()
     }
 
     /// Resolves when it is lost. Cancelling it is harmless.
     pub async fn lost(&self) -> LostWhy {
-        panic!("not yet")
+        let mut state = self.state.clone();
+        match state.wait_for(|state| matches!(state, LeadershipState::Lost { .. })).await.as_deref() {
+            Ok(LeadershipState::Lost { why }) => why.clone(),
+            Ok(LeadershipState::Held { .. } | LeadershipState::Suspect { .. }) | Err(_) => LostWhy::ClientClosed,
+        }
     }
 
-    /// Changes what observers see.
+    /// Changes what observers see. Repeated until it is answered, within the request timeout; it takes effect once.
     pub async fn proclaim(&self, value: Value) -> Result<(), Error> {
-        let _ = value;
-        panic!("not yet")
+        let (election, token) = (self.grant.election.clone(), self.grant.token);
+        let options = ProclaimOptions { election, token, value, session: Some(&self.session) };
+        proclaim(self.session.shared(), options).await.map(|_| ())
     }
 
-    /// Stops believing, then hands over. If the store cannot be reached in time the outcome is unknown, and the hand-over
-    /// is tried on in the background until the session ends.
+    /// Stops believing, then hands over: everybody here sees `Lost` before the store hears of it. If the store cannot be
+    /// reached within the request timeout, the outcome is unknown, and the hand-over is tried on in the background for as
+    /// long as the session lives. Resigning what is lost already is no error.
     pub async fn resign(self) -> Result<(), Error> {
-        panic!("not yet")
+        let (reply, answer) = oneshot::channel();
+        self.session.step_down(self.key(), self.grant.token, Some(reply));
+        self.session.bounded(answer, "resigning").await
     }
 
     /// Where senders get the token to stamp; `None` once it is lost.
     pub fn token_source(&self) -> LeaderToken {
-        panic!("not yet")
+        LeaderToken { token: self.grant.token, state: self.state.clone(), world: self.session.world().clone() }
+    }
+
+    fn key(&self) -> Key {
+        Key { session: self.grant.session, serial: self.grant.serial }
     }
 }
 
-/// Gives the token while it may be believed.
+impl Drop for Leadership {
+    fn drop(&mut self) {
+        self.session.step_down(self.key(), self.grant.token, None);
+    }
+}
+
+/// Gives the token while it may be believed. It does not keep the leadership: it gives `None` once the handle is dropped.
 #[derive(Clone, Debug)]
-pub struct LeaderToken {}
+pub struct LeaderToken {
+    token: Token,
+    state: watch::Receiver<LeadershipState>,
+    world: World,
+}
 
 impl TokenSource for LeaderToken {
     fn token(&self) -> Option<Token> {
-        panic!("not yet")
+        // Read before the clock: a deadline that moved on meanwhile only makes this answer more careful than it need be.
+        let deadline = match *self.state.borrow() {
+            LeadershipState::Held { deadline } | LeadershipState::Suspect { deadline } => deadline,
+            LeadershipState::Lost { .. } => return None,
+        };
+        // The task that says "lost" may not have run yet, after a pause of the whole process for example.
+        (self.world.now() < deadline).then_some(self.token)
     }
 }

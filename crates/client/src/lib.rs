@@ -1,14 +1,22 @@
 //! What Rust users link: session, campaign, leadership, observe, keys.
 
+mod backoff;
 mod client;
+mod dial;
 mod elections;
 mod error;
 mod follower;
 mod grant;
 mod kv;
 mod leadership;
+mod links;
 mod observer;
+mod requests;
+mod seen;
+mod serials;
 mod session;
+mod session_core;
+mod session_driver;
 
 pub use client::{Client, ClientConfig, ConfigError};
 pub use elections::{ElectionSummary, ProclaimOptions, ResignOptions, Resigned};

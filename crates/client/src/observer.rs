@@ -1,14 +1,32 @@
 //! One election as an observer hears it: the present state first, then every change, across reconnects.
 
-use palisade_fence::Token;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{Error, Grant};
+use palisade_fence::Token;
+use palisade_wire::coord::v1;
+use palisade_wire::coord::v1::election_service_client::ElectionServiceClient;
+use palisade_wire::coord::v1::error_detail::Kind;
+use palisade_wire::status;
+use tonic::{Status, Streaming};
+
+use crate::backoff::{Backoff, WHILE_SEARCHING};
+use crate::links::Purpose;
+use crate::requests::Shared;
+use crate::seen::Position;
+use crate::{Error, ErrorKind, Grant, Header};
+
+/// How long a node may take to accept an observer.
+const ACCEPT: Duration = Duration::from_secs(1);
 
 /// One piece of news about an election.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Observed {
     /// Rises from one piece of news to the next, except that all events of one command share theirs.
     pub seq: u64,
+    /// Where it stands in the order of everything.
+    pub header: Header,
     /// What happened.
     pub kind: ObservedKind,
 }
@@ -44,14 +62,248 @@ pub enum ObservedKind {
     },
 }
 
+impl ObservedKind {
+    /// Who leads after it; `None`: nobody.
+    pub fn leader(&self) -> Option<&Grant> {
+        match self {
+            ObservedKind::State { leader } => leader.as_ref(),
+            ObservedKind::Elected { leader, .. } | ObservedKind::ValueChanged { leader } => Some(leader),
+            ObservedKind::Vacant { .. } => None,
+        }
+    }
+}
+
 /// Hears of one election. Never goes back within a cluster.
 #[derive(Debug)]
-pub struct Observer {}
+pub struct Observer {
+    shared: Arc<Shared>,
+    election: String,
+    stream: Option<Streaming<v1::ObserveReply>>,
+    /// News of the last message that were not taken yet.
+    pending: VecDeque<Observed>,
+    /// Up to where everything has been told; `None`: nothing has.
+    told: Option<Position>,
+    /// Who leads, as it was told.
+    leader: Option<Grant>,
+    /// Whom to ask next.
+    address: String,
+    in_a_row: usize,
+    backoff: Backoff,
+}
 
 impl Observer {
+    pub(crate) fn new(shared: Arc<Shared>, election: &str) -> Observer {
+        let address = shared.links.first_choice();
+        Observer {
+            shared,
+            election: election.to_owned(),
+            stream: None,
+            pending: VecDeque::new(),
+            told: None,
+            leader: None,
+            address,
+            in_a_row: 0,
+            backoff: Backoff::up_to(WHILE_SEARCHING),
+        }
+    }
+
     /// The next piece of news. Waits as long as it takes, across reconnects; an error means that it cannot go on (a name
     /// that is not allowed, another cluster). Cancelling it loses nothing.
     pub async fn next(&mut self) -> Result<Observed, Error> {
-        panic!("not yet")
+        loop {
+            if let Some(observed) = self.pending.pop_front() {
+                return Ok(observed);
+            }
+            let Some(stream) = &mut self.stream else {
+                self.connect().await?;
+                continue;
+            };
+            match stream.message().await {
+                Ok(Some(message)) => {
+                    self.backoff.reset();
+                    self.in_a_row = 0;
+                    self.take(message)?;
+                }
+                Ok(None) => self.stream = None,
+                Err(status) => {
+                    self.stream = None;
+                    self.refused(&status)?;
+                }
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Error> {
+        // Everybody is asked once, and two hints are followed, before there is a pause.
+        if self.in_a_row >= self.shared.links.endpoints().len() + 2 {
+            let pause = self.backoff.pause(&self.shared.world);
+            self.shared.world.sleep(pause).await;
+            self.in_a_row = 0;
+        }
+        self.in_a_row += 1;
+        let Ok(channel) = self.shared.links.channel(Purpose::Requests, &self.address) else {
+            self.address = self.shared.links.next_choice(&self.address);
+            return Ok(());
+        };
+        let request = v1::ObserveRequest { election: self.election.clone() };
+        let mut client = ElectionServiceClient::new(channel);
+        match self.shared.world.timeout(ACCEPT, client.observe(request)).await {
+            Some(Ok(accepted)) => {
+                self.shared.links.leads(&self.address);
+                self.stream = Some(accepted.into_inner());
+                Ok(())
+            }
+            Some(Err(status)) => self.refused(&status),
+            None => {
+                self.shared.links.forget(Purpose::Requests, &self.address);
+                self.address = self.shared.links.next_choice(&self.address);
+                Ok(())
+            }
+        }
+    }
+
+    /// A node does not, or no longer, serve this observer: the next one is asked, unless none can help.
+    fn refused(&mut self, refused: &Status) -> Result<(), Error> {
+        let detail = status::detail(refused);
+        if let Some(detail) = &detail
+            && matches!(detail.kind(), Kind::InvalidArgument | Kind::WrongCluster | Kind::Generation)
+        {
+            return Err(Error::refused(detail).of_a_read());
+        }
+        tracing::debug!(address = self.address, %refused, "not observed here");
+        let hint = detail.and_then(|it| it.store_leader).map(|it| it.address).filter(|it| !it.is_empty());
+        self.address = match hint {
+            Some(hint) => {
+                self.shared.links.leads(&hint);
+                hint
+            }
+            None => self.shared.links.next_choice(&self.address),
+        };
+        Ok(())
+    }
+
+    /// Keeps what is news in a message.
+    fn take(&mut self, message: v1::ObserveReply) -> Result<(), Error> {
+        let header = Header::of(message.header.as_ref());
+        if let Err(error) = self.shared.seen.admit(&header) {
+            self.stream = None;
+            return Err(error.of_a_read());
+        }
+        let position = Position::of(&header);
+        if self.told.is_some_and(|told| position < told) {
+            return Ok(());
+        }
+        let known = self.told == Some(position);
+        for event in message.events {
+            let Some(kind) = read(event)? else { continue };
+            let leader = kind.leader().cloned();
+            let news = match kind {
+                // After a reconnect: news only if something else leads, or says something else.
+                ObservedKind::State { .. } => self.told.is_none() || (!known && self.leader != leader),
+                ObservedKind::Elected { .. } | ObservedKind::ValueChanged { .. } | ObservedKind::Vacant { .. } => {
+                    !known
+                }
+            };
+            if news {
+                self.leader = leader;
+                self.pending.push_back(Observed { seq: header.seq, header, kind });
+            }
+        }
+        self.told = Some(position);
+        Ok(())
+    }
+}
+
+fn read(event: v1::ObserveEvent) -> Result<Option<ObservedKind>, Error> {
+    use v1::observe_event::Kind;
+    let missing = || Error::not_applied(ErrorKind::BadAnswer, "the store sent an event without its leader");
+    let leader = |grant: Option<v1::Grant>| Grant::of(grant.ok_or_else(missing)?).map_err(Error::of_a_read);
+    Ok(Some(match event.kind {
+        Some(Kind::State(state)) => {
+            ObservedKind::State { leader: state.leader.map(|it| leader(Some(it))).transpose()? }
+        }
+        Some(Kind::Elected(elected)) => ObservedKind::Elected {
+            leader: leader(elected.leader)?,
+            previous: Token::from_wire(elected.previous_token),
+            why: elected.why,
+        },
+        Some(Kind::ValueChanged(changed)) => ObservedKind::ValueChanged { leader: leader(changed.leader)? },
+        Some(Kind::Vacant(vacant)) => {
+            let previous = Token::from_wire(vacant.previous_token).ok_or_else(missing)?;
+            ObservedKind::Vacant { previous, why: vacant.why }
+        }
+        None => return Ok(None), // a kind that this program does not know
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_wire::coord::v1::observe_event::Kind;
+    use palisade_world::World;
+
+    use super::*;
+    use crate::{Client, ClientConfig};
+
+    fn observer() -> Observer {
+        let config = ClientConfig { endpoints: vec!["a:1".to_owned()], request_timeout: Duration::from_secs(1) };
+        Client::new(config, World::real()).unwrap().observe("e")
+    }
+
+    fn message(seq: u64, kind: Kind) -> v1::ObserveReply {
+        let header = v1::Header { cluster_id: 7, generation: 0, seq, revision: 0 };
+        v1::ObserveReply { header: Some(header), events: vec![v1::ObserveEvent { kind: Some(kind) }] }
+    }
+
+    fn grant(token: u64) -> v1::Grant {
+        v1::Grant { election: "e".to_owned(), token, ..v1::Grant::default() }
+    }
+
+    fn state(token: Option<u64>) -> Kind {
+        Kind::State(v1::observe_event::State { leader: token.map(grant) })
+    }
+
+    fn elected(token: u64) -> Kind {
+        Kind::Elected(v1::observe_event::Elected { leader: Some(grant(token)), ..Default::default() })
+    }
+
+    fn tokens(observer: &mut Observer) -> Vec<(u64, Option<u64>)> {
+        observer.pending.drain(..).map(|it| (it.seq, it.kind.leader().map(|grant| grant.token.get()))).collect()
+    }
+
+    #[test]
+    fn observe_misses_the_first_event_or_never_says_no_leader() {
+        let mut observer = observer();
+        observer.take(message(4, state(None))).unwrap();
+        observer.take(message(6, elected(1))).unwrap();
+        let vacant = v1::observe_event::Vacant { previous_token: 1, why: "expired".to_owned() };
+        observer.take(message(9, Kind::Vacant(vacant))).unwrap();
+        assert_eq!(tokens(&mut observer), [(4, None), (6, Some(1)), (9, None)]);
+    }
+
+    #[test]
+    fn after_a_reconnect_it_never_goes_back_and_repeats_nothing() {
+        let mut observer = observer();
+        observer.take(message(4, state(Some(1)))).unwrap();
+        observer.take(message(6, elected(2))).unwrap();
+        assert_eq!(tokens(&mut observer), [(4, Some(1)), (6, Some(2))]);
+        // A node that lags behind: its past is known, its future is news.
+        observer.take(message(4, state(Some(1)))).unwrap();
+        observer.take(message(6, elected(2))).unwrap();
+        observer.take(message(7, elected(3))).unwrap();
+        assert_eq!(tokens(&mut observer), [(7, Some(3))]);
+        // Another node, later: the same leader is no news, another is.
+        observer.take(message(8, state(Some(3)))).unwrap();
+        assert_eq!(tokens(&mut observer), []);
+        observer.take(message(12, state(Some(5)))).unwrap();
+        assert_eq!(tokens(&mut observer), [(12, Some(5))]);
+    }
+
+    #[test]
+    fn another_cluster_ends_it() {
+        let mut observer = observer();
+        observer.take(message(4, state(Some(1)))).unwrap();
+        let mut other = message(5, elected(2));
+        other.header = Some(v1::Header { cluster_id: 8, generation: 0, seq: 5, revision: 0 });
+        assert_eq!(observer.take(other).unwrap_err().kind, ErrorKind::WrongCluster);
     }
 }

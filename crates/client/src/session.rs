@@ -1,9 +1,19 @@
 //! A session: this process's liveness in the store, and the campaigns that live with it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Error, Leadership, Value};
+use palisade_fence::Token;
+use palisade_world::World;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::client::closed;
+use crate::requests::Shared;
+use crate::serials::{Serial, Serials};
+use crate::session_core::Key;
+use crate::session_driver::{Ask, OpenedSession};
+use crate::{Error, ErrorKind, Leadership, Value};
 
 /// What a session is to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,30 +73,128 @@ pub struct CampaignOptions {
     pub priority: i32,
 }
 
-/// An open session. Cheap to clone; when the last handle is dropped (a [`Leadership`] holds one), the session is closed.
+/// An open session. Cheap to clone; when the last handle is gone (a [`Leadership`] holds one), the session is closed.
 #[derive(Clone, Debug)]
-pub struct Session {}
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    id: u64,
+    over: watch::Receiver<Option<SessionEnd>>,
+    serials: Arc<Serials>,
+    shared: Arc<Shared>,
+    driver: mpsc::UnboundedSender<Ask>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.driver.send(Ask::Close { session: self.id, reply: None }); // a driver that is gone holds no session
+    }
+}
 
 impl Session {
+    pub(crate) fn new(opened: OpenedSession, shared: Arc<Shared>, driver: mpsc::UnboundedSender<Ask>) -> Session {
+        let OpenedSession { session, over } = opened;
+        Session { inner: Arc::new(Inner { id: session, over, serials: Arc::default(), shared, driver }) }
+    }
+
     /// Its id in the store.
     pub fn id(&self) -> u64 {
-        panic!("not yet")
+        self.inner.id
     }
 
     /// Enters an election and waits until it leads. No timeout; it survives reconnects and the death of the store leader.
     /// Dropping the future abandons the candidacy: should it be granted later, it is resigned at once.
+    ///
+    /// An error of kind [`ErrorKind::SessionEnded`](crate::ErrorKind::SessionEnded) means that the session ended meanwhile:
+    /// open another one. [`ErrorKind::CandidateExists`](crate::ErrorKind::CandidateExists): the same id waits or leads for
+    /// another live session, such as that of this process before it was started anew; that one ends by its TTL at the latest.
     pub async fn campaign(&self, options: CampaignOptions) -> Result<Leadership, Error> {
-        let _ = options;
-        panic!("not yet")
+        let serial = self.inner.serials.next();
+        let key = Key { session: self.inner.id, serial: serial.get() };
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask::Campaign {
+            key,
+            serial,
+            election: options.election,
+            candidate: options.candidate_id,
+            value: options.value.to_wire(),
+            priority: options.priority,
+            reply,
+        };
+        let _ = self.inner.driver.send(ask); // a driver that is gone drops the reply
+        let mut waiting = Waiting { key, driver: Some(&self.inner.driver) };
+        let decided = answer.await.map_err(|_| closed());
+        waiting.driver = None;
+        let (grant, state) = decided??;
+        Ok(Leadership::new(grant, state, self.clone()))
     }
 
-    /// Ends the session, and with it all that it holds; what it holds is lost here before the store hears of it.
+    /// Ends the session, and with it all that it holds. What it holds is lost here before the store hears of it. Bounded by
+    /// the request timeout: after it the outcome is unknown, and the session ends by its TTL at the latest.
     pub async fn close(&self) -> Result<(), Error> {
-        panic!("not yet")
+        let (reply, answer) = oneshot::channel();
+        let _ = self.inner.driver.send(Ask::Close { session: self.inner.id, reply: Some(reply) }); // as above
+        self.bounded(answer, "closing the session").await
     }
 
     /// Resolves when the session is over. Cancelling it is harmless.
     pub async fn ended(&self) -> SessionEnd {
-        panic!("not yet")
+        let mut over = self.inner.over.clone();
+        match over.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().expect("it was waited for"),
+            Err(_) => SessionEnd::ClientClosed,
+        }
     }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.inner.shared.world
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// A serial for a request id; open until it is dropped.
+    pub(crate) fn serial(&self) -> Serial {
+        self.inner.serials.next()
+    }
+
+    pub(crate) fn step_down(&self, key: Key, token: Token, reply: Option<oneshot::Sender<Result<(), Error>>>) {
+        let _ = self.inner.driver.send(Ask::StepDown { key, token, reply }); // as above
+    }
+
+    /// Waits for the driver's answer within the request timeout.
+    pub(crate) async fn bounded(&self, answer: oneshot::Receiver<Result<(), Error>>, what: &str) -> Result<(), Error> {
+        let limit = self.inner.shared.request_timeout;
+        match self.world().timeout(limit, answer).await {
+            Some(answer) => answer.map_err(|_| closed())?,
+            None => Err(Error::unknown(ErrorKind::TimedOut, format!("{what}: no answer within {limit:?}"))
+                .with_hint("it is tried on in the background; the session ends by its TTL at the latest")),
+        }
+    }
+}
+
+/// A campaign that waits: dropping it says so.
+struct Waiting<'a> {
+    key: Key,
+    driver: Option<&'a mpsc::UnboundedSender<Ask>>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver {
+            let _ = driver.send(Ask::Abandon { key: self.key }); // as above
+        }
+    }
+}
+
+/// The store counts in whole milliseconds, and nothing is silently changed.
+pub(crate) fn whole_ms(field: &str, span: Duration) -> Result<(), Error> {
+    if span.subsec_nanos() % 1_000_000 == 0 {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("{span:?}"), "a whole number of milliseconds"))
 }

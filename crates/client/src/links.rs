@@ -1,0 +1,127 @@
+//! The connections of a client: one long-lived channel per endpoint for requests, and another for the session stream, so
+//! that no bulk of requests can delay a keep-alive. It also remembers who was last known to lead the store.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use palisade_world::World;
+use palisade_world::grpc::{self, BadAddress};
+use tonic::transport::Channel;
+
+/// Addresses that were learnt from hints, beyond the given endpoints: a cluster has at most some ten members.
+const LEARNT: usize = 16;
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Purpose {
+    Requests,
+    Sessions,
+}
+
+/// All connections of a client.
+#[derive(Debug)]
+pub(crate) struct Links {
+    world: World,
+    endpoints: Vec<String>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    channels: BTreeMap<(Purpose, String), Channel>,
+    /// Where the store leader was last.
+    leader: Option<String>,
+    /// Which endpoint to ask when nobody is known to lead.
+    turn: usize,
+}
+
+impl Links {
+    /// `endpoints` is not empty, and each has been checked.
+    pub(crate) fn new(world: World, endpoints: Vec<String>) -> Links {
+        assert!(!endpoints.is_empty(), "there is an endpoint");
+        // Clients of one list do not all begin with the same node.
+        let turn = usize::try_from(world.random_u64() % endpoints.len() as u64).unwrap_or(0);
+        let inner = Mutex::new(Inner { turn, ..Inner::default() });
+        Links { world, endpoints, inner }
+    }
+
+    pub(crate) fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+
+    /// The channel to an address; made when first asked for, connected when first used.
+    pub(crate) fn channel(&self, purpose: Purpose, address: &str) -> Result<Channel, BadAddress> {
+        let mut inner = self.lock();
+        if let Some(channel) = inner.channels.get(&(purpose, address.to_owned())) {
+            return Ok(channel.clone());
+        }
+        let channel = grpc::channel(&self.world, address)?;
+        if inner.channels.len() >= 2 * (self.endpoints.len() + LEARNT) {
+            // Too many hints: the learnt ones are learnt again when they are needed.
+            inner.channels.retain(|(_, known), _| self.endpoints.contains(known));
+        }
+        inner.channels.insert((purpose, address.to_owned()), channel.clone());
+        Ok(channel)
+    }
+
+    /// Forgets a connection that answers nothing: the next use dials anew instead of waiting behind a dead one.
+    pub(crate) fn forget(&self, purpose: Purpose, address: &str) {
+        self.lock().channels.remove(&(purpose, address.to_owned()));
+    }
+
+    /// Whom to ask: who was last known to lead, else the endpoint whose turn it is.
+    pub(crate) fn first_choice(&self) -> String {
+        let inner = self.lock();
+        inner.leader.clone().unwrap_or_else(|| self.endpoints[inner.turn % self.endpoints.len()].clone())
+    }
+
+    /// Whom to ask after `failed` did not help.
+    pub(crate) fn next_choice(&self, failed: &str) -> String {
+        let mut inner = self.lock();
+        if inner.leader.as_deref() == Some(failed) {
+            inner.leader = None;
+        }
+        if let Some(leader) = &inner.leader {
+            return leader.clone();
+        }
+        for _ in 0..self.endpoints.len() {
+            inner.turn = (inner.turn + 1) % self.endpoints.len();
+            if self.endpoints[inner.turn] != failed {
+                break;
+            }
+        }
+        self.endpoints[inner.turn].clone()
+    }
+
+    /// This address leads the store, as it says itself or as another node says.
+    pub(crate) fn leads(&self, address: &str) {
+        let mut inner = self.lock();
+        if inner.leader.as_deref() != Some(address) {
+            inner.leader = Some(address.to_owned());
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_leader_is_forgotten_and_everybody_has_a_turn() {
+        let links = Links::new(World::real(), ["a:1", "b:1", "c:1"].map(str::to_owned).to_vec());
+        links.leads("x:9");
+        assert_eq!(links.first_choice(), "x:9");
+        let mut asked: Vec<String> = Vec::new();
+        let mut failed = "x:9".to_owned();
+        for _ in 0..3 {
+            failed = links.next_choice(&failed);
+            asked.push(failed.clone());
+        }
+        asked.sort();
+        assert_eq!(asked, ["a:1", "b:1", "c:1"]);
+    }
+}
