@@ -3,12 +3,13 @@
 //! It decides nothing (that is coord-core's) and never waits: the state stands behind a lock that is held for short
 //! synchronous steps only, never across an await, and nothing is published under it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 use palisade_coord_core::{Outcome, State, apply};
 use palisade_fence::ClusterId;
-use palisade_replica::{Machine, MachineError};
+use palisade_replica::{Cluster, Machine, MachineError};
 use palisade_wire::{log, state};
 use tokio::sync::watch;
 
@@ -21,12 +22,15 @@ pub struct CoordMachine {
     hub: Arc<Hub>,
     /// The cluster's name as soon as it is known here. Set once; a restart or a snapshot sets the same again.
     founded: watch::Sender<Option<ClusterId>>,
+    /// The state's generation, for those who must not wait for the state.
+    generation: AtomicU32,
 }
 
 impl CoordMachine {
     /// An empty state that publishes to `hub`.
     pub fn new(hub: Arc<Hub>) -> CoordMachine {
-        CoordMachine { state: RwLock::new(State::new()), hub, founded: watch::Sender::new(None) }
+        let founded = watch::Sender::new(None);
+        CoordMachine { state: RwLock::new(State::new()), hub, founded, generation: AtomicU32::new(0) }
     }
 
     /// Looks at what this node has applied. `look` must be short and must not wait: applying waits for it.
@@ -44,7 +48,9 @@ impl CoordMachine {
         &self.hub
     }
 
-    fn note_founded(&self, cluster: Option<ClusterId>) {
+    /// The generation is kept first: whoever sees the name sees the generation that belongs to it.
+    fn note(&self, cluster: Option<ClusterId>, generation: u32) {
+        self.generation.store(generation, Ordering::Release);
         self.founded.send_if_modified(|known| {
             let news = cluster.is_some() && *known != cluster;
             if news {
@@ -66,7 +72,7 @@ impl Machine for CoordMachine {
             log::decode_batch(&entry).unwrap_or_else(|error| panic!("log entry {index} cannot be read: {error}"));
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut published = Vec::new();
-        let cluster = {
+        let (cluster, generation) = {
             let mut state = self.state.write().expect("applying does not panic, or the node has stopped");
             for command in &commands {
                 let mut outcome = apply(&mut state, command);
@@ -84,9 +90,9 @@ impl Machine for CoordMachine {
                 }
                 outcomes.push(outcome);
             }
-            state.cluster()
+            (state.cluster(), state.generation())
         };
-        self.note_founded(cluster);
+        self.note(cluster, generation);
         for applied in published {
             self.hub.publish(applied);
         }
@@ -98,11 +104,15 @@ impl Machine for CoordMachine {
     }
 
     fn restore(&self, data: Bytes) -> Result<(), MachineError> {
-        let restored = state::decode(&data).map_err(|error| MachineError { why: error.to_string() })?;
-        let cluster = restored.cluster();
+        let restored = state::decode(&data).map_err(|error| MachineError::new(error.to_string()))?;
+        let (cluster, generation) = (restored.cluster(), restored.generation());
         *self.state.write().expect("applying does not panic, or the node has stopped") = restored;
-        self.note_founded(cluster);
+        self.note(cluster, generation);
         self.hub.cut_off();
         Ok(())
+    }
+    fn cluster(&self) -> Cluster {
+        let id = self.founded.borrow().map_or(0, |cluster| cluster.0);
+        Cluster { id, generation: self.generation.load(Ordering::Acquire) }
     }
 }

@@ -172,8 +172,8 @@ impl Node {
                 api: api.clone(),
                 health: health.clone(),
             }))
-            .add_service(session_service);
-        let _ = gate; // TODO(E): .add_service(replica.peer_service(gate))
+            .add_service(session_service)
+            .add_service(replica.peer_service(gate));
         let server = world.spawn("server", serve(router, listener, line_watch, stop_watch, failing.clone()));
 
         let tasks = vec![

@@ -34,7 +34,7 @@ pub(super) struct Driver<B: SessionBackend> {
 }
 
 enum Role<B: SessionBackend> {
-    Following(Liveness),
+    Following(Box<Liveness>),
     Leading(Box<Leading<B>>),
     /// Between the two, within one step.
     Changing,
@@ -49,7 +49,7 @@ impl<B: SessionBackend> Driver<B> {
         world: World,
     ) -> Driver<B> {
         let liveness = Liveness::new(Timings::new(settings.election_timeout));
-        let (views, role) = (backend.views(), Role::Following(liveness));
+        let (views, role) = (backend.views(), Role::Following(Box::new(liveness)));
         Driver { backend, settings, inputs, views, store_leader: None, entrance, world, role }
     }
 
@@ -110,7 +110,7 @@ impl<B: SessionBackend> Driver<B> {
 
     fn follow(&mut self) {
         self.role = match std::mem::replace(&mut self.role, Role::Changing) {
-            Role::Leading(leading) => Role::Following(leading.end(self.store_leader.clone())),
+            Role::Leading(leading) => Role::Following(Box::new(leading.end(self.store_leader.clone()))),
             role => role,
         };
     }
@@ -120,7 +120,7 @@ impl<B: SessionBackend> Driver<B> {
             Role::Following(liveness) => Role::Leading(Box::new(Leading::begin(
                 Arc::clone(&self.backend),
                 leadership,
-                liveness,
+                *liveness,
                 self.settings.election_timeout,
                 self.entrance.clone(),
                 self.world.clone(),

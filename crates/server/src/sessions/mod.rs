@@ -5,12 +5,13 @@
 //!
 //! Reading order: [`SessionBackend`] (what is needed of the node), `service` (a stream begins), `reader` (its frames are
 //! read and checked), `driver` (the one task that owns everything else) with the parts that it calls: `leading` (one
-//! leadership), `slots` (the order of what one session is told), `streams`, `outbox` (what a client has yet to read).
+//! leadership), `commands` (what clients ask in it), `slots` (the order of what one session is told), `streams`, `outbox` (what a client has yet to read).
 //!
 //! Keeps true: what one session is told on its stream is in the order of `seq`; a keep-alive waits for nothing but its
 //! quorum round; a stream that this node closes for its own reasons is nobody's disconnect.
 
 mod backend;
+mod commands;
 mod driver;
 mod frames;
 mod leading;

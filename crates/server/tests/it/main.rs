@@ -4,6 +4,7 @@ mod bad_input;
 mod cluster;
 mod failover;
 mod formation;
+mod full_disk;
 mod observe;
 mod session;
 mod writes;

@@ -1,0 +1,192 @@
+//! What clients ask of the state machine: proposed in the order of their frames, and answered with what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_coord_core::{Command, EndReason, OnDisconnect, Op, Outcome, Reply, SessionId};
+use palisade_liveness as liveness;
+use palisade_liveness::{Known, StreamId};
+use palisade_wire::convert;
+use palisade_wire::coord::v1::error_detail::Kind;
+use palisade_wire::coord::v1::{ErrorDetail, Header, SessionEnded, server_frame};
+use palisade_wire::status::unknown;
+
+use super::backend::SessionBackend;
+use super::frames::{self, Request};
+use super::leading::{Done, Leading};
+use super::streams::StreamState;
+
+/// The longest that a command may be without an outcome; then it is told to be unknown. Longer than any election; without it
+/// a stuck proposal would hold back the events of its session for ever.
+pub(super) const PROPOSAL_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a frame asked of the state machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked {
+    Open,
+    Attach(SessionId),
+    Campaign(SessionId),
+    Close(SessionId),
+}
+
+impl Asked {
+    fn session(self) -> Option<SessionId> {
+        match self {
+            Asked::Open => None,
+            Asked::Attach(session) | Asked::Campaign(session) | Asked::Close(session) => Some(session),
+        }
+    }
+}
+
+/// A frame that was proposed.
+#[derive(Debug)]
+pub(super) struct Proposed {
+    stream: StreamId,
+    call: u64,
+    asked: Asked,
+    /// As asked for; of an `Open` only.
+    opens: Option<(u64, palisade_coord_core::OnDisconnect)>,
+}
+
+impl<B: SessionBackend> Leading<B> {
+    pub(super) fn frame(&mut self, stream: StreamId, call: u64, request: Result<Request, ErrorDetail>) {
+        if self.streams.state(stream) != StreamState::Open {
+            return; // closed meanwhile
+        }
+        let request = match self.streams.begin_call(stream, call).and(Ok(request)) {
+            Ok(Ok(request)) => request,
+            Ok(Err(error)) => return self.streams.answer(stream, frames::refused(call, error)),
+            Err(error) => return self.streams.refuse(stream, call, error),
+        };
+        match request {
+            Request::KeepAlive(sessions) => {
+                self.tell_liveness(liveness::Event::KeepAlive { stream, call, sessions });
+            }
+            Request::Open { ttl_ms, command } => {
+                let Op::OpenSession { on_disconnect, .. } = command.op else { unreachable!("an open opens") };
+                let opens = Some((ttl_ms, on_disconnect));
+                self.propose(Proposed { stream, call, asked: Asked::Open, opens }, command);
+            }
+            Request::Attach { session, command } => {
+                self.tell_liveness(liveness::Event::AttachReceived { session });
+                self.propose(Proposed { stream, call, asked: Asked::Attach(session), opens: None }, command);
+            }
+            Request::Campaign { session, command } => {
+                let lives = || self.backend.read(|state| state.session(session).is_some());
+                if !self.slots.may_use(session, stream) && lives() {
+                    let error = frames::not_attached_here(session);
+                    return self.streams.answer(stream, frames::refused(call, error));
+                }
+                self.propose(Proposed { stream, call, asked: Asked::Campaign(session), opens: None }, command);
+            }
+            Request::Close { session, command } => {
+                self.propose(Proposed { stream, call, asked: Asked::Close(session), opens: None }, command);
+            }
+        }
+    }
+
+    /// Commands of one session are first polled, and so take their place in the queue, in the order of their frames.
+    fn propose(&mut self, proposed: Proposed, command: Command) {
+        if let Some(session) = proposed.asked.session() {
+            self.slots.begin(session);
+        }
+        let (backend, world) = (Arc::clone(&self.backend), self.world.clone());
+        self.work.push(Box::pin(async move {
+            let outcome = world.timeout(PROPOSAL_LIMIT, backend.submit(command)).await;
+            Done::Command(proposed, outcome.unwrap_or_else(no_outcome))
+        }));
+    }
+
+    pub(super) fn command_done(&mut self, proposed: &Proposed, result: Result<Outcome, ErrorDetail>) {
+        let Proposed { stream, call, asked, opens } = *proposed;
+        let session = asked.session();
+        if let Some(session) = session {
+            let seq = result.as_ref().ok().map(|outcome| outcome.seq);
+            for (header, event) in self.slots.before(session, seq) {
+                self.tell(session, header, &event);
+            }
+        }
+        self.note_attachment(proposed, &result);
+        let frame = match result {
+            Ok(outcome) => {
+                let header = self.header(&outcome);
+                let ttl_ms = opens.map_or(0, |(ttl_ms, _)| ttl_ms);
+                match convert::frame_body(header, session, ttl_ms, &outcome.reply) {
+                    Some(body) => frames::answer(call, body),
+                    None => frames::refused(call, unknown(Kind::Unspecified, "the state machine gave another answer")),
+                }
+            }
+            Err(error) => frames::refused(call, error),
+        };
+        let state = self.streams.state(stream);
+        self.streams.answer(stream, frame);
+        if state == StreamState::Broken {
+            // The client went while this was on its way; what it attached is disconnected.
+            self.tell_liveness(liveness::Event::StreamBroke { stream });
+        }
+        if let Some(session) = session {
+            for (header, event) in self.slots.finish(session) {
+                self.tell(session, header, &event);
+            }
+        }
+    }
+
+    /// What an open or an attach means for deadlines, and for where the session is told.
+    fn note_attachment(&mut self, proposed: &Proposed, result: &Result<Outcome, ErrorDetail>) {
+        let stream = proposed.stream;
+        let known = match result.as_ref().map(|outcome| (&outcome.reply, outcome.seq)) {
+            Ok((Ok(Reply::SessionOpened { session, attach }), seq)) => {
+                let Some((ttl_ms, on_disconnect)) = proposed.opens else { return };
+                let ttl = Duration::from_millis(ttl_ms);
+                Some((Known { session: *session, attach: *attach, ttl, on_disconnect }, seq))
+            }
+            Ok((Ok(Reply::Attached { session, attach, ttl_ms, on_disconnect, .. }), seq)) => {
+                let ttl = Duration::from_millis(*ttl_ms);
+                Some((Known { session: *session, attach: *attach, ttl, on_disconnect: *on_disconnect }, seq))
+            }
+            _ => None,
+        };
+        let closed_by_us = self.streams.state(stream) == StreamState::Unknown;
+        match (proposed.asked, known) {
+            (Asked::Open, Some((known, seq))) if !closed_by_us => {
+                // Nobody else knows its id, but an administrator may have ended it all the same.
+                if self.backend.read(|state| state.session(known.session).is_some()) {
+                    self.slots.attached(known.session, known.attach, stream, seq);
+                    self.tell_liveness(liveness::Event::Opened { known, stream });
+                } else {
+                    self.streams.push(stream, frames::event(self.removed(known.session)));
+                }
+            }
+            (Asked::Attach(session), Some((known, seq))) if !closed_by_us => {
+                self.slots.attached(session, known.attach, stream, seq);
+                self.tell_liveness(liveness::Event::Attached { known, stream });
+            }
+            (Asked::Attach(session), found) => {
+                self.found(found.map(|(known, _)| known));
+                self.tell_liveness(liveness::Event::NotAttached { session });
+            }
+            (Asked::Open, found) => self.found(found.map(|(known, _)| known)),
+            (Asked::Campaign(_) | Asked::Close(_), _) => {}
+        }
+    }
+
+    fn found(&mut self, known: Option<Known>) {
+        if let Some(known) = known {
+            self.tell_liveness(liveness::Event::Found { sessions: vec![known] });
+        }
+    }
+
+    fn removed(&self, session: SessionId) -> server_frame::Body {
+        let header = self.backend.read(convert::header);
+        let why = palisade_coord_core::EndReason::Removed.to_string();
+        server_frame::Body::Ended(SessionEnded { header: Some(header), session: session.get(), why })
+    }
+
+    fn header(&self, outcome: &Outcome) -> Header {
+        convert::header_at(self.cluster, self.generation, outcome)
+    }
+}
+
+pub(super) fn no_outcome() -> Result<Outcome, ErrorDetail> {
+    Err(unknown(Kind::LostLeadership, format!("no outcome within {PROPOSAL_LIMIT:?}")))
+}
