@@ -1,0 +1,399 @@
+//! The command line, and nothing else: what can be asked for, with its help text.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::output::Format;
+use crate::units::duration;
+
+/// Version and commit, so that a harness can refuse a binary of another commit.
+fn version() -> String {
+    use palisade_server::build_info::{COMMIT, VERSION};
+    if COMMIT.is_empty() { VERSION.to_owned() } else { format!("{VERSION} ({COMMIT})") }
+}
+
+/// Elects leaders, issues fencing tokens, and keeps jobs going when a leader dies.
+///
+/// Every flag can also be given as an environment variable (PALISADE_ and the flag's name in capitals) or in the TOML file
+/// named by --config; the flag wins over the environment, the environment over the file.
+#[derive(Parser, Debug)]
+#[command(name = "palisade", version = version(), arg_required_else_help = true, max_term_width = 120)]
+#[command(
+    after_help = "Exit codes: 0 done · 1 a check or a job failed · 2 usage · 3 refused by the store · 4 outcome unknown · \
+5 no store leader reachable · 130 Ctrl-C"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Global {
+    /// Nodes of the cluster, HOST:PORT, comma-separated.
+    #[arg(long, global = true, value_delimiter = ',', default_value = "127.0.0.1:7070", value_name = "H:P,...")]
+    pub(crate) endpoints: Vec<String>,
+    /// Bounds a single request; never campaign, observe or run.
+    #[arg(long, global = true, value_parser = duration, default_value = "5s", value_name = "D")]
+    pub(crate) timeout: Duration,
+    /// Table for people (the default), json for one document, jsonl for a stream of lines.
+    #[arg(long, short, global = true, value_enum)]
+    pub(crate) output: Option<Format>,
+    /// A TOML file whose keys are the long flags.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// What to log to stderr, such as info or palisade_server=debug.
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// How to log.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Shows the whole thing on this machine: a cluster, leaders that are killed, a job whose result stays exact.
+    Demo(DemoArgs),
+    /// Runs one node of the coordination store.
+    Server(ServerArgs),
+    /// Runs one JobManager replica.
+    Jobmanager(JobmanagerArgs),
+    /// Runs one TaskExecutor.
+    Taskexecutor(TaskexecutorArgs),
+    /// Asks a node, JobManager or TaskExecutor whether it serves; exit 0 or 1. For container health checks.
+    Health(HealthArgs),
+    /// Campaigns, observes, and runs commands only while they lead.
+    #[command(subcommand)]
+    Elect(ElectCommand),
+    /// Reads and writes keys.
+    #[command(subcommand)]
+    Kv(KvCommand),
+    /// Looks at the cluster.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Submits jobs and asks about them.
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Measures.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Prints a completion script.
+    Completions {
+        /// The shell to print it for.
+        shell: clap_complete::Shell,
+    },
+    /// Holds the deadline of `elect run` and ends the child's process group when it passes.
+    #[command(name = "elect-guardian", hide = true)]
+    Guardian(GuardianArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example, three nodes on one machine:
+  palisade server --id 1 --listen 127.0.0.1:7071 --data d1 --initial 1=127.0.0.1:7071,2=127.0.0.1:7072,3=127.0.0.1:7073
+  palisade server --id 2 --listen 127.0.0.1:7072 --data d2 --initial ...    (the same list)
+  palisade server --id 3 --listen 127.0.0.1:7073 --data d3 --initial ...")]
+pub(crate) struct ServerArgs {
+    /// This node's id, 1 or more, unique in the cluster and never used again for another data folder.
+    #[arg(long)]
+    pub(crate) id: u64,
+    /// Where to listen. There is no authentication yet: anybody who can connect can do anything.
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "H:P")]
+    pub(crate) listen: String,
+    /// How other nodes and clients reach this one; by default as --initial names it.
+    #[arg(long, value_name = "H:P")]
+    pub(crate) advertise: Option<String>,
+    /// The folder that holds everything. One process at a time.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// All nodes of a new cluster, this one included. Ignored with a notice once the data folder is in use.
+    #[arg(long, value_delimiter = ',', value_name = "ID=H:P,...", required_unless_present = "join")]
+    pub(crate) initial: Vec<String>,
+    /// Joins a running cluster (not built yet).
+    #[arg(long, value_name = "H:P", conflicts_with = "initial")]
+    pub(crate) join: Option<String>,
+    /// Lowest session TTL that a client may ask for.
+    #[arg(long, value_parser = duration, default_value = "200ms")]
+    pub(crate) min_ttl: Duration,
+    /// Highest session TTL that a client may ask for.
+    #[arg(long, value_parser = duration, default_value = "10m")]
+    pub(crate) max_ttl: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct JobmanagerArgs {
+    /// This replica's name, unique among the replicas; its candidate id.
+    #[arg(long)]
+    pub(crate) id: String,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "H:P")]
+    pub(crate) listen: String,
+    /// How others reach it; by default the address it listens on.
+    #[arg(long, value_name = "H:P")]
+    pub(crate) advertise: Option<String>,
+    /// The folder, shared by all JobManagers and TaskExecutors, for payloads of checkpoints and results.
+    #[arg(long)]
+    pub(crate) storage: PathBuf,
+    /// The election that the replicas contest.
+    #[arg(long, default_value = "jobmanager")]
+    pub(crate) election: String,
+    /// Time-to-live of the session.
+    #[arg(long, value_parser = duration, default_value = "2s")]
+    pub(crate) ttl: Duration,
+    /// How long the store waits after a broken connection before it hands over. Everything a JobManager does is fenced.
+    #[arg(long, value_parser = duration, default_value = "0ms")]
+    pub(crate) release_after: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TaskexecutorArgs {
+    /// This worker's name, unique among the workers.
+    #[arg(long)]
+    pub(crate) id: String,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "H:P")]
+    pub(crate) listen: String,
+    /// How others reach it; by default the address it listens on.
+    #[arg(long, value_name = "H:P")]
+    pub(crate) advertise: Option<String>,
+    /// The folder, shared by all JobManagers and TaskExecutors, for payloads of checkpoints and results.
+    #[arg(long)]
+    pub(crate) storage: PathBuf,
+    /// This worker's own folder: the highest token it accepted, kept across restarts.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// How many subtasks it runs at once.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) slots: u32,
+    /// The election to follow.
+    #[arg(long, default_value = "jobmanager")]
+    pub(crate) election: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HealthArgs {
+    /// The address to ask; by default the first of --endpoints.
+    #[arg(value_name = "H:P")]
+    pub(crate) address: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ElectCommand {
+    /// Runs a command only while it leads; its token is in the environment.
+    Run(RunArgs),
+    /// Campaigns and holds the leadership until SIGTERM or Ctrl-C.
+    Campaign(CampaignArgs),
+    /// Prints the present state, then every change, until Ctrl-C.
+    Observe {
+        /// Name of the election.
+        election: String,
+    },
+    /// Prints who leads; exit 3 if nobody does.
+    Leader {
+        /// Name of the election.
+        election: String,
+    },
+    /// Lists all elections.
+    List,
+    /// Ends a leadership by its token.
+    Resign {
+        /// Name of the election.
+        election: String,
+        /// The holder's token; another one changes nothing.
+        #[arg(long)]
+        token: String,
+        /// Acts at once on a holder that keeps its session until the TTL; the holder's own clock guard does not hold then.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// How a session is opened and a campaign is made.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct SessionArgs {
+    /// Candidate id, unique in the election; by default the host's name and the process id.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Time-to-live of the session: how long the leadership outlives a hang or a cut.
+    #[arg(long, value_parser = duration, default_value = "1s", value_name = "D")]
+    pub(crate) ttl: Duration,
+    /// Hand over this long after the connection broke instead of at the TTL. Only for leaders whose effects are fenced.
+    #[arg(long, value_parser = duration, value_name = "D")]
+    pub(crate) release_after: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The command runs in a process group of its own with PALISADE_ELECTION, PALISADE_TOKEN, PALISADE_FENCE and \
+PALISADE_CANDIDATE set. When the leadership is about to end unconfirmed, the group gets SIGTERM at the deadline minus --grace and \
+SIGKILL at the deadline, also when `elect run` itself has died or is stopped: a small guardian process holds the deadline. A process \
+that leaves the group escapes it.
+
+Example:
+  palisade elect run billing --ttl 2s -- ./billing-daemon --port 80"
+)]
+pub(crate) struct RunArgs {
+    /// Name of the election.
+    pub(crate) election: String,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// Time between SIGTERM and SIGKILL; by default a quarter of the TTL.
+    #[arg(long, value_parser = duration, value_name = "D")]
+    pub(crate) grace: Option<Duration>,
+    /// Campaign again when the command ends, instead of ending with its exit code.
+    #[arg(long)]
+    pub(crate) restart: bool,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND ARG")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CampaignArgs {
+    /// Name of the election.
+    pub(crate) election: String,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// What observers are told, as the value's data.
+    #[arg(long, default_value = "")]
+    pub(crate) value: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GuardianArgs {
+    /// Descriptor from which commands are read.
+    #[arg(long)]
+    pub(crate) control_fd: u32,
+    /// Descriptor to which reports are written.
+    #[arg(long)]
+    pub(crate) report_fd: u32,
+    /// First deadline, nanoseconds of the boot-time clock.
+    #[arg(long)]
+    pub(crate) deadline_ns: u64,
+    /// Time between SIGTERM and SIGKILL.
+    #[arg(long)]
+    pub(crate) grace_ms: u64,
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum KvCommand {
+    /// Writes a key; `-` reads the value from stdin.
+    Put {
+        /// The key.
+        key: String,
+        /// The value, or - for stdin.
+        value: String,
+        /// Only if ELECTION's current token is TOKEN.
+        #[arg(long, value_name = "ELECTION:TOKEN")]
+        fence: Option<String>,
+    },
+    /// Reads a key, linearizably; writes the raw value unless --output is given.
+    Get {
+        /// The key.
+        key: String,
+    },
+    /// Deletes a key; deleting nothing is no error.
+    Delete {
+        /// The key.
+        key: String,
+        /// Only if ELECTION's current token is TOKEN.
+        #[arg(long, value_name = "ELECTION:TOKEN")]
+        fence: Option<String>,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ClusterCommand {
+    /// Asks every node what it knows.
+    Status,
+    /// Lists the members as the store leader knows them.
+    Members,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum JobCommand {
+    /// Submits a job described by a JSON file.
+    Submit {
+        /// The job's description.
+        file: PathBuf,
+        /// Wait for the result, also through failovers.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Lists jobs.
+    List,
+    /// Shows one job.
+    Status {
+        /// The job's id.
+        id: String,
+    },
+    /// Cancels a job.
+    Cancel {
+        /// The job's id.
+        id: String,
+    },
+    /// Prints a finished job's result.
+    Result {
+        /// The job's id.
+        id: String,
+    },
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DemoArgs {
+    /// Count the words of every regular file below this folder; by default of the text files that git tracks here.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) input: Option<PathBuf>,
+    /// How often the leading JobManager is killed.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) kills: u32,
+    /// Nodes of the store.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) nodes: u32,
+    /// JobManager replicas.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) jobmanagers: u32,
+    /// TaskExecutors.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) taskexecutors: u32,
+    /// Keep data, logs and results in this folder (it must be empty or absent).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum BenchCommand {
+    /// Puts of 256 bytes, closed loop, against --endpoints.
+    Put(LoadArgs),
+    /// Linearizable reads, closed loop, against --endpoints.
+    Get(LoadArgs),
+    /// Kills real processes on this machine: the holder of an election, then the store leader.
+    Failover {
+        /// How many holders are killed.
+        #[arg(long, default_value_t = 50)]
+        kills: u32,
+        /// How many store leaders are killed.
+        #[arg(long, default_value_t = 10)]
+        store_kills: u32,
+    },
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct LoadArgs {
+    /// Callers, each in a closed loop; they share 12 connections.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) clients: u32,
+    /// How long to measure.
+    #[arg(long = "for", value_parser = duration, default_value = "10s", value_name = "D")]
+    pub(crate) span: Duration,
+}

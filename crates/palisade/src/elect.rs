@@ -1,0 +1,111 @@
+//! `palisade elect …`: one file per command that does more than ask once.
+
+mod campaign;
+pub(crate) mod guardian;
+mod observe;
+mod run;
+
+use palisade_client::{Client, ClientConfig, OnDisconnect, ResignOptions, Session, SessionOptions};
+use palisade_fence::Token;
+use palisade_world::World;
+use serde_json::{Value, json};
+
+use crate::cli::{ElectCommand, Global, SessionArgs};
+use crate::exit::Failure;
+use crate::output;
+
+pub(crate) async fn run(command: ElectCommand, global: &Global, world: World) -> Result<(), Failure> {
+    let client = connect(global, &world)?;
+    match command {
+        ElectCommand::Run(args) => run::run(args, client, world).await,
+        ElectCommand::Campaign(args) => campaign::run(args, global, client, world).await,
+        ElectCommand::Observe { election } => observe::run(&election, global, &client).await,
+        ElectCommand::Leader { election } => leader(&election, global, &client).await,
+        ElectCommand::List => list(global, &client).await,
+        ElectCommand::Resign { election, token, force } => resign(election, &token, force, global, &client).await,
+    }
+}
+
+/// A client for `--endpoints`; nothing is dialled yet.
+pub(crate) fn connect(global: &Global, world: &World) -> Result<Client, Failure> {
+    let config = ClientConfig { endpoints: global.endpoints.clone(), request_timeout: global.timeout };
+    Client::new(config, world.clone())
+        .map_err(|error| Failure::usage("--endpoints", global.endpoints.join(","), error.to_string()))
+}
+
+async fn open_session(args: &SessionArgs, client: &Client) -> Result<Session, palisade_client::Error> {
+    let on_disconnect = match args.release_after {
+        Some(after) => OnDisconnect::ReleaseAfter(after),
+        None => OnDisconnect::KeepUntilTtl,
+    };
+    client.open_session(SessionOptions { ttl: args.ttl, on_disconnect }).await
+}
+
+/// `--id`, or the host's name and the process id.
+fn candidate_id(args: &SessionArgs) -> String {
+    args.id.clone().unwrap_or_else(|| {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        format!("{}-{}", host.trim(), std::process::id())
+    })
+}
+
+async fn leader(election: &str, global: &Global, client: &Client) -> Result<(), Failure> {
+    let Some(grant) = client.leader(election).await? else {
+        return Err(Failure::absent("no_leader", format!("election '{election}' has no leader")));
+    };
+    output::show(global.output, &Value::Object(output::grant(&grant)), || {
+        let fence = palisade_fence::Fence { election: grant.election.clone(), token: grant.token };
+        output::table(
+            &["ELECTION", "LEADER", "TOKEN", "FENCE", "SEQ", "ADDRESS"],
+            vec![vec![
+                grant.election.clone(),
+                grant.candidate.clone(),
+                grant.token.to_string(),
+                fence.to_string(),
+                grant.seq.to_string(),
+                grant.value.address.clone(),
+            ]],
+        )
+    });
+    Ok(())
+}
+
+async fn list(global: &Global, client: &Client) -> Result<(), Failure> {
+    let elections = client.elections().await?;
+    let document: Vec<Value> = elections
+        .iter()
+        .map(|election| {
+            json!({
+                "election": election.election,
+                "leader": election.leader.as_ref().map(|grant| Value::Object(output::grant(grant))),
+                "waiting": election.waiting,
+            })
+        })
+        .collect();
+    output::show(global.output, &json!({ "elections": document }), || {
+        let rows = elections.iter().map(|election| {
+            let (leader, token) = match &election.leader {
+                Some(grant) => (grant.candidate.clone(), grant.token.to_string()),
+                None => ("-".to_owned(), "-".to_owned()),
+            };
+            vec![election.election.clone(), leader, token, election.waiting.to_string()]
+        });
+        output::table(&["ELECTION", "LEADER", "TOKEN", "WAITING"], rows.collect())
+    });
+    Ok(())
+}
+
+async fn resign(election: String, token: &str, force: bool, global: &Global, client: &Client) -> Result<(), Failure> {
+    let parsed: Token =
+        token.parse().map_err(|_| Failure::usage("--token", token, "a number from 1 to 9223372036854775807"))?;
+    let resigned = client.resign(ResignOptions { election: election.clone(), token: parsed, force }).await?;
+    let document = json!({
+        "election": election, "token": parsed.get(), "fence": format!("{election}:{parsed}"),
+        "already": resigned.already, "seq": resigned.header.seq,
+    });
+    output::show(global.output, &document, || match resigned.already {
+        true => format!("token {parsed} did not lead {election}: nothing changed"),
+        false => format!("token {parsed} of {election} ended"),
+    });
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! `palisade elect campaign`: holds the leadership until SIGTERM, and campaigns again after it was lost.
+
+use palisade_client::{CampaignOptions, Client, Leadership, LeadershipState, Value};
+use palisade_world::World;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{CampaignArgs, Global};
+use crate::exit::Failure;
+use crate::output::{self, Format};
+use crate::units::ms;
+
+/// What ended a term of leadership.
+enum Ended {
+    Lost,
+    Stopped { interrupted: bool },
+}
+
+pub(crate) async fn run(args: CampaignArgs, global: &Global, client: Client, world: World) -> Result<(), Failure> {
+    let mut stop = Stop::new()?;
+    loop {
+        let session = tokio::select! {
+            interrupted = stop.asked() => return stopped(interrupted),
+            session = super::open_session(&args.session, &client) => session?,
+        };
+        let campaign = session.campaign(CampaignOptions {
+            election: args.election.clone(),
+            candidate_id: super::candidate_id(&args.session),
+            value: Value { data: args.value.clone().into_bytes(), ..Value::default() },
+            priority: 0,
+        });
+        let leadership = tokio::select! {
+            interrupted = stop.asked() => {
+                session.close().await?;
+                return stopped(interrupted);
+            }
+            leadership = campaign => leadership,
+        };
+        let leadership = match leadership {
+            Ok(leadership) => leadership,
+            // The session ended while it waited: open another one, for as long as anybody wants to lead.
+            Err(error) if error.kind == palisade_client::ErrorKind::SessionEnded => continue,
+            Err(error) => return Err(error.into()),
+        };
+        match hold(&leadership, &args, global, &world, &mut stop).await {
+            Ended::Lost => {
+                // Ends whatever the store may still hold for this session before campaigning again.
+                if let Err(error) = session.close().await {
+                    tracing::warn!(%error, "closing the lost session failed; it ends at its TTL");
+                }
+            }
+            Ended::Stopped { interrupted } => {
+                leadership.resign().await?;
+                session.close().await?;
+                return stopped(interrupted);
+            }
+        }
+    }
+}
+
+fn stopped(interrupted: bool) -> Result<(), Failure> {
+    if interrupted { Err(Failure { message: String::new(), ..Failure::interrupted() }) } else { Ok(()) }
+}
+
+async fn hold(leadership: &Leadership, args: &CampaignArgs, global: &Global, world: &World, stop: &mut Stop) -> Ended {
+    let fence = leadership.fence();
+    let in_ms = |deadline| ms(std::time::Duration::saturating_sub(deadline, world.now()));
+    let print = |event: serde_json::Value, text: String| match global.output {
+        Some(Format::Json | Format::Jsonl) => output::line(&event.to_string()),
+        Some(Format::Table) | None => output::line(&text),
+    };
+    print(
+        json!({
+            "event": "granted", "election": args.election, "candidate": leadership.grant().candidate,
+            "token": fence.token.get(), "fence": fence.to_string(), "seq": leadership.grant().seq,
+            "deadline_in_ms": in_ms(leadership.deadline()),
+        }),
+        format!("granted {fence}"),
+    );
+    let mut state = leadership.state();
+    let mut suspect = false;
+    loop {
+        let now = state.borrow_and_update().clone();
+        match now {
+            LeadershipState::Held { deadline } if suspect => {
+                suspect = false;
+                print(
+                    json!({"event": "confirmed", "token": fence.token.get(), "fence": fence.to_string(), "deadline_in_ms": in_ms(deadline)}),
+                    format!("confirmed {fence}"),
+                );
+            }
+            LeadershipState::Suspect { deadline } if !suspect => {
+                suspect = true;
+                print(
+                    json!({"event": "suspect", "token": fence.token.get(), "fence": fence.to_string(), "deadline_in_ms": in_ms(deadline)}),
+                    format!("suspect {fence}: no connection to the store, {} ms left", in_ms(deadline)),
+                );
+            }
+            LeadershipState::Lost { why } => {
+                print(
+                    json!({"event": "lost", "token": fence.token.get(), "fence": fence.to_string(), "why": why.to_string()}),
+                    format!("lost {fence}: {why}"),
+                );
+                return Ended::Lost;
+            }
+            LeadershipState::Held { .. } | LeadershipState::Suspect { .. } => {}
+        }
+        tokio::select! {
+            interrupted = stop.asked() => return Ended::Stopped { interrupted },
+            changed = state.changed() => if changed.is_err() { return Ended::Lost },
+        }
+    }
+}
+
+/// SIGTERM or Ctrl-C.
+pub(super) struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    pub(super) fn new() -> std::io::Result<Stop> {
+        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Whether it was Ctrl-C. Cancelling it loses no signal.
+    pub(super) async fn asked(&mut self) -> bool {
+        tokio::select! {
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => true,
+        }
+    }
+}

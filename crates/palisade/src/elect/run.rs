@@ -1,0 +1,218 @@
+//! `palisade elect run`: a command runs only while it leads.
+//!
+//! This process keeps the session and campaigns; a [`super::guardian`] holds the deadline and the command's process group.
+//! What it keeps true: the leadership is resigned only after the whole group is gone.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::Stdio;
+use std::time::Duration;
+
+use palisade_client::{CampaignOptions, Client, ErrorKind, Leadership, LeadershipState, Session};
+use palisade_world::World;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+
+use super::campaign::Stop;
+use super::guardian::OWN_FAILURE;
+use crate::cli::RunArgs;
+use crate::exit::Failure;
+
+/// How a term of the command ended.
+enum Term {
+    /// The command ended by itself.
+    Exited(u8),
+    /// The leadership ended; the group is gone.
+    Lost,
+    /// We were told to stop; the group is gone.
+    Stopped,
+}
+
+pub(crate) async fn run(args: RunArgs, client: Client, world: World) -> Result<(), Failure> {
+    let own = |failure: Failure| failure.with_code(OWN_FAILURE);
+    let mut stop = Stop::new().map_err(Failure::from).map_err(own)?;
+    loop {
+        let Some((session, leadership)) = lead(&args, &client, &mut stop).await.map_err(own)? else { return Ok(()) };
+        eprintln!("palisade: leading as {}", leadership.fence());
+        let term = serve(&args, &leadership, &world, &mut stop).await.map_err(own);
+        // Only now: the group is gone, so nobody acts as leader any more.
+        let handed_over = match leadership.resign().await {
+            Ok(()) => session.close().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = handed_over {
+            eprintln!("palisade: resigning: {error} (the session ends at its TTL)");
+        }
+        match term? {
+            Term::Stopped => return Ok(()),
+            Term::Exited(0) if !args.restart => return Ok(()),
+            Term::Exited(code) if !args.restart => return Err(Failure::silent(code)),
+            Term::Exited(code) => eprintln!("palisade: the command ended with {code}; campaigning again"),
+            Term::Lost if !args.restart => {
+                return Err(Failure::failed("the leadership was lost; the command was ended").with_code(OWN_FAILURE));
+            }
+            Term::Lost => eprintln!("palisade: the leadership was lost; campaigning again"),
+        }
+    }
+}
+
+/// Campaigns until leading; `None` when told to stop before.
+async fn lead(args: &RunArgs, client: &Client, stop: &mut Stop) -> Result<Option<(Session, Leadership)>, Failure> {
+    loop {
+        let session = tokio::select! {
+            _ = stop.asked() => return Ok(None),
+            session = super::open_session(&args.session, client) => session?,
+        };
+        let campaign = session.campaign(CampaignOptions {
+            election: args.election.clone(),
+            candidate_id: super::candidate_id(&args.session),
+            value: palisade_client::Value::default(),
+            priority: 0,
+        });
+        tokio::select! {
+            _ = stop.asked() => {
+                session.close().await?;
+                return Ok(None);
+            }
+            leadership = campaign => match leadership {
+                Ok(leadership) => return Ok(Some((session, leadership))),
+                Err(error) if error.kind == ErrorKind::SessionEnded => {}
+                Err(error) => return Err(error.into()),
+            },
+        }
+    }
+}
+
+/// Runs the command for one term. Returns only when its whole process group is gone.
+async fn serve(args: &RunArgs, leadership: &Leadership, world: &World, stop: &mut Stop) -> Result<Term, Failure> {
+    let mut guardian = Guardian::start(args, leadership)?;
+    let mut state = leadership.state();
+    let mut term = Term::Exited(0);
+    let mut ending = false;
+    loop {
+        match state.borrow_and_update().clone() {
+            LeadershipState::Held { deadline } | LeadershipState::Suspect { deadline } => {
+                guardian.tell(&format!("deadline {}", nanos(deadline)))
+            }
+            LeadershipState::Lost { .. } if !ending => {
+                ending = true;
+                term = Term::Lost;
+                guardian.tell("end");
+            }
+            LeadershipState::Lost { .. } => {}
+        }
+        tokio::select! {
+            code = guardian.ended() => return Ok(match (term, code?) {
+                // The guardian ends a command at its deadline even if we have not heard of the loss yet.
+                (Term::Exited(_), _) if world.now() >= leadership.deadline() => Term::Lost,
+                (Term::Exited(_), code) => Term::Exited(code),
+                (told, _) => told,
+            }),
+            _ = stop.asked(), if !ending => {
+                ending = true;
+                term = Term::Stopped;
+                guardian.tell("end");
+            }
+            changed = state.changed(), if !matches!(term, Term::Lost) => if changed.is_err() && !ending {
+                ending = true;
+                term = Term::Lost;
+                guardian.tell("end");
+            },
+        }
+    }
+}
+
+fn nanos(deadline: Duration) -> u64 {
+    u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The guardian process and the two pipes to it.
+struct Guardian {
+    child: Child,
+    control: File,
+    report: tokio::io::Lines<BufReader<pipe::Receiver>>,
+    group: Option<i32>,
+}
+
+impl Guardian {
+    fn start(args: &RunArgs, leadership: &Leadership) -> Result<Guardian, Failure> {
+        let failed = |error: std::io::Error| Failure::failed(format!("the guardian could not be started: {error}"));
+        let (control_read, control_write) = pipe_pair().map_err(failed)?;
+        let (report_read, report_write) = pipe_pair().map_err(failed)?;
+        let grace = args.grace.unwrap_or(args.session.ttl / 4);
+        let fence = leadership.fence();
+        // Only the two ends that the guardian uses are inherited.
+        for fd in [&control_read, &report_write] {
+            nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))
+                .map_err(|e| failed(e.into()))?;
+        }
+        let child = Command::new(std::env::current_exe().map_err(failed)?)
+            .arg("elect-guardian")
+            .args(["--control-fd", &control_read.as_raw_fd().to_string()])
+            .args(["--report-fd", &report_write.as_raw_fd().to_string()])
+            .args(["--deadline-ns", &nanos(leadership.deadline()).to_string()])
+            .args(["--grace-ms", &crate::units::ms(grace).to_string()])
+            .arg("--")
+            .args(&args.command)
+            .env("PALISADE_ELECTION", &fence.election)
+            .env("PALISADE_TOKEN", fence.token.to_string())
+            .env("PALISADE_FENCE", fence.to_string())
+            .env("PALISADE_CANDIDATE", &leadership.grant().candidate)
+            .env_remove("PALISADE_CONFIG")
+            .stdin(Stdio::inherit())
+            // Ctrl-C reaches the whole foreground group: the guardian must outlive it to end the command in order.
+            .process_group(0)
+            .spawn()
+            .map_err(failed)?;
+        let report = pipe::Receiver::from_owned_fd(report_read).map_err(failed)?;
+        Ok(Guardian { child, control: File::from(control_write), report: BufReader::new(report).lines(), group: None })
+    }
+
+    /// A guardian that is gone is noticed by [`Guardian::ended`], so a failed write needs no answer here.
+    fn tell(&mut self, line: &str) {
+        let _ = writeln!(self.control, "{line}");
+    }
+
+    /// The command's exit code, once its group is gone. If the guardian itself was killed, ends the group first.
+    async fn ended(&mut self) -> Result<u8, Failure> {
+        loop {
+            tokio::select! {
+                biased;
+                line = self.report.next_line() => match line.ok().flatten().as_deref().and_then(|line| line.split_once(' ')) {
+                    Some(("group", group)) => self.group = group.parse().ok(),
+                    Some(("exit", code)) => return Ok(code.parse().unwrap_or(OWN_FAILURE)),
+                    _ => {
+                        let _ = self.child.wait().await;
+                        return self.end_orphans();
+                    }
+                },
+                _ = self.child.wait() => {
+                    // Its last words may still be in the pipe; if there are none, it died without them.
+                    while let Ok(Ok(Some(line))) = tokio::time::timeout(Duration::from_millis(50), self.report.next_line()).await {
+                        match line.split_once(' ') {
+                            Some(("group", group)) => self.group = group.parse().ok(),
+                            Some(("exit", code)) => return Ok(code.parse().unwrap_or(OWN_FAILURE)),
+                            _ => {}
+                        }
+                    }
+                    return self.end_orphans();
+                }
+            }
+        }
+    }
+
+    /// The guardian is gone without having ended the group.
+    fn end_orphans(&self) -> Result<u8, Failure> {
+        if let Some(group) = self.group {
+            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), nix::sys::signal::Signal::SIGKILL);
+        }
+        Err(Failure::failed("the guardian process died; the command's process group was killed"))
+    }
+}
+
+fn pipe_pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    // Both ends close on exec, so that no other child keeps them open.
+    Ok(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?)
+}

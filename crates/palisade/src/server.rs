@@ -1,0 +1,80 @@
+//! `palisade server`: opens the data folder and runs one node until SIGTERM or Ctrl-C.
+
+use std::sync::Arc;
+
+use palisade_server::{Node, NodeConfig, Stores};
+use palisade_storage::{DataFolder, FileSnapshots, SledEngine, SledOptions};
+use palisade_world::World;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::ServerArgs;
+use crate::exit::Failure;
+
+pub(crate) async fn run(args: ServerArgs, world: World) -> Result<(), Failure> {
+    if let Some(address) = args.join {
+        return Err(Failure::usage(
+            "--join",
+            address,
+            "joining a running cluster is not built yet; start a new cluster with --initial",
+        ));
+    }
+    let config = config(&args)?;
+    warn_if_open(&args.listen);
+    let stores = open(&args, &world)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut node = Node::start(config, stores, world).await.map_err(|error| Failure::failed(error.to_string()))?;
+    // The one line that programs wait for.
+    eprintln!("palisade: node {} listens on {}", args.id, node.address());
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = tokio::signal::ctrl_c() => None,
+        why = node.wait_failed() => Some(why),
+    };
+    node.shutdown().await;
+    match failed {
+        None => Ok(()),
+        Some(why) => Err(Failure::failed(why.to_string())),
+    }
+}
+
+fn config(args: &ServerArgs) -> Result<NodeConfig, Failure> {
+    let mut initial = Vec::new();
+    for entry in &args.initial {
+        let parsed = entry
+            .split_once('=')
+            .and_then(|(id, address)| Some((id.trim().parse::<u64>().ok()?, address.trim().to_owned())));
+        let Some((id, address)) = parsed else {
+            return Err(Failure::usage("--initial", entry.clone(), "expected ID=HOST:PORT, the id a number from 1"));
+        };
+        initial.push((id, address));
+    }
+    let mut config = NodeConfig::new(args.id, args.listen.clone(), initial);
+    if let Some(advertise) = &args.advertise {
+        config.advertise.clone_from(advertise);
+    }
+    config.ttl = args.min_ttl..=args.max_ttl;
+    config.validate().map_err(|error| Failure::usage(&error.field, error.value, error.limit))?;
+    Ok(config)
+}
+
+fn open(args: &ServerArgs, world: &World) -> Result<Stores, Failure> {
+    let lost = |error: &dyn std::fmt::Display| Failure::failed(format!("--data '{}': {error}", args.data.display()));
+    let folder = DataFolder::open(&args.data, world.random_u64()).map_err(|error| lost(&error))?;
+    let engine = SledEngine::open(&folder, SledOptions::default()).map_err(|error| lost(&error))?;
+    let snapshots = FileSnapshots::open(&folder).map_err(|error| lost(&error))?;
+    Ok(Stores {
+        store_id: folder.store_id(),
+        engine: Arc::new(engine),
+        snapshots: Arc::new(snapshots),
+        folder: Some(folder),
+    })
+}
+
+pub(crate) fn warn_if_open(listen: &str) {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    if !matches!(host, "127.0.0.1" | "localhost" | "[::1]") {
+        eprintln!(
+            "palisade: warning: listening on {listen}: there is no authentication yet, anybody who can connect can do anything"
+        );
+    }
+}

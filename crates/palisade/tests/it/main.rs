@@ -1,0 +1,13 @@
+//! What the whole must keep true, tried from outside: the shape of the workspace, and real processes.
+
+#![allow(clippy::disallowed_methods)] // These tests watch real processes from outside; there is no seam to go through.
+
+mod bad_input;
+mod compose;
+mod demo;
+mod durability;
+mod elect_run;
+mod election;
+mod harness;
+mod skip;
+mod tidy;
