@@ -16,7 +16,7 @@ pub fn keep_alive_interval(ttl: Duration) -> Duration {
     ttl / KEEP_ALIVES_PER_TTL
 }
 
-/// How long a session that is not attached has under a new store leader: `Err` in terms of disconnect, `Ok` in terms of TTL.
+/// How long a session has to attach to a new store leader before it counts as disconnected; `None`: its TTL alone counts.
 pub(crate) fn window(on_disconnect: OnDisconnect) -> Option<Duration> {
     match on_disconnect {
         OnDisconnect::KeepUntilTtl => None,

@@ -45,7 +45,7 @@ pub(super) struct Proposed {
     call: u64,
     asked: Asked,
     /// As asked for; of an `Open` only.
-    opens: Option<(u64, palisade_coord_core::OnDisconnect)>,
+    opens: Option<(u64, OnDisconnect)>,
 }
 
 impl<B: SessionBackend> Leading<B> {
@@ -178,7 +178,7 @@ impl<B: SessionBackend> Leading<B> {
 
     fn removed(&self, session: SessionId) -> server_frame::Body {
         let header = self.backend.read(convert::header);
-        let why = palisade_coord_core::EndReason::Removed.to_string();
+        let why = EndReason::Removed.to_string();
         server_frame::Body::Ended(SessionEnded { header: Some(header), session: session.get(), why })
     }
 
