@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_client::{Client, ElectionFollower};
+use palisade_client::Client;
 use palisade_fence::LeaderSource;
 use palisade_rpc::{RpcAddress, RpcError, RpcService, RpcServiceConfig, Stamp};
 use palisade_world::World;
@@ -72,7 +72,7 @@ pub struct CounterValue {
 #[derive(Clone)]
 pub struct JobClient {
     service: RpcService,
-    follower: Arc<ElectionFollower>,
+    follower: Arc<dyn LeaderSource>,
     world: World,
     limit: Duration,
 }
@@ -80,10 +80,18 @@ pub struct JobClient {
 impl JobClient {
     /// A client of the cluster that contests `election`. `limit` bounds each request, failovers included.
     pub async fn connect(client: &Client, election: &str, limit: Duration) -> Result<JobClient, JobClientError> {
-        let world = client.world().clone();
+        JobClient::following(Arc::new(client.follow(election)), limit, client.world().clone()).await
+    }
+
+    /// As [`JobClient::connect`], with an election of the caller's.
+    pub async fn following(
+        follower: Arc<dyn LeaderSource>,
+        limit: Duration,
+        world: World,
+    ) -> Result<JobClient, JobClientError> {
         let service = RpcService::start(RpcServiceConfig::local(), world.clone()).await;
         let service = service.map_err(|error| JobClientError::Failed(error.to_string()))?;
-        Ok(JobClient { service, follower: Arc::new(client.follow(election)), world, limit })
+        Ok(JobClient { service, follower, world, limit })
     }
 
     /// Submits a job under an id of the caller's; again is the same. Returns whether it was known.

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_client::{
-    CampaignOptions, Client, ClientConfig, ConfigError, LostWhy, OnDisconnect, Session, SessionOptions, Value,
+    CampaignOptions, Client, ClientConfig, ConfigError, ElectionFollower, Leadership, LostWhy, OnDisconnect, Session,
+    SessionOptions, Value,
 };
-use palisade_fence::{LeaderSource, Token};
+use palisade_fence::{ClusterId, LeaderSource, Token};
 use palisade_rpc::{RpcService, RpcServiceConfig};
 use palisade_world::{Task, World};
 use tokio::sync::watch;
 
+use super::components::{Components, DISPATCHER, Office, RESOURCE_MANAGER};
 use super::config::JobManagerConfig;
-use super::leadership::{Components, DISPATCHER, Process, RESOURCE_MANAGER};
+use super::palisade_store::PalisadeStore;
 use crate::introspection::{self, Introspection};
 use crate::proto::{DispatcherGateway, IntrospectionGateway, JobMasterGateway, ResourceManagerGateway};
 use crate::storage::{StorageError, StorageFolder};
@@ -28,6 +30,8 @@ const REQUEST: Duration = Duration::from_secs(24 * 3600);
 const AGAIN: Duration = Duration::from_millis(10);
 /// Its largest.
 const AGAIN_MAX: Duration = Duration::from_secs(1);
+/// Pause before the proclamation is tried again.
+const PROCLAIM_AGAIN: Duration = Duration::from_millis(20);
 /// A resignation that the store does not answer must not hold up the end; the session's end hands over then.
 const RESIGN: Duration = Duration::from_secs(2);
 
@@ -54,6 +58,16 @@ pub struct JobManager {
     stop: watch::Sender<Stop>,
     leads: watch::Receiver<Option<Token>>,
     main: Task<()>,
+}
+
+/// What a JobManager has for life.
+struct Process {
+    config: JobManagerConfig,
+    service: RpcService,
+    client: Client,
+    follower: Arc<ElectionFollower>,
+    storage: StorageFolder,
+    world: World,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -212,12 +226,12 @@ enum End {
 
 async fn lead(
     process: &Process,
-    leadership: &palisade_client::Leadership,
+    leadership: &Leadership,
     components: &Components,
     stop: &mut watch::Receiver<Stop>,
 ) -> End {
     let proclaim = async {
-        process.proclaim(leadership).await;
+        process.proclaim(leadership, components).await;
         tracing::info!(fence = %leadership.fence(), address = process.service.node(), "address proclaimed");
         std::future::pending::<()>().await;
     };
@@ -227,5 +241,47 @@ async fn lead(
         () = components.replaced() => End::Replaced,
         () = components.failed() => End::Failed,
         _ = stop.wait_for(|stop| *stop == Stop::Yes) => End::Stopped,
+    }
+}
+
+impl Process {
+    async fn start_components(
+        &self,
+        leadership: &Leadership,
+        session: &Session,
+        granted: Duration,
+    ) -> Result<Components, String> {
+        let cluster = self.cluster().await?;
+        let store = PalisadeStore::new(self.client.clone(), session.clone(), self.world.clone());
+        let office = Office {
+            service: self.service.clone(),
+            cluster,
+            fence: leadership.fence(),
+            source: self.follower.clone(),
+            store: Arc::new(store),
+            storage: self.storage.clone(),
+            heartbeats: self.config.heartbeats,
+            granted,
+            world: self.world.clone(),
+        };
+        Components::start(office).await.map_err(|error| error.to_string())
+    }
+
+    /// Tells observers where the components are, now that they have started. Repeated until it is known; ends with the
+    /// leadership.
+    async fn proclaim(&self, leadership: &Leadership, components: &Components) {
+        let address = components.address().to_owned();
+        let value = Value { address, components: components.addresses(), data: Vec::new() };
+        while let Err(error) = leadership.proclaim(value.clone()).await {
+            tracing::warn!(fence = %leadership.fence(), %error, "proclaiming again");
+            self.world.sleep(PROCLAIM_AGAIN).await;
+        }
+    }
+
+    async fn cluster(&self) -> Result<ClusterId, String> {
+        match self.follower.latest() {
+            Some(view) => Ok(view.cluster),
+            None => Ok(self.follower.read().await.map_err(|error| error.to_string())?.cluster),
+        }
     }
 }

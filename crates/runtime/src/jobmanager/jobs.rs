@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use palisade_fence::Fence;
-use palisade_rpc::{AppError, EndpointHandle, LeaderSeat, RpcService};
+use palisade_rpc::{AppError, LeaderSeat, RpcService};
 use palisade_world::{Task, World};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::config::Heartbeats;
+use super::owned_endpoint::OwnedEndpoint;
 use crate::convert::code;
 use crate::ha::{JobRecord, JobStore, JobStoreError, StoredJob};
 use crate::job::{InputError, JobGraph, JobId, JobResult, JobSpec, JobState, JobStatus, list_input};
@@ -47,7 +48,7 @@ pub(crate) struct Leading {
 enum Known {
     Running {
         master: JobMasterHandle,
-        endpoint: EndpointHandle<JobMaster>,
+        endpoint: OwnedEndpoint<JobMaster>,
     },
     /// It had ended before this leadership.
     Ended {
@@ -254,13 +255,11 @@ async fn run(leading: &Arc<Leading>, record: JobRecord) -> Result<Known, String>
     let address = palisade_rpc::RpcAddress::new(leading.service.node(), endpoint_id.clone())
         .map_err(|error| error.to_string())?;
     let (commands, master) = crate::jobmaster::start(context(address.to_string()));
-    let endpoint = leading
-        .service
-        .endpoint(endpoint_id, JobMaster { commands })
-        .serves(JobMasterGateway::serve())
-        .leads(leading.seat.clone())
-        .create()
-        .map_err(|error| error.to_string())?;
+    let make = || {
+        let endpoint = leading.service.endpoint(endpoint_id.clone(), JobMaster { commands: commands.clone() });
+        endpoint.serves(JobMasterGateway::serve()).leads(leading.seat.clone())
+    };
+    let endpoint = OwnedEndpoint::create(&leading.world, make).await.map_err(|error| error.to_string())?;
     endpoint.start().await.map_err(|error| error.to_string())?;
     Ok(Known::Running { master, endpoint })
 }

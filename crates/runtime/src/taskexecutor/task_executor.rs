@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use palisade_client::{Client, ClientConfig, ConfigError, ElectionFollower};
+use palisade_client::{Client, ClientConfig, ConfigError};
 use palisade_fence::{ClusterId, LeaderSource, LeaderView, Token};
 use palisade_rpc::{DurableGuard, DurableGuardError, EndpointHandle, GuardSpec, Guards, RpcService, RpcServiceConfig};
 use palisade_storage::GuardFile;
@@ -100,7 +100,7 @@ impl DurableGuard for FileGuard {
 struct Process {
     config: TaskExecutorConfig,
     service: RpcService,
-    follower: Arc<ElectionFollower>,
+    follower: Arc<dyn LeaderSource>,
     guards: Guards,
     description: Description,
     gates: Gates,
@@ -114,11 +114,21 @@ struct Process {
 impl TaskExecutor {
     /// Starts it: it listens when this returns, and looks for a leader in the background.
     pub async fn start(config: TaskExecutorConfig, world: World) -> Result<TaskExecutor, TaskExecutorStartError> {
+        let client =
+            Client::new(ClientConfig { endpoints: config.endpoints.clone(), request_timeout: REQUEST }, world.clone())?;
+        let follower = Arc::new(client.follow(&config.election));
+        TaskExecutor::start_following(config, follower, world).await
+    }
+
+    /// As [`TaskExecutor::start`], with an election of the caller's.
+    pub async fn start_following(
+        config: TaskExecutorConfig,
+        follower: Arc<dyn LeaderSource>,
+        world: World,
+    ) -> Result<TaskExecutor, TaskExecutorStartError> {
         if !(1..=SLOTS_MAX).contains(&config.slots) {
             return Err(TaskExecutorStartError::Slots(config.slots));
         }
-        let client =
-            Client::new(ClientConfig { endpoints: config.endpoints.clone(), request_timeout: REQUEST }, world.clone())?;
         let storage = StorageFolder::open(&config.storage)?;
         let guard = open_guard(&config.data)?;
         let mut rpc = RpcServiceConfig::listen(config.listen.clone())
@@ -132,9 +142,7 @@ impl TaskExecutor {
         introspection::start(&service, Introspection { rpc: service.counters(), own: counters.clone() })
             .await
             .map_err(|error| TaskExecutorStartError::Endpoint(error.to_string()))?;
-        let follower = Arc::new(client.follow(&config.election));
-        let source: Arc<dyn LeaderSource> = follower.clone();
-        let spec = GuardSpec { source, cluster: None, durable: Some(Arc::new(FileGuard(guard))) };
+        let spec = GuardSpec { source: follower.clone(), cluster: None, durable: Some(Arc::new(FileGuard(guard))) };
         let guards =
             Guards::new(vec![spec], &world).map_err(|error| TaskExecutorStartError::Guard(error.to_string()))?;
 
@@ -225,7 +233,8 @@ async fn run(process: Process, mut stop: watch::Receiver<Stop>) {
     process.cluster.send_replace(Some(first.cluster));
     let links =
         Links { service: process.service.clone(), cluster: first.cluster, election: process.config.election.clone() };
-    let tasks = TaskManager::start(process.shared(first.cluster, links.clone()));
+    // Held here: when this task is dropped, everything that runs under it ends.
+    let (tasks, _actor) = TaskManager::start(process.shared(first.cluster, links.clone()));
     let endpoint = match process.start_endpoint(&tasks).await {
         Ok(endpoint) => endpoint,
         Err(why) => {

@@ -68,7 +68,7 @@ enum Command {
     Trigger(JobId, AttemptId, CheckpointId),
 }
 
-/// The handle. Dropping the last one ends all tasks.
+/// The handle.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskManager {
     commands: mpsc::Sender<Command>,
@@ -90,15 +90,15 @@ pub(crate) struct Shared {
 }
 
 impl TaskManager {
-    /// Starts the actor.
-    pub(crate) fn start(shared: Shared) -> TaskManager {
+    /// Starts the actor. Dropping its task ends all tasks at once.
+    pub(crate) fn start(shared: Shared) -> (TaskManager, Task<()>) {
         let (commands, received) = mpsc::channel(COMMANDS);
         let weak = commands.downgrade();
         let floor = Arc::new(AtomicU64::new(0));
         let (world, gates) = (shared.world.clone(), shared.gates.clone());
         let state = State { shared, jobs: BTreeMap::new(), floor: floor.clone(), handle: weak };
-        world.spawn("task-manager", run(state, received)).detach();
-        TaskManager { commands, floor, gates }
+        let actor = world.spawn("task-manager", run(state, received));
+        (TaskManager { commands, floor, gates }, actor)
     }
 
     /// A newer leader has been accepted: at once nothing of older ones is started and no channel of theirs is opened.
