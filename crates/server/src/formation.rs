@@ -136,7 +136,9 @@ pub enum Misfit {
 
 /// Judges what the nodes at `addresses` (by id) have told so far; an address without an entry in `told` has not answered.
 pub(crate) fn judge(own: &Own, addresses: &BTreeMap<u64, String>, told: &BTreeMap<u64, Told>) -> Standing {
-    for (expected, told) in told {
+    // Its own address first: that says best what is wrong.
+    let own_first = told.iter().filter(|(id, _)| **id == own.node_id).chain(told.iter());
+    for (expected, told) in own_first {
         let address = &addresses[expected];
         if let Some(misfit) = misfit(own, *expected, address, told) {
             return Standing::Refused(misfit);

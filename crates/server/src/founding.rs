@@ -36,7 +36,8 @@ pub(crate) fn start(
             let cluster = ClusterId(world.random_u64().max(1)); // 0 means "none" on the wire
             let command = Command::new(world.unix_ms(), Op::Found { cluster });
             match proposer.submit_as(leadership, command).await {
-                Ok(_) => tracing::info!(%cluster, "the cluster is founded"),
+                Ok(outcome) if outcome.reply.is_ok() => tracing::info!(%cluster, "the cluster is founded"),
+                Ok(_) => {} // somebody was first
                 Err(error) => {
                     tracing::warn!(%error, "the cluster could not be founded yet");
                     world.sleep(AGAIN).await;

@@ -21,6 +21,9 @@ pub const OBSERVER_QUEUE: usize = 128;
 /// machine as a whole stands still.
 pub const DRIVER_QUEUE: usize = 65_536;
 
+/// Observers of one node: twice the aim of 10,000. Each costs a stream and, once behind, its queue.
+pub const MAX_OBSERVERS: usize = 20_000;
+
 /// What one applied command changed.
 #[derive(Clone, Debug)]
 pub struct Applied {
@@ -62,6 +65,8 @@ struct Subscribers {
     all: BTreeMap<u64, mpsc::Sender<Arc<Applied>>>,
     /// Subscribers to one election. No map in it is empty.
     by_election: BTreeMap<String, BTreeMap<u64, mpsc::Sender<Arc<Applied>>>>,
+    /// How many there are in `by_election`, those that were cut off and not yet dropped included.
+    observers: usize,
     /// Set for good by [`Hub::close`]: nobody subscribes any more.
     closed: Closed,
 }
@@ -85,9 +90,16 @@ impl Hub {
         self.add(None, DRIVER_QUEUE)
     }
 
-    /// The changes of one election from now on; otherwise as [`Hub::subscribe`].
-    pub fn observe(self: &Arc<Hub>, election: &str) -> Subscription {
-        self.add(Some(election.to_owned()), OBSERVER_QUEUE)
+    /// The changes of one election from now on; otherwise as [`Hub::subscribe`]. `None`: there are [`MAX_OBSERVERS`].
+    pub fn observe(self: &Arc<Hub>, election: &str) -> Option<Subscription> {
+        {
+            let mut subscribers = self.lock();
+            if subscribers.observers >= MAX_OBSERVERS {
+                return None;
+            }
+            subscribers.observers += 1;
+        }
+        Some(self.add(Some(election.to_owned()), OBSERVER_QUEUE))
     }
 
     /// Tells everybody whom it concerns. Never waits.
@@ -138,6 +150,7 @@ impl Hub {
             subscribers.all.remove(&id);
             return;
         };
+        subscribers.observers -= 1;
         if let Some(observers) = subscribers.by_election.get_mut(election) {
             observers.remove(&id);
             if observers.is_empty() {
@@ -226,7 +239,7 @@ mod tests {
     #[test]
     fn an_observer_hears_of_its_election_only_and_the_driver_of_all() {
         let hub = Hub::new();
-        let (mut all, mut a) = (hub.subscribe(), hub.observe("a"));
+        let (mut all, mut a) = (hub.subscribe(), hub.observe("a").unwrap());
         hub.publish(vacant(1, "a"));
         hub.publish(vacant(2, "b"));
         hub.publish(vacant(3, "a"));
@@ -238,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_observer_is_cut_off_and_the_others_are_not() {
         let hub = Hub::new();
-        let (mut slow, mut quick) = (hub.observe("a"), hub.observe("a"));
+        let (mut slow, mut quick) = (hub.observe("a").unwrap(), hub.observe("a").unwrap());
         for seq in 1..=OBSERVER_QUEUE as u64 + 1 {
             hub.publish(vacant(seq, "a"));
             assert_eq!(quick.try_next().map(|applied| applied.seq.get()), Some(seq));
@@ -251,14 +264,24 @@ mod tests {
         assert!(quick.next().await.is_some());
     }
 
+    #[test]
+    fn observers_are_bounded() {
+        let hub = Hub::new();
+        let many: Vec<_> = (0..MAX_OBSERVERS).map_while(|_| hub.observe("a")).collect();
+        assert!(many.len() == MAX_OBSERVERS && hub.observe("a").is_none());
+        drop(many);
+        assert!(hub.observe("a").is_some());
+    }
+
     #[tokio::test]
     async fn a_dropped_subscription_leaves_nothing_behind() {
         let hub = Hub::new();
         drop((hub.observe("a"), hub.subscribe()));
         assert!(hub.lock().all.is_empty() && hub.lock().by_election.is_empty());
-        let mut last = hub.observe("a");
+        assert_eq!(hub.lock().observers, 0);
+        let mut last = hub.observe("a").unwrap();
         hub.close();
         assert!(last.next().await.is_none());
-        assert!(hub.observe("a").next().await.is_none());
+        assert!(hub.observe("a").unwrap().next().await.is_none());
     }
 }

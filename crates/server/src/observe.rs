@@ -8,14 +8,14 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use palisade_coord_core::Seq;
 use palisade_replica::Leadership;
-use palisade_wire::coord::v1::ObserveReply;
 use palisade_wire::coord::v1::error_detail::Kind;
+use palisade_wire::coord::v1::{ErrorDetail, ObserveReply};
 use palisade_wire::{convert, status};
 use tokio::sync::watch;
 use tonic::Status;
 
 use crate::api::Api;
-use crate::hub::Subscription;
+use crate::hub::{MAX_OBSERVERS, Subscription};
 use crate::refusals;
 
 /// Begins to observe, with a state that has everything acknowledged before this call.
@@ -34,6 +34,10 @@ pub(crate) async fn observe(
         let first = convert::observed_state(convert::header(state), state.leader(&election));
         (hub.observe(&election), first, state.seq())
     });
+    let Some(changes) = changes else {
+        let detail = status::not_applied(Kind::Overloaded, "observe again a little later");
+        return Err(status::refuse(ErrorDetail { limit: format!("{MAX_OBSERVERS} observers of a node"), ..detail }));
+    };
     let observing = Observing { election, first: Some(first), changes, after, confirmed, leadership, ended: None };
     Ok(unfold(observing, |mut observing| async move { observing.next().await.map(|item| (item, observing)) }))
 }
