@@ -84,7 +84,7 @@ impl GatewayGenerator {
                 let _ = write!(
                     calls,
                     "{comments}    ///\n    /// A tell: returns once the message is on its way. A refusal by the receiver comes back through\n    \
-                     /// [`{rpc}::RawGateway::refusals`].\n    \
+                     /// [`Self::refusals`].\n    \
                      pub fn {name}(&self, request: {input_type}) -> Result<(), {rpc}::RpcError> {{\n        \
                      self.raw.tell({index}, request)\n    }}\n\n"
                 );
@@ -132,6 +132,11 @@ impl {gateway} {{
     #[must_use]
     pub fn within(&self, limit: ::std::time::Duration) -> Self {{
         Self {{ raw: self.raw.within(limit) }}
+    }}
+
+    /// The tells of this gateway and its clones that were not handled.
+    pub fn refusals(&self) -> &{rpc}::Refusals {{
+        self.raw.refusals()
     }}
 
 {calls}}}

@@ -234,7 +234,6 @@ impl<E: RpcEndpoint> Actor<E> {
     }
 
     async fn next_event(&mut self) -> Event<E> {
-        let awaits_full = self.cx.running.len() >= MAX_RUNNING;
         let served = self.starting.is_none() && *self.shared().life.borrow() != Life::Stopped;
         tokio::select! {
             Ok(()) = self.desired.changed() => Event::Desired,
@@ -244,7 +243,7 @@ impl<E: RpcEndpoint> Actor<E> {
             result = answered(&mut self.stopping) => Event::Stopped(result),
             Some((guard, view)) = self.reads.next(), if !self.reads.is_empty() => Event::Read(guard, view),
             Some(resumed) = self.cx.running.next(), if !self.cx.running.is_empty() => Event::Resumed(resumed),
-            mail = self.mail.recv(), if served && !awaits_full => Event::Mail(mail),
+            mail = self.mail.recv(), if served => Event::Mail(mail),
         }
     }
 
@@ -361,6 +360,12 @@ impl<E: RpcEndpoint> Actor<E> {
     }
 
     fn run_call(&mut self, call: Call, held: Option<Held>) {
+        if self.end.is_some() {
+            return; // dropped: it answers for itself, not handled
+        }
+        if self.cx.running.len() >= MAX_RUNNING {
+            return self.shared().refuse(call.inbound, RpcError::Overloaded { limit: MAX_RUNNING as u64 });
+        }
         // Before the first message under a new token: what runs under lower ones ends here.
         self.drop_lower_tokens();
         let Call { handler, inbound } = call;
@@ -480,9 +485,6 @@ impl<E: RpcEndpoint> Actor<E> {
             }
         };
         for call in asked {
-            if self.end.is_some() {
-                return; // dropped: not handled
-            }
             match fencing.check(&call.inbound.claim, self.shared().address.node(), self.shared().bug) {
                 Verdict::Admit(held) => self.run_call(call, held),
                 Verdict::Refuse(error) => self.shared().refuse(call.inbound, error),
@@ -543,7 +545,7 @@ async fn follow(shared: Arc<EndpointShared>) {
     loop {
         let view = tokio::select! {
             view = source.changed(seen) => {
-                seen = view.seq;
+                seen = view.seq.max(1); // zero would ask for any view again
                 Some(view)
             }
             () = leader.suspected.notified() => {

@@ -276,7 +276,7 @@ async fn follow(entry: Arc<Entry>) {
     let mut seen = 0;
     loop {
         let view = entry.source.changed(seen).await;
-        seen = view.seq;
+        seen = view.seq.max(1); // zero would ask for any view again
         // What the stream brings is true, if perhaps late: with no memory it may raise the guard, but to a token that is
         // lower than one this worker accepted before it restarted. So a guard that has forgotten waits for a read.
         if entry.may_learn()

@@ -32,7 +32,7 @@
 //!
 //! let gateway: ShopGateway = other.connect(&shop.address(), Stamp::fixed(cluster, "shop", token)).await?;
 //! let receipt = gateway.sell(order).await?;     // ask
-//! gateway.heartbeat(Beat {})?;                  // tell; a refusal arrives in gateway.raw().refusals()
+//! gateway.heartbeat(Beat {})?;                  // tell; a refusal arrives in gateway.refusals()
 //! ```
 //!
 //! # What is promised

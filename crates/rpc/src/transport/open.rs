@@ -62,6 +62,11 @@ struct State {
 /// The lower bits of a tell's id count, the upper ones name its gateway; an ask has none.
 const TELLER_SHIFT: u32 = 40;
 
+/// Zero is the greeting's.
+fn next(id: u64) -> u64 {
+    ((id + 1) & ((1 << TELLER_SHIFT) - 1)).max(1)
+}
+
 impl Open {
     /// Begins to open a stream; what is queued meanwhile is sent when it is open.
     pub(crate) fn start(world: &World, address: &str, channel: Channel, max_message: usize) -> Arc<Open> {
@@ -104,7 +109,7 @@ impl Open {
                 return Err(RpcError::Overloaded { limit: MAX_IN_FLIGHT as u64 });
             }
             let id = state.next_id;
-            state.next_id = (id + 1) & ((1 << TELLER_SHIFT) - 1);
+            state.next_id = next(id);
             state.pending.insert(id, Pending { answer: sender, endpoint: endpoint.clone(), sent: false });
             id
         };
@@ -130,7 +135,7 @@ impl Open {
             }
             state.tellers.entry(teller).or_insert_with(|| (endpoint.clone(), Arc::downgrade(report)));
             let id = state.next_id;
-            state.next_id = (id + 1) & ((1 << TELLER_SHIFT) - 1);
+            state.next_id = next(id);
             id | (u64::from(teller) << TELLER_SHIFT)
         };
         self.enqueue(frame(id))?;

@@ -1,9 +1,42 @@
-//! Endpoints and gateways from outside, over real sockets on free loopback ports.
+//! Endpoints and gateways from outside, over real sockets on free loopback ports. A test that covers a line of the list of
+//! Flink's behaviours carries its id in its name.
 
+mod counter;
+mod election;
+mod fencing;
 mod first_call;
+mod guards;
+mod life;
+mod plain;
+#[cfg(feature = "planted")]
+mod planted;
+mod processes;
+mod table;
+mod transport;
+mod wire;
 
 /// The gateways of these tests.
-#[allow(missing_docs, unreachable_pub, clippy::all)] // generated
-pub mod proto {
+#[allow(missing_docs, unreachable_pub, dead_code, clippy::all)] // generated, and not all of it is used
+pub(crate) mod proto {
     include!(concat!(env!("OUT_DIR"), "/palisade.rpc.test.v1.rs"));
+}
+
+/// Bounds the wait for a named condition: long enough for a loaded machine, short enough to end a hung test.
+pub(crate) const SOON: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Waits for `what`, or fails by its name.
+pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match palisade_world::World::real().timeout(SOON, future).await {
+        Some(out) => out,
+        None => panic!("not within {SOON:?}: {what}"),
+    }
+}
+
+/// A task that ends with its handle.
+pub(crate) fn spawn<F>(future: F) -> palisade_world::Task<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    palisade_world::World::real().spawn("test", future)
 }

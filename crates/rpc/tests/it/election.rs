@@ -1,0 +1,123 @@
+//! An election for tests: who leads, who says so on the stream, and whether it can be asked at all.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use palisade_fence::source::{Looked, Unreachable};
+use palisade_fence::{ClusterId, LeaderSource, LeaderView, Token};
+use palisade_rpc::{DurableGuard, DurableGuardError};
+use tokio::sync::watch;
+
+/// The cluster of all tests.
+pub(crate) const CLUSTER: ClusterId = ClusterId(0xc1);
+
+/// The election of all tests.
+pub(crate) const ELECTION: &str = "counter/æ"; // must be percent-encoded in metadata
+
+/// The n-th token.
+pub(crate) fn token(n: u32) -> Token {
+    Token::new(0, n)
+}
+
+/// The truth, and the stream that tells it late.
+pub(crate) struct Election {
+    truth: Mutex<Option<LeaderView>>,
+    stream: watch::Sender<Option<LeaderView>>,
+    /// Linearizable reads so far.
+    pub(crate) reads: AtomicU64,
+}
+
+impl Election {
+    /// Granted under the n-th token; the stream has not said so.
+    pub(crate) fn granted(n: u32) -> Arc<Election> {
+        let election = Election { truth: Mutex::new(None), stream: watch::Sender::new(None), reads: AtomicU64::new(0) };
+        election.grant(n);
+        Arc::new(election)
+    }
+
+    /// A new leader; only a read knows.
+    pub(crate) fn grant(&self, n: u32) {
+        *self.truth.lock().unwrap() = Some(LeaderView {
+            cluster: CLUSTER,
+            seq: u64::from(n),
+            token: Some(token(n)),
+            address: format!("leader-{n}:1"),
+            components: BTreeMap::new(),
+        });
+    }
+
+    /// Reads fail from now on.
+    pub(crate) fn cut_off(&self) {
+        *self.truth.lock().unwrap() = None;
+    }
+
+    /// The observe stream brings the truth.
+    pub(crate) fn announce(&self) {
+        let truth = self.truth.lock().unwrap().clone();
+        self.stream.send_replace(truth);
+    }
+}
+
+impl LeaderSource for Election {
+    fn election(&self) -> &str {
+        ELECTION
+    }
+
+    fn latest(&self) -> Option<LeaderView> {
+        self.stream.borrow().clone()
+    }
+
+    fn read(&self) -> Looked<'_> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let truth = self.truth.lock().unwrap().clone();
+        Box::pin(async move { truth.ok_or(Unreachable { why: "cut off".to_owned() }) })
+    }
+
+    fn changed(&self, after: u64) -> Pin<Box<dyn Future<Output = LeaderView> + Send + '_>> {
+        let mut stream = self.stream.subscribe();
+        Box::pin(async move {
+            let newer = |view: &Option<LeaderView>| view.as_ref().is_some_and(|view| view.seq > after || after == 0);
+            stream.wait_for(newer).await.unwrap().clone().unwrap()
+        })
+    }
+}
+
+/// A durable guard that survives the endpoint, as a file would.
+#[derive(Default)]
+pub(crate) struct Disk {
+    kept: Mutex<BTreeMap<(ClusterId, String), Token>>,
+    /// Why writing fails, if it does.
+    pub(crate) full: Mutex<Option<String>>,
+}
+
+impl Disk {
+    /// A disk on which an earlier life wrote the n-th token.
+    pub(crate) fn with(n: u32) -> Arc<Disk> {
+        let disk = Disk::default();
+        disk.kept.lock().unwrap().insert((CLUSTER, ELECTION.to_owned()), token(n));
+        Arc::new(disk)
+    }
+
+    /// What is written.
+    pub(crate) fn kept(&self) -> Option<Token> {
+        self.kept.lock().unwrap().get(&(CLUSTER, ELECTION.to_owned())).copied()
+    }
+}
+
+impl DurableGuard for Disk {
+    fn load(&self, cluster: ClusterId, election: &str) -> Result<Option<Token>, DurableGuardError> {
+        Ok(self.kept.lock().unwrap().get(&(cluster, election.to_owned())).copied())
+    }
+
+    fn raise(&self, cluster: ClusterId, election: &str, token: Token) -> Result<(), DurableGuardError> {
+        if let Some(why) = self.full.lock().unwrap().clone() {
+            return Err(DurableGuardError { why });
+        }
+        let before = self.kept.lock().unwrap().insert((cluster, election.to_owned()), token);
+        assert!(before < Some(token), "a durable guard went from {before:?} to {token}");
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! Streams between services: sizes, breaks, deadlines, order, bounds.
+
+use std::time::Duration;
+
+use palisade_rpc::v1::{Call, answer, error, frame};
+use palisade_rpc::{Outcome, RpcError, RpcServiceConfig, Stamp};
+
+use crate::counter::*;
+use crate::proto::*;
+use crate::wire::Stream;
+use crate::{soon, spawn};
+
+#[tokio::test]
+async fn c08_an_oversized_request_is_refused_at_the_sender_with_size_and_limit() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Open));
+    let counter = unfenced(&service, "counter", &probe).await;
+    let caller = start(RpcServiceConfig::local().max_message(1000)).await;
+    let gateway: CounterGateway = caller.connect(&counter.address(), Stamp::Unfenced).await.unwrap();
+    let large = || AddRequest { amount: 1, ballast: vec![0; 2000].into() };
+    let refused = gateway.add(large()).await.unwrap_err();
+    assert!(matches!(refused, RpcError::TooLarge { size: 2005, limit: 1000 }), "{refused:?}");
+    assert_eq!(refused.outcome(), Outcome::NotHandled);
+    assert!(matches!(gateway.note(large()), Err(RpcError::TooLarge { .. })));
+    assert_eq!(gateway.add(amount(1)).await.unwrap().sum, 1);
+    // C10: within the process there is no limit.
+    let local: CounterGateway = counter.gateway(Stamp::Unfenced);
+    let huge = AddRequest { amount: 1, ballast: vec![0; 11 << 20].into() };
+    assert_eq!(local.add(huge).await.unwrap().sum, 2);
+}
+
+#[tokio::test]
+async fn c09_an_oversized_answer_says_so_and_that_it_was_handled() {
+    let service = start(RpcServiceConfig::listen("127.0.0.1:0").max_message(1000)).await;
+    let counter = unfenced(&service, "counter", &Probe::new(Gate::Open)).await;
+    let gateway: CounterGateway =
+        calling().await.connect(&counter.address(), Stamp::Unfenced).await.unwrap_or_else(|e| panic!("{e}"));
+    let refused = gateway.blob(BlobRequest { size: 2000 }).await.unwrap_err();
+    assert!(matches!(refused, RpcError::ReplyTooLarge { limit: 1000, .. }), "{refused:?}");
+    assert_eq!(refused.outcome(), Outcome::Handled);
+    assert_eq!(gateway.blob(BlobRequest { size: 900 }).await.unwrap().blob.len(), 900);
+}
+
+#[tokio::test]
+async fn messages_of_megabytes_pass_and_others_beside_them() {
+    let service = listening().await;
+    let counter = unfenced(&service, "counter", &Probe::new(Gate::Open)).await;
+    let caller = calling().await;
+    let gateway: CounterGateway = caller.connect(&counter.address(), Stamp::Unfenced).await.unwrap();
+    let size = 9 << 20;
+    let blobs = (0..3).map(|_| gateway.blob(BlobRequest { size }));
+    let adds = (0..100).map(|_| gateway.add(AddRequest { amount: 1, ballast: vec![7; 10_000].into() }));
+    let (blobs, adds) = tokio::join!(futures_util::future::join_all(blobs), futures_util::future::join_all(adds));
+    assert!(blobs.into_iter().all(|blob| blob.unwrap().blob.len() as u64 == size));
+    assert_eq!(
+        adds.into_iter().map(|add| add.unwrap().sum).collect::<Vec<_>>(),
+        (1..=100).collect::<Vec<_>>(),
+        "in order"
+    );
+}
+
+#[tokio::test]
+async fn c03_c04_calls_under_way_are_answered_at_once_when_the_other_service_is_closed() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Shut));
+    let counter = unfenced(&service, "counter", &probe).await;
+    let caller = calling().await;
+    let gateway: CounterGateway = caller.connect(&counter.address(), Stamp::Unfenced).await.unwrap();
+    let patient = gateway.within(Duration::from_secs(3600));
+    let begun = spawn({
+        let patient = patient.clone();
+        async move { patient.add_later(amount(1)).await }
+    });
+    probe.has_run(1).await;
+    counter.stop();
+    assert_eq!(soon("the endpoint's end is told", begun).await.unwrap(), Err(RpcError::EndpointGone));
+    let gone = soon("no endpoint", patient.add(amount(1))).await;
+    assert_eq!(gone, Err(RpcError::NoSuchEndpoint { endpoint: "counter".to_owned() }));
+    service.close().await.unwrap();
+    let gone = soon("no process", patient.add(amount(1))).await.unwrap_err();
+    assert_eq!(gone.outcome(), Outcome::NotHandled, "{gone:?}");
+}
+
+#[tokio::test]
+async fn b07_another_version_of_the_envelope_is_refused_in_words() {
+    let service = listening().await;
+    let mut stream = Stream::open(service.local_addr().unwrap(), 99).await;
+    let answer = stream.answer().await;
+    let Some(answer::Result::Error(error)) = answer.result else { panic!("{answer:?}") };
+    assert!(error.message.contains("version 99"), "{error:?}");
+    stream.send(frame::Kind::Call(Call { id: 3, endpoint: "counter".to_owned(), ..Call::default() }));
+    let answer = stream.answer().await;
+    let Some(answer::Result::Error(error)) = answer.result else { panic!("{answer:?}") };
+    assert_eq!((answer.id, error.kind()), (3, error::Kind::Invalid));
+}
+
+#[tokio::test]
+async fn a_deadline_travels_and_drops_the_work() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Shut));
+    let counter = unfenced(&service, "counter", &probe).await;
+    let gateway: CounterGateway =
+        calling().await.connect(&counter.address(), Stamp::Unfenced).await.unwrap_or_else(|e| panic!("{e}"));
+    let late = gateway.within(Duration::from_millis(50)).add_later(amount(1)).await.unwrap_err();
+    assert!(matches!(late, RpcError::TimedOut { .. }), "{late:?}");
+    assert_eq!(late.outcome(), Outcome::Unknown);
+    soon("the work is dropped", async {
+        while !probe.log().contains(&"add_later dropped".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    probe.gate.send_replace(Gate::Open);
+    assert_eq!(sum(&counter).await, 0);
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_cancels_the_work() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Shut));
+    let counter = unfenced(&service, "counter", &probe).await;
+    let remote: CounterGateway =
+        calling().await.connect(&counter.address(), Stamp::Unfenced).await.unwrap_or_else(|e| panic!("{e}"));
+    let local: CounterGateway = counter.gateway(Stamp::Unfenced);
+    for (n, gateway) in [(1, remote), (2, local)] {
+        let begun = spawn(async move { gateway.add_later(amount(1)).await });
+        probe.has_run(n).await;
+        begun.abort();
+        soon("the work is dropped", async {
+            while probe.log().iter().filter(|line| *line == "add_later dropped").count() < usize::try_from(n).unwrap() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_full_mailbox_is_overloaded_and_recovers() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Open));
+    let counter = service.endpoint("counter", Counter::new(probe.clone())).serves(CounterGateway::serve());
+    let counter = counter.mailbox(10).create().unwrap();
+    counter.start().await.unwrap();
+    let (entered, begun) = tokio::sync::oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    counter
+        .run_async(move |_, _| {
+            entered.send(()).unwrap();
+            released.recv().unwrap();
+        })
+        .unwrap();
+    begun.await.unwrap();
+    let caller = calling().await;
+    let gateway: CounterGateway = caller.connect(&counter.address(), Stamp::Unfenced).await.unwrap();
+    for _ in 0..30 {
+        gateway.note(amount(1)).unwrap();
+    }
+    for _ in 0..20 {
+        let refusal = soon("a refusal", gateway.refusals().next()).await;
+        assert_eq!(refusal.error, RpcError::Overloaded { limit: 10 });
+    }
+    release.send(()).unwrap();
+    probe.has_run(10).await;
+    assert_eq!(gateway.add(amount(1)).await.unwrap().sum, 11);
+}
+
+#[tokio::test]
+async fn thousands_in_flight_on_one_stream_are_all_answered() {
+    let service = listening().await;
+    let counter = service.endpoint("counter", Counter::new(Probe::new(Gate::Open))).serves(CounterGateway::serve());
+    let counter = counter.mailbox(10_000).create().unwrap();
+    counter.start().await.unwrap();
+    let gateway: CounterGateway =
+        calling().await.connect(&counter.address(), Stamp::Unfenced).await.unwrap_or_else(|e| panic!("{e}"));
+    let all = (0..5000).map(|_| gateway.add(amount(1)));
+    let sums = soon("all answers", futures_util::future::join_all(all)).await;
+    let sums: Vec<i64> = sums.into_iter().map(|reply| reply.unwrap().sum).collect();
+    assert_eq!(sums, (1..=5000).collect::<Vec<_>>());
+}
