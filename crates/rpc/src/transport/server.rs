@@ -186,8 +186,18 @@ enum Greeted {
     Yes,
 }
 
+impl Drop for Peer {
+    /// The caller is gone, by its own end or with the stream of our answers: nobody wants them any more.
+    fn drop(&mut self) {
+        let asks = std::mem::take(&mut *self.asks());
+        for cancel in asks.into_values() {
+            cancel.cancel();
+        }
+    }
+}
+
 impl Peer {
-    /// Until the stream ends; then nobody wants the answers any more.
+    /// Until the stream ends.
     async fn read(mut self, mut frames: Streaming<Frames>) {
         loop {
             self.outbox.has_room().await;
@@ -196,10 +206,6 @@ impl Peer {
             for frame in frames {
                 self.on_frame(frame);
             }
-        }
-        let asks = std::mem::take(&mut *self.asks());
-        for cancel in asks.into_values() {
-            cancel.cancel();
         }
     }
 

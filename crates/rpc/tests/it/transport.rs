@@ -112,14 +112,18 @@ async fn a_deadline_travels_and_drops_the_work() {
 }
 
 #[tokio::test]
-async fn a_caller_that_gives_up_cancels_the_work() {
+async fn a_caller_that_gives_up_or_goes_away_cancels_the_work() {
     let (service, probe) = (listening().await, Probe::new(Gate::Shut));
     let counter = unfenced(&service, "counter", &probe).await;
-    let remote: CounterGateway =
-        calling().await.connect(&counter.address(), Stamp::Unfenced).await.unwrap_or_else(|e| panic!("{e}"));
+    let (stays, goes) = (calling().await, calling().await);
+    // The deadline must not be what does it.
+    let hour = Duration::from_secs(3600);
+    let connected: CounterGateway = stays.connect(&counter.address(), Stamp::Unfenced).await.unwrap();
+    let alone: CounterGateway = goes.connect(&counter.address(), Stamp::Unfenced).await.unwrap();
+    drop(goes); // the gateway's call below is all that holds its stream
     let local: CounterGateway = counter.gateway(Stamp::Unfenced);
-    for (n, gateway) in [(1, remote), (2, local)] {
-        let begun = spawn(async move { gateway.add_later(amount(1)).await });
+    for (n, gateway) in [(1, connected.within(hour)), (2, alone), (3, local.within(hour))] {
+        let begun = spawn(async move { gateway.within(hour).add_later(amount(1)).await });
         probe.has_run(n).await;
         begun.abort();
         soon("the work is dropped", async {
