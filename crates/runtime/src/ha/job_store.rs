@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt};
 use palisade_fence::Fence;
 use palisade_world::World;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,8 @@ use crate::storage::Payload;
 const RETRY: Duration = Duration::from_millis(10);
 /// The store may be away for long; it must not be flooded when it comes back.
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Reads in flight while a new leader takes the jobs up.
+const AT_ONCE: usize = 32;
 /// The index is one value, and a value has at most 1 MiB.
 const JOBS_MAX: usize = 4096;
 
@@ -98,13 +101,15 @@ impl JobStore {
     /// Every job that was ever acknowledged.
     pub async fn jobs(&self) -> Result<Vec<StoredJob>, JobStoreError> {
         let index: Index = self.read(&keys::index(&self.fence.election)).await?.unwrap_or_default();
-        let mut jobs = Vec::new();
-        for id in index.jobs {
-            let Some(record) = self.read(&keys::job(&self.fence.election, &id)).await? else { continue };
-            let result = self.read(&keys::result(&self.fence.election, &id)).await?;
-            jobs.push(StoredJob { id, record, result });
-        }
-        Ok(jobs)
+        let read = futures_util::stream::iter(index.jobs).map(|id| self.job(id)).buffered(AT_ONCE);
+        let jobs: Vec<Option<StoredJob>> = read.try_collect().await?;
+        Ok(jobs.into_iter().flatten().collect())
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<StoredJob>, JobStoreError> {
+        let Some(record) = self.read(&keys::job(&self.fence.election, &id)).await? else { return Ok(None) };
+        let result = self.read(&keys::result(&self.fence.election, &id)).await?;
+        Ok(Some(StoredJob { id, record, result }))
     }
 
     /// Stores a new job: the record, then its place in the index. Only then may it be acknowledged. One at a time.

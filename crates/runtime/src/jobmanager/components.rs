@@ -10,6 +10,7 @@ use std::time::Duration;
 use palisade_fence::{ClusterId, Fence, LeaderSource};
 use palisade_rpc::{LeaderSeat, RpcService};
 use palisade_world::{Task, World};
+use tokio::sync::watch;
 
 use super::config::Heartbeats;
 use super::dispatcher::Dispatcher;
@@ -54,6 +55,7 @@ pub struct Components {
     jobs: Jobs,
     dispatcher: OwnedEndpoint<Dispatcher>,
     resource_manager: OwnedEndpoint<ResourceManager>,
+    fatal: watch::Sender<Option<String>>,
     node: String,
     _actor: Task<()>,
 }
@@ -79,6 +81,7 @@ impl Components {
         let seat = LeaderSeat { cluster, election: fence.election.clone(), token: fence.token, source: Some(source) };
         let workers = Workers::new(service.clone(), cluster, fence.clone());
         let (handle, overview, actor) = resourcemanager::start(workers.clone(), heartbeats, &world);
+        let fatal = watch::Sender::new(None);
         let leading = Leading {
             service: service.clone(),
             seat: seat.clone(),
@@ -90,6 +93,7 @@ impl Components {
             workers,
             heartbeats,
             granted,
+            fatal: fatal.clone(),
             world: world.clone(),
         };
         let jobs = Jobs::recover(Arc::new(leading)).await?;
@@ -106,7 +110,7 @@ impl Components {
         };
         let dispatcher = OwnedEndpoint::create(&world, dispatcher).await?;
         let node = service.node().to_owned();
-        let components = Components { jobs, dispatcher, resource_manager, node, _actor: actor };
+        let components = Components { jobs, dispatcher, resource_manager, fatal, node, _actor: actor };
         let started = async {
             components.resource_manager.start().await?;
             components.dispatcher.start().await
@@ -158,11 +162,16 @@ impl Components {
         }
     }
 
-    /// Resolves when a component has ended by itself: it panicked.
-    pub async fn failed(&self) {
+    /// Resolves when this leadership cannot go on, with the reason: a component panicked, or a write was refused as stale.
+    pub async fn failed(&self) -> String {
+        let mut fatal = self.fatal.subscribe();
         tokio::select! {
-            _ = self.dispatcher.terminated() => {}
-            _ = self.resource_manager.terminated() => {}
+            ended = self.dispatcher.terminated() => format!("the Dispatcher ended: {ended:?}"),
+            ended = self.resource_manager.terminated() => format!("the ResourceManager ended: {ended:?}"),
+            why = fatal.wait_for(Option::is_some) => match why {
+                Ok(why) => why.clone().unwrap_or_default(),
+                Err(_) => "the components are gone".to_owned(),
+            },
         }
     }
 }

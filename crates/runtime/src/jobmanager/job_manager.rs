@@ -211,17 +211,16 @@ async fn campaign(
     components.stop().await;
     match end {
         End::Stopped => Stop::Yes,
-        End::Lost(_) | End::Replaced | End::Failed => Stop::No,
+        End::Lost(_) | End::Replaced | End::Failed(_) => Stop::No,
     }
 }
 
 #[derive(Debug)]
 enum End {
     Stopped,
-    #[allow(dead_code)] // read by Debug, for the log
-    Lost(LostWhy),
+    Lost(#[allow(dead_code)] LostWhy), // read by Debug, for the log
     Replaced,
-    Failed,
+    Failed(#[allow(dead_code)] String), // read by Debug, for the log
 }
 
 async fn lead(
@@ -236,10 +235,10 @@ async fn lead(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = proclaim => End::Failed,
+        () = proclaim => End::Failed("it stopped proclaiming".to_owned()),
         why = leadership.lost() => End::Lost(why),
         () = components.replaced() => End::Replaced,
-        () = components.failed() => End::Failed,
+        why = components.failed() => End::Failed(why),
         _ = stop.wait_for(|stop| *stop == Stop::Yes) => End::Stopped,
     }
 }

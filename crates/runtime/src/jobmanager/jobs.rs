@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use palisade_fence::Fence;
 use palisade_rpc::{AppError, LeaderSeat, RpcService};
 use palisade_world::{Task, World};
@@ -26,6 +27,8 @@ use crate::storage::{Payload, StorageError, StorageFolder};
 
 /// Submissions that may wait.
 const SUBMISSIONS: usize = 256;
+/// Jobs that are taken up at the same time by a new leader.
+const AT_ONCE: usize = 16;
 /// A piece of a result in one answer.
 const PIECE_BYTES: usize = 512 << 10;
 
@@ -41,6 +44,8 @@ pub(crate) struct Leading {
     pub(crate) workers: Workers,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) granted: Duration,
+    /// Why this leadership cannot go on.
+    pub(crate) fatal: watch::Sender<Option<String>>,
     pub(crate) world: World,
 }
 
@@ -78,12 +83,11 @@ impl Jobs {
     /// Reads what is stored and takes every job up that has no result.
     pub(crate) async fn recover(leading: Arc<Leading>) -> Result<Jobs, JobStoreError> {
         let stored = leading.store.jobs().await?;
-        let known = Arc::new(Mutex::new(BTreeMap::new()));
-        for job in stored {
-            let id = job.id.clone();
-            let entry = take_up(&leading, job).await;
-            lock(&known).insert(id, entry);
-        }
+        let taken = futures_util::stream::iter(stored)
+            .map(|job| async { (job.id.clone(), take_up(&leading, job).await) })
+            .buffer_unordered(AT_ONCE)
+            .collect::<BTreeMap<_, _>>();
+        let known = Arc::new(Mutex::new(taken.await));
         let (submissions, received) = mpsc::channel(SUBMISSIONS);
         let submitter = leading.world.spawn("submitter", submit_all(leading.clone(), known.clone(), received));
         Ok(Jobs { leading, known, submissions, _submitter: Arc::new(submitter) })
@@ -250,6 +254,7 @@ async fn run(leading: &Arc<Leading>, record: JobRecord) -> Result<Known, String>
         heartbeats: leading.heartbeats,
         granted: leading.granted,
         overview: leading.overview.clone(),
+        fatal: leading.fatal.clone(),
         world: leading.world.clone(),
     };
     let address = palisade_rpc::RpcAddress::new(leading.service.node(), endpoint_id.clone())

@@ -4,9 +4,11 @@
 //! lie below a folder with the token in its name. So it needs no orderly end: dropping it is enough.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use palisade_fence::Fence;
 use palisade_world::{Task, Tasks, World};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -91,6 +93,8 @@ pub(crate) struct JobMasterContext {
     /// When the leadership was granted, on this world's clock.
     pub(crate) granted: Duration,
     pub(crate) overview: watch::Receiver<Overview>,
+    /// To be told when this leadership cannot go on: a write was refused as stale, or an actor panicked.
+    pub(crate) fatal: watch::Sender<Option<String>>,
     pub(crate) world: World,
 }
 
@@ -120,7 +124,13 @@ pub(crate) fn start(cx: JobMasterContext) -> (mpsc::Sender<Command>, JobMasterHa
     let (result, result_seen) = watch::channel(None);
     let world = cx.world.clone();
     let cx = Arc::new(cx);
-    let actor = world.spawn("job-master", run(cx, commands.clone(), received, status, result));
+    let running = run(cx.clone(), commands.clone(), received, status, result);
+    let actor = world.spawn("job-master", async move {
+        if AssertUnwindSafe(running).catch_unwind().await.is_err() {
+            let why = format!("the JobMaster of {} panicked", cx.graph.id);
+            cx.fatal.send_replace(Some(why));
+        }
+    });
     (commands.clone(), JobMasterHandle { commands, status: status_seen, result: result_seen, _actor: actor })
 }
 
@@ -199,6 +209,7 @@ async fn run(
         master.publish();
     }
     tracing::info!(job = %master.cx.graph.id, fence = %master.cx.fence, why = ?master.over, "the JobMaster stops");
+    master.cx.fatal.send_replace(master.over);
 }
 
 impl JobMaster {

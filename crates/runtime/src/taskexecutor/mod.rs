@@ -6,6 +6,8 @@ mod counters;
 mod endpoint;
 mod exchange_client;
 mod exchange_server;
+#[cfg(test)]
+mod exchange_tests;
 mod gate;
 mod links;
 mod registration;

@@ -185,9 +185,7 @@ fn run(input: &Input, seed: u64, crashes: u32) -> (BTreeMap<Vec<u8>, u64>, u32) 
             41..=60 => {
                 if let Some((id, checkpoint)) = &mut pending {
                     let at = below(parallelism);
-                    if !checkpoint.sources.contains_key(&at) {
-                        checkpoint.sources.insert(at, attempt.trigger(at, *id));
-                    }
+                    checkpoint.sources.entry(at).or_insert_with(|| attempt.trigger(at, *id));
                 }
             }
             _ => {
