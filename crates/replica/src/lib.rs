@@ -3,16 +3,36 @@
 //! The promise: an entry that [`Replica::propose`] answered with a reply is on the disks of a majority and is applied in
 //! the same order everywhere; an error other than "unknown" means that it was not and will not be applied; and neither
 //! votes nor acknowledgements of a store that the membership does not name are counted.
+//!
+//! Never here: what is inside an entry, sessions, elections, clients. openraft's types, its formats and its serde stay
+//! behind this crate's border: disk and wire speak `proto/palisade/replica/v1`.
+//!
+//! Reading order: [`Machine`] (what is replicated), [`Replica`] (the handle), [`ReplicaStatus`] and [`Leadership`] (who
+//! leads), [`ReplicaConfig`]; then, inside: `types` (what openraft is told), `codec` (its values as our messages),
+//! `log_store` and `state_machine` (its view of disk and machine), `network`, `append_stream` and `links` (to other nodes),
+//! `peer_service` and `credentials` (from other nodes, and who is refused), `rounds` (shared quorum rounds), `watcher`.
 
+mod append_stream;
+mod codec;
 mod config;
+mod credentials;
 mod error;
 mod gate;
+mod links;
+mod log_store;
 mod machine;
+mod network;
 mod peer;
 mod peer_service;
 mod replica;
+mod rounds;
+mod revocable;
+mod seeds;
+mod snapshot_transfer;
+mod state_machine;
 mod status;
 mod types;
+mod watcher;
 
 pub use config::{ReplicaConfig, Timings};
 pub use error::{ConfirmError, HelloError, InitializeError, ProposeError, ReadError, StartError};

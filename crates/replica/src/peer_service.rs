@@ -1,47 +1,253 @@
-//! What other nodes call.
+//! What other nodes call. Each call is checked before openraft sees it; what comes back says which store answers.
 
-use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use futures_util::Stream;
-use palisade_wire::replica::v1::replica_service_server::ReplicaService;
-use palisade_wire::replica::v1::{
-    AppendReply, AppendRequest, HelloReply, HelloRequest, SnapshotChunk, SnapshotReply, TransferLeaderReply,
-    TransferLeaderRequest, VoteReply, VoteRequest,
+use futures_util::stream::{self, Stream, StreamExt};
+use openraft::errors::RaftError;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult, TransferLeaderError,
+    TransferLeaderRequest, VoteRequest, VoteResponse,
 };
+use palisade_wire::replica::v1 as wire;
+use palisade_wire::replica::v1::append_reply::Outcome;
+use palisade_wire::replica::v1::replica_service_server::ReplicaService;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::Machine;
+use crate::codec::{self, CodecError};
+use crate::replica::Inner;
+use crate::snapshot_transfer::Incoming;
+use crate::types::{LogId, Snapshot, Types, Vote};
+use crate::{Cluster, Gate, Machine};
 
 /// The service that other nodes call.
-pub struct PeerService<M: Machine>(PhantomData<fn() -> M>);
+pub struct PeerService<M: Machine> {
+    /// Weak: connections that other nodes keep open must not keep a replica running that was dropped here.
+    replica: Weak<Inner<M>>,
+    gate: Gate,
+}
+
+impl From<CodecError> for Status {
+    fn from(error: CodecError) -> Status {
+        Status::invalid_argument(error.to_string())
+    }
+}
+
+fn stopped(why: impl std::fmt::Display) -> Status {
+    Status::unavailable(format!("replication has stopped: {why}"))
+}
+
+impl<M: Machine> PeerService<M> {
+    pub(crate) fn new(replica: Weak<Inner<M>>, gate: Gate) -> PeerService<M> {
+        PeerService { replica, gate }
+    }
+
+    fn replica(&self) -> Result<Arc<Inner<M>>, Status> {
+        self.replica.upgrade().ok_or_else(|| stopped("this node ends"))
+    }
+
+    /// The replica, for a call that is meant for it and comes from one that may speak.
+    fn checked(&self, envelope: Option<&wire::Envelope>) -> Result<Arc<Inner<M>>, Status> {
+        let replica = self.replica()?;
+        match replica.credentials.check(&self.gate, envelope) {
+            Ok(()) => Ok(replica),
+            Err(refused) => {
+                replica.note_refused(&refused.to_string());
+                Err(Status::from(refused))
+            }
+        }
+    }
+
+    fn vote_request(request: wire::VoteRequest) -> Result<VoteRequest<Types<M::Reply>>, Status> {
+        let vote = codec::vote_from("vote request", request.vote)?;
+        let last_log_id = codec::log_id_option("vote request", request.last_log_id)?;
+        Ok(VoteRequest { vote, last_log_id, leadership_transfer: request.leadership_transfer })
+    }
+
+    fn vote_reply(
+        replica: &Inner<M>,
+        answer: Result<VoteResponse<Types<M::Reply>>, RaftError<Types<M::Reply>>>,
+    ) -> Result<Response<wire::VoteReply>, Status> {
+        let answer = answer.map_err(stopped)?;
+        Ok(Response::new(wire::VoteReply {
+            responder: Some(replica.credentials.responder()),
+            vote: Some(codec::vote(&answer.vote)),
+            granted: answer.vote_granted,
+            last_log_id: answer.last_log_id.map(codec::log_id),
+        }))
+    }
+}
+
+fn append_entries<M: Machine>(request: wire::AppendRequest) -> Result<AppendEntriesRequest<Types<M::Reply>>, CodecError> {
+    Ok(AppendEntriesRequest {
+        vote: codec::vote_from("append", request.vote)?,
+        prev_log_id: codec::log_id_option("append", request.prev_log_id)?,
+        entries: request.entries.into_iter().map(codec::entry_from).collect::<Result<_, _>>()?,
+        leader_commit: codec::log_id_option("append", request.leader_commit)?,
+    })
+}
+
+fn matched(log_id: Option<LogId>) -> Outcome {
+    Outcome::Matched(wire::Matched { log_id: log_id.map(codec::log_id) })
+}
+
+fn outcome<M: Machine>(result: StreamAppendResult<Types<M::Reply>>) -> Outcome {
+    match result {
+        Ok(log_id) => matched(log_id),
+        Err(StreamAppendError::Conflict(at)) => Outcome::Conflict(codec::log_id(at)),
+        Err(StreamAppendError::HigherVote(vote)) => Outcome::HigherVote(codec::vote(&vote)),
+    }
+}
+
+/// Where the reader of a stream leaves the reason why it ended early, for the writer to say at the end.
+type EndedEarly = Arc<Mutex<Option<Status>>>;
 
 #[tonic::async_trait]
 impl<M: Machine> ReplicaService for PeerService<M> {
-    type AppendStream = Pin<Box<dyn Stream<Item = Result<AppendReply, Status>> + Send>>;
+    type AppendStream = Pin<Box<dyn Stream<Item = Result<wire::AppendReply, Status>> + Send>>;
 
-    async fn append(&self, _: Request<Streaming<AppendRequest>>) -> Result<Response<Self::AppendStream>, Status> {
-        panic!("not yet")
+    async fn append(
+        &self,
+        request: Request<Streaming<wire::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        if !self.gate.is_open() {
+            self.checked(None)?;
+        }
+        let ended: EndedEarly = Arc::default();
+        let appends = self.appends(request.into_inner(), Arc::clone(&ended));
+        let replica = self.replica()?;
+        let results = replica.seeds.scope(async { replica.raft.stream_append(appends) }).await;
+        let responder = Some(replica.credentials.responder());
+        let replies = results.map(move |result| match result {
+            Ok(result) => Ok(wire::AppendReply { responder, outcome: Some(outcome::<M>(result)) }),
+            Err(fatal) => Err(stopped(fatal)),
+        });
+        let last_words = stream::once(async move { ended.lock().unwrap_or_else(PoisonError::into_inner).take() });
+        let replies = replies.chain(last_words.filter_map(|status| async move { status.map(Err) }));
+        Ok(Response::new(Box::pin(replies)))
     }
-    async fn heartbeat(&self, _: Request<AppendRequest>) -> Result<Response<AppendReply>, Status> {
-        panic!("not yet")
+
+    async fn heartbeat(&self, request: Request<wire::AppendRequest>) -> Result<Response<wire::AppendReply>, Status> {
+        let request = request.into_inner();
+        let replica = self.checked(request.envelope.as_ref())?;
+        let append = append_entries::<M>(request)?;
+        let (prev, last) = (append.prev_log_id, append.entries.last().map(|entry| entry.log_id));
+        let answer = replica.seeds.scope(replica.raft.append_entries(append)).await.map_err(stopped)?;
+        let outcome = match answer {
+            AppendEntriesResponse::Success => matched(last.or(prev)),
+            AppendEntriesResponse::PartialSuccess(log_id) => matched(log_id),
+            AppendEntriesResponse::HigherVote(vote) => Outcome::HigherVote(codec::vote(&vote)),
+            AppendEntriesResponse::Conflict => match prev {
+                Some(prev) => Outcome::Conflict(codec::log_id(prev)),
+                None => return Err(Status::internal("an append from the beginning cannot conflict")),
+            },
+        };
+        Ok(Response::new(wire::AppendReply { responder: Some(replica.credentials.responder()), outcome: Some(outcome) }))
     }
-    async fn vote(&self, _: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
-        panic!("not yet")
+
+    async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
+        let request = request.into_inner();
+        let replica = self.checked(request.envelope.as_ref())?;
+        let request = Self::vote_request(request)?;
+        let answer = replica.seeds.scope(replica.raft.vote(request)).await;
+        Self::vote_reply(&replica, answer)
     }
-    async fn pre_vote(&self, _: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
-        panic!("not yet")
+
+    async fn pre_vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
+        let request = request.into_inner();
+        let replica = self.checked(request.envelope.as_ref())?;
+        let request = Self::vote_request(request)?;
+        let answer = replica.seeds.scope(replica.raft.pre_vote(request)).await;
+        Self::vote_reply(&replica, answer)
     }
-    async fn install_snapshot(&self, _: Request<Streaming<SnapshotChunk>>) -> Result<Response<SnapshotReply>, Status> {
-        panic!("not yet")
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<wire::SnapshotChunk>>,
+    ) -> Result<Response<wire::SnapshotReply>, Status> {
+        let mut chunks = request.into_inner();
+        let mut first = chunks.message().await?.ok_or_else(|| Status::invalid_argument("a snapshot without a piece"))?;
+        let head = first.head.take().ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+        let replica = self.checked(head.envelope.as_ref())?;
+        let vote: Vote = codec::vote_from("snapshot", head.vote.clone())?;
+        let meta = head.meta.clone().ok_or_else(|| Status::invalid_argument("a snapshot without its last entry"))?;
+        let meta = codec::snapshot_meta_from(meta)?;
+        let mut incoming = Incoming::new(&head)?;
+        incoming.add(&first)?;
+        while let Some(chunk) = chunks.message().await? {
+            incoming.add(&chunk)?;
+        }
+        let snapshot = Snapshot { meta, snapshot: incoming.finish()? };
+        let installed = replica.seeds.scope(replica.raft.install_full_snapshot(vote, snapshot)).await;
+        let answer = installed.map_err(stopped)?;
+        let responder = Some(replica.credentials.responder());
+        Ok(Response::new(wire::SnapshotReply { responder, vote: Some(codec::vote(&answer.vote)) }))
     }
+
     async fn transfer_leader(
         &self,
-        _: Request<TransferLeaderRequest>,
-    ) -> Result<Response<TransferLeaderReply>, Status> {
-        panic!("not yet")
+        request: Request<wire::TransferLeaderRequest>,
+    ) -> Result<Response<wire::TransferLeaderReply>, Status> {
+        use wire::transfer_leader_reply::Refused;
+
+        let request = request.into_inner();
+        let replica = self.checked(request.envelope.as_ref())?;
+        let from = codec::vote_from("transfer", request.from_leader)?;
+        let last_log_id = codec::log_id_option("transfer", request.last_log_id)?;
+        let transfer = TransferLeaderRequest::new(from, request.to, last_log_id);
+        let answer = replica.seeds.scope(replica.raft.handle_transfer_leader(transfer)).await.map_err(stopped)?;
+        let refused = answer.err().map(|error| match error {
+            TransferLeaderError::VoteChanged { expected, actual } => Refused::VoteChanged(wire::VoteChanged {
+                expected: Some(codec::vote(&expected)),
+                actual: Some(codec::vote(&actual)),
+            }),
+            TransferLeaderError::LogNotFlushed { expected, actual } => Refused::LogNotFlushed(wire::LogNotFlushed {
+                expected: expected.map(codec::log_id),
+                actual: actual.map(codec::log_id),
+            }),
+        });
+        let responder = Some(replica.credentials.responder());
+        Ok(Response::new(wire::TransferLeaderReply { responder, refused }))
     }
-    async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
-        panic!("not yet")
+
+    async fn hello(&self, request: Request<wire::HelloRequest>) -> Result<Response<wire::HelloReply>, Status> {
+        let asker = request.into_inner();
+        let replica = self.replica()?;
+        let credentials = &replica.credentials;
+        let Cluster { id, generation } = credentials.machine.cluster();
+        Ok(Response::new(wire::HelloReply {
+            node_id: credentials.node_id,
+            store_id: credentials.store_id,
+            cluster_id: id,
+            generation,
+            initialized: replica.is_initialized(),
+            names_you: credentials.names(asker.node_id),
+        }))
+    }
+}
+
+impl<M: Machine> PeerService<M> {
+    /// The appends of a stream, each checked; ends at the first that is refused, and leaves the reason in `ended`.
+    fn appends(
+        &self,
+        messages: Streaming<wire::AppendRequest>,
+        ended: EndedEarly,
+    ) -> impl Stream<Item = AppendEntriesRequest<Types<M::Reply>>> + Send + 'static {
+        let service = PeerService { replica: Weak::clone(&self.replica), gate: self.gate.clone() };
+        stream::unfold((messages, service, ended), |(mut messages, service, ended)| async move {
+            let refusal = match messages.message().await {
+                Ok(None) => return None,
+                Err(status) => status,
+                Ok(Some(message)) => {
+                    let checked = service.checked(message.envelope.as_ref());
+                    match checked.and_then(|_| append_entries::<M>(message).map_err(Status::from)) {
+                        Ok(append) => return Some((append, (messages, service, ended))),
+                        Err(refusal) => refusal,
+                    }
+                }
+            };
+            *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+            None
+        })
     }
 }

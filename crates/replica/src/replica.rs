@@ -1,92 +1,314 @@
-//! The handle of a running replica.
+//! The handle of a running replica: how it starts, what can be asked of it, how it ends.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, InitializeError as RaftInitializeError, RaftError};
+use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResult;
 use palisade_storage::{LogEngine, SnapshotStore};
+use palisade_wire::replica::v1 as wire;
 use palisade_wire::replica::v1::replica_service_server::ReplicaServiceServer;
-use palisade_world::World;
-use tokio::sync::watch;
+use palisade_world::{Task, World};
+use tokio::sync::{Semaphore, watch};
 
+use crate::credentials::Credentials;
+use crate::links::LinkTable;
+use crate::log_store::LogStore;
+use crate::network::Network;
+use crate::rounds::{self, Rounds, hint};
+use crate::seeds::Seeds;
+use crate::state_machine::{Applied, MachineStore};
+use crate::types::{LeaderId, Payload, Types};
+use crate::watcher::{self, Stopping};
 use crate::{
     ConfirmError, Gate, Hello, HelloError, InitializeError, Leadership, Machine, Peer, PeerService, ProposeError,
-    ReadError, ReplicaConfig, ReplicaStatus, StartError,
+    ReadError, ReplicaConfig, ReplicaStatus, Role, StartError, Timings,
 };
 
 /// The largest entry that may be proposed: above the largest batch, and half of what a peer accepts in one message.
 pub const MAX_ENTRY_BYTES: usize = 4 << 20;
 
-/// A running replica. Cheap to clone; the replica runs until [`Replica::shutdown`] or until the last handle is dropped.
-pub struct Replica<M: Machine> {
-    status: watch::Receiver<ReplicaStatus>,
-    machine: Arc<M>,
-}
+/// What a peer accepts in one message: what is read at once for replication, or a single entry of the largest size, with
+/// room to spare. An append that a follower cannot take would stop the cluster.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 2 * MAX_ENTRY_BYTES;
+
+/// Proposals in flight. The server gathers commands into few entries; this only bounds what a bug could pile up.
+const IN_FLIGHT: usize = 1_024;
+
+/// How long a node has to say who it is.
+const HELLO_LIMIT: Duration = Duration::from_secs(1);
+
+/// Different refusals that are remembered so that each is logged once.
+const NOTED_REFUSALS: usize = 64;
+
+/// How long a follower may leave an append without an answer, at least: a slow disk is no reason to send it again.
+const MIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A running replica. Cheap to clone. It runs until [`Replica::shutdown`], or until the last handle is dropped, which ends
+/// it at once, as a crash would.
+pub struct Replica<M: Machine>(Arc<Inner<M>>);
 
 impl<M: Machine> Clone for Replica<M> {
     fn clone(&self) -> Self {
-        Replica { status: self.status.clone(), machine: Arc::clone(&self.machine) }
+        Replica(Arc::clone(&self.0))
     }
 }
 
+type RaftOf<M> = Raft<Types<<M as Machine>::Reply>, MachineStore<M>>;
+
+/// What all handles share, and what other nodes reach through [`PeerService`] while there is a handle.
+pub(crate) struct Inner<M: Machine> {
+    pub(crate) raft: RaftOf<M>,
+    pub(crate) seeds: Seeds,
+    pub(crate) credentials: Arc<Credentials<M>>,
+    links: LinkTable,
+    rounds: Rounds,
+    applied: watch::Receiver<Applied>,
+    /// Whether the store held a cluster's log when it was opened.
+    found_log: bool,
+    in_flight: Semaphore,
+    stopping: Stopping,
+    timings: Timings,
+    refusals: Mutex<BTreeSet<String>>,
+    /// End with the last handle.
+    tasks: Mutex<Vec<Task<()>>>,
+    world: World,
+}
+
 impl<M: Machine> Replica<M> {
-    /// Starts a replica from what its store holds.
+    /// Starts a replica from what its store holds: restores the latest snapshot and applies the log again as far as it is
+    /// known to be committed. It takes part in the cluster that it finds; without one it waits.
     pub async fn start(
-        _config: ReplicaConfig,
-        _engine: Arc<dyn LogEngine>,
-        _snapshots: Arc<dyn SnapshotStore>,
-        _machine: Arc<M>,
-        _world: World,
+        config: ReplicaConfig,
+        engine: Arc<dyn LogEngine>,
+        snapshots: Arc<dyn SnapshotStore>,
+        machine: Arc<M>,
+        world: World,
     ) -> Result<Replica<M>, StartError> {
-        panic!("not yet")
+        let raft_config = Arc::new(config.raft()?);
+        let log = engine.state();
+        let store = MachineStore::open(Arc::clone(&machine), snapshots)?;
+        let found_log = log.last.is_some() || log.purged.is_some() || store.has_snapshot();
+        let applied = store.applied();
+        let (status, status_watch) = watch::channel(ReplicaStatus::unknown());
+        let ReplicaConfig { node_id, store_id, timings, .. } = config;
+        let credentials = Arc::new(Credentials { node_id, store_id, machine, status: status_watch });
+        let links = LinkTable::new(world.clone());
+        let network = Network {
+            links: links.clone(),
+            credentials: Arc::clone(&credentials),
+            world: world.clone(),
+            patience: MIN_PATIENCE.max(timings.election_max * 4),
+        };
+        let seeds = Seeds::new(world.clone());
+        let raft = seeds
+            .scope(Raft::new(node_id, raft_config, network, LogStore::new(engine), store))
+            .await
+            .map_err(|fatal: Fatal<Types<M::Reply>>| StartError::Store { why: fatal.to_string() })?;
+
+        let stopping = Stopping::default();
+        let (rounds, questions) = rounds::rounds();
+        let tasks = vec![
+            world.spawn("replica status", watcher::watch_metrics(raft.metrics(), status, Arc::clone(&stopping))),
+            world.spawn("quorum rounds", rounds::run(questions, raft.clone(), seeds.clone(), node_id)),
+        ];
+        Ok(Replica(Arc::new(Inner {
+            raft,
+            seeds,
+            credentials,
+            links,
+            rounds,
+            applied,
+            found_log,
+            in_flight: Semaphore::new(IN_FLIGHT),
+            stopping,
+            timings,
+            refusals: Mutex::default(),
+            tasks: Mutex::new(tasks),
+            world,
+        })))
     }
 
     /// Whether this node has a cluster's log.
     pub fn is_initialized(&self) -> bool {
-        panic!("not yet")
+        self.0.is_initialized()
     }
 
-    /// Forms a cluster of these nodes, of which this is one. To be called on one of them, once.
-    pub async fn initialize(&self, _peers: Vec<Peer>) -> Result<(), InitializeError> {
-        panic!("not yet")
+    /// Forms a cluster of these nodes, all voters, of which this is one. To be called on one of them, once.
+    pub async fn initialize(&self, peers: Vec<Peer>) -> Result<(), InitializeError> {
+        let Credentials { node_id, store_id, .. } = *self.0.credentials;
+        if !peers.iter().any(|peer| peer.node_id == node_id && peer.store_id == store_id) {
+            return Err(InitializeError::NotNamed);
+        }
+        let members: BTreeMap<u64, Peer> = peers.into_iter().map(|peer| (peer.node_id, peer)).collect();
+        match self.0.seeds.scope(self.0.raft.initialize(members)).await {
+            Ok(()) => Ok(()),
+            Err(RaftError::APIError(RaftInitializeError::NotAllowed(_))) => Err(InitializeError::AlreadyInitialized),
+            Err(RaftError::APIError(RaftInitializeError::NotInMembers(_))) => Err(InitializeError::NotNamed),
+            Err(RaftError::Fatal(fatal)) => Err(InitializeError::Stopped { why: fatal.to_string() }),
+        }
     }
 
-    /// Has an entry applied. Never forwarded. Cancelling it does not take the entry back.
-    pub async fn propose(&self, _entry: Bytes) -> Result<M::Reply, ProposeError> {
-        panic!("not yet")
+    /// Has an entry applied. Only this node is asked: it is never forwarded. Cancelling it does not take the entry back.
+    ///
+    /// `entry` has at most [`MAX_ENTRY_BYTES`], or this panics: a longer one could not be replicated.
+    pub async fn propose(&self, entry: Bytes) -> Result<M::Reply, ProposeError> {
+        self.0.write(None, entry).await
     }
 
-    /// Has an entry applied if, at that moment, this node still leads the store under `leadership`.
-    pub async fn propose_as(&self, _leadership: Leadership, _entry: Bytes) -> Result<M::Reply, ProposeError> {
-        panic!("not yet")
+    /// Has an entry applied if, when it is put into the log, this node still leads the store under `leadership`.
+    /// Otherwise as [`Replica::propose`].
+    pub async fn propose_as(&self, leadership: Leadership, entry: Bytes) -> Result<M::Reply, ProposeError> {
+        self.0.write(Some(leadership), entry).await
     }
 
-    /// Asks a quorum, in a round that begins after this call, whether this node leads the store.
+    /// Asks a quorum, in a round that begins after this call, whether this node leads the store and has applied its own
+    /// first entry. Ends within the election timeout, or a little more when it waits for a round to end. Concurrent
+    /// callers share rounds. Cancelling it is harmless.
     pub async fn confirm_leadership(&self) -> Result<Leadership, ConfirmError> {
-        panic!("not yet")
+        let confirmed = self.0.rounds.next().await?;
+        let ready = self.0.applied.borrow().is_some_and(|applied| applied.leader_id >= confirmed.read.leader_id);
+        // It leads, but keeps silent until it knows everything that was acknowledged before it.
+        if ready { Ok(confirmed.leadership) } else { Err(ConfirmError::NotLeader { hint: None }) }
     }
 
-    /// When it returns, the machine has applied everything that was acknowledged to anybody before this call.
+    /// When it returns, the machine has applied everything that was acknowledged to anybody before this call. Shares
+    /// rounds with [`Replica::confirm_leadership`]. Cancelling it is harmless.
     pub async fn read_barrier(&self) -> Result<(), ReadError> {
-        panic!("not yet")
+        let confirmed = self.0.rounds.next().await?;
+        let mut applied = self.0.applied.clone();
+        let reached = applied.wait_for(|applied| applied.is_some_and(|id| id.index >= confirmed.read.index)).await;
+        reached.map(drop).map_err(|_| ReadError::Stopped)
     }
 
     /// What this node knows about itself and who leads.
     pub fn status(&self) -> watch::Receiver<ReplicaStatus> {
-        self.status.clone()
+        self.0.credentials.status.clone()
     }
 
-    /// Asks the node at an address who it is.
-    pub async fn hello(&self, _address: &str) -> Result<Hello, HelloError> {
-        panic!("not yet")
+    /// Asks whoever answers at an address who it is. Ends within a second.
+    pub async fn hello(&self, address: &str) -> Result<Hello, HelloError> {
+        let mut client = self.0.links.stranger(address).map_err(|bad| HelloError::Address(bad.to_string()))?;
+        let Credentials { node_id, store_id, .. } = *self.0.credentials;
+        let no_answer = |why: String| HelloError::NoAnswer { address: address.to_owned(), why };
+        match self.0.world.timeout(HELLO_LIMIT, client.hello(wire::HelloRequest { node_id, store_id })).await {
+            None => Err(no_answer(format!("not within {HELLO_LIMIT:?}"))),
+            Some(Err(status)) => Err(no_answer(format!("{:?}: {}", status.code(), status.message()))),
+            Some(Ok(reply)) => {
+                let wire::HelloReply { node_id, store_id, cluster_id, generation, initialized, names_you } =
+                    reply.into_inner();
+                Ok(Hello { node_id, store_id, cluster_id, generation, initialized, names_you })
+            }
+        }
     }
 
-    /// The service that other nodes call. Votes and appends are refused until `gate` is open.
-    pub fn peer_service(&self, _gate: Gate) -> ReplicaServiceServer<PeerService<M>> {
-        panic!("not yet")
+    /// The service that other nodes call. Votes, appends and snapshots are refused until `gate` is open.
+    pub fn peer_service(&self, gate: Gate) -> ReplicaServiceServer<PeerService<M>> {
+        ReplicaServiceServer::new(PeerService::new(Arc::downgrade(&self.0), gate))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Stops replication. What is in flight ends as unknown.
+    /// Stops replication; a store leader first hands over to the follower that is furthest. What is in flight ends as
+    /// unknown. Bounded by twice the election timeout and what the disk needs.
     pub async fn shutdown(&self) {
-        panic!("not yet")
+        self.0.hand_over().await;
+        self.0.stopping.store(true, Ordering::Release);
+        if let Err(error) = self.0.raft.shutdown().await {
+            tracing::warn!(%error, "a task of replication did not end well");
+        }
+        let tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(tasks);
+    }
+}
+
+impl<M: Machine> Inner<M> {
+    pub(crate) fn is_initialized(&self) -> bool {
+        self.found_log || !self.credentials.status.borrow().members.is_empty()
+    }
+
+    /// Logs why another node was refused, each reason once.
+    pub(crate) fn note_refused(&self, why: &str) {
+        let mut noted = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.contains(why) {
+            return;
+        }
+        if noted.len() >= NOTED_REFUSALS {
+            noted.clear();
+        }
+        noted.insert(why.to_owned());
+        tracing::warn!(node = self.credentials.node_id, why, "refused a call of another node");
+    }
+
+    async fn write(&self, condition: Option<Leadership>, entry: Bytes) -> Result<M::Reply, ProposeError> {
+        assert!(entry.len() <= MAX_ENTRY_BYTES, "an entry of {} bytes, the limit is {MAX_ENTRY_BYTES}", entry.len());
+        let _room = self.in_flight.try_acquire().map_err(|_| ProposeError::Overloaded)?;
+        if self.stopping.load(Ordering::Acquire) || self.raft.metrics().borrow_watched().running_state.is_err() {
+            return Err(ProposeError::Stopped);
+        }
+        let (responder, outcome) = ProgressResponder::complete_only();
+        let request = self.raft.write(Payload(entry)).responder(responder);
+        let request = match condition {
+            Some(leadership) => request.with_leader(LeaderId::from(leadership)),
+            None => request,
+        };
+        // The core may have taken it before it ended: nothing is known.
+        self.seeds.scope(request.into_future()).await.map_err(unknown)?;
+        let result: ClientWriteResult<Types<M::Reply>> = outcome.await.map_err(|_| unknown("replication ended"))?;
+        match result {
+            Ok(applied) => applied.data.0.ok_or_else(|| unknown("the entry was applied as one without a reply")),
+            // openraft says this only for entries that it has not put into the log.
+            Err(ClientWriteError::ForwardToLeader(ForwardToLeader { leader_id, leader_node, .. })) => {
+                Err(ProposeError::NotLeader { hint: hint(leader_id, leader_node, self.credentials.node_id) })
+            }
+            Err(error) => Err(unknown(error)),
+        }
+    }
+
+    /// Gives leadership away before a stop: one round trip instead of a whole election timeout without a store leader.
+    async fn hand_over(&self) {
+        let mut status = self.credentials.status.clone();
+        if status.borrow().role != Role::Leader {
+            return;
+        }
+        let Some(to) = self.furthest_voter() else { return };
+        if self.seeds.scope(self.raft.trigger().transfer_leader(to)).await.is_err() {
+            return;
+        }
+        let given = status.wait_for(|now| now.role != Role::Leader);
+        let limit = self.timings.election_max * 2;
+        if self.world.timeout(limit, given).await.is_none() {
+            tracing::info!(to, "leadership was not taken over in time");
+        }
+    }
+
+    /// The follower that votes and has most of the log.
+    fn furthest_voter(&self) -> Option<u64> {
+        let voters: BTreeSet<u64> = self.raft.voter_ids().collect();
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let others = metrics.replication.as_ref()?.iter().filter(|(id, _)| voters.contains(id) && **id != metrics.id);
+        others.max_by_key(|(_, matched)| **matched).map(|(id, _)| *id)
+    }
+}
+
+fn unknown(why: impl std::fmt::Display) -> ProposeError {
+    ProposeError::Unknown { why: why.to_string() }
+}
+
+impl<M: Machine> Drop for Inner<M> {
+    /// Calls of other nodes that are under way may hold parts of openraft: they must not keep a dropped replica alive.
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let raft = self.raft.clone();
+            let end = async move { drop(raft.shutdown().await) };
+            self.world.spawn("replica end", end).detach();
+        }
     }
 }

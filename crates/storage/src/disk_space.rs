@@ -8,7 +8,7 @@ use nix::sys::statvfs::statvfs;
 /// Bytes that this process may still write where `path` lies.
 pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     let stat = statvfs(path)?;
-    Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
+    Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
 }
 
 /// Whether the error says that the disk, or this user's share of it, is full.

@@ -5,6 +5,10 @@ use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::acked_mark::AckedMark;
 use crate::data_folder::{io as io_error, lost};
@@ -14,6 +18,10 @@ use crate::{DataFolder, LogState, MetaSlot, OpenError, StorageError, disk_space,
 /// Fixed at creation: sled refuses another one. Measured as fast as the default; large enough that no leaf of our items
 /// passes a quarter of it (see `record::ITEM_BYTES`).
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// How often, and how far apart, sled's lock is asked for: five seconds, far longer than anything that is on its way out.
+const RELEASE_TRIES: u32 = 5000;
+const RELEASE_PAUSE: Duration = Duration::from_millis(1);
 
 /// What the trees hold is version 1: keys and records as in `record`, metadata as in `sled_log`.
 const FORMAT: [u8; 4] = 1u32.to_be_bytes();
@@ -37,6 +45,7 @@ pub(crate) fn open(folder: &DataFolder, cache_bytes: u64) -> Result<Opened, Open
     if path.exists() {
         remove_unfinished_snapshots(&path)?;
     }
+    wait_until_released(folder, &data)?;
     let db = open_sled(&path, cache_bytes)?;
     let (log, meta) = catch_unwind(AssertUnwindSafe(|| Ok((db.open_tree("log")?, db.open_tree("meta")?))))
         .map_err(|panic| lost(&path, format!("sled panicked: {}", sled_log::panic_text(&*panic))))?
@@ -79,6 +88,24 @@ fn remove_unfinished_snapshots(path: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+/// Waits until nobody holds sled's own lock any more. The folder is ours, so whoever holds it is on the way out: a thread
+/// of sled that outlives its `Db` by a moment, or a child that was forked and has not yet begun its own program.
+fn wait_until_released(folder: &DataFolder, data: &Path) -> Result<(), OpenError> {
+    if !data.exists() {
+        return Ok(());
+    }
+    for _ in 0..RELEASE_TRIES {
+        let file = File::open(data).map_err(io_error("opening", data))?;
+        // Given back at once, for sled to take.
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(_) => return Ok(()),
+            Err((_, Errno::EWOULDBLOCK)) => std::thread::sleep(RELEASE_PAUSE),
+            Err((_, errno)) => return Err(io_error("locking", data)(errno.into())),
+        }
+    }
+    Err(OpenError::InUse { folder: folder.path().to_owned() })
 }
 
 fn open_sled(path: &Path, cache_bytes: u64) -> Result<sled::Db, OpenError> {

@@ -20,7 +20,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("palisade-replica", &["palisade-wire", "palisade-storage", "palisade-world"]),
     ("palisade-client", &["palisade-fence", "palisade-wire", "palisade-world"]),
     ("palisade-rpc", &["palisade-fence", "palisade-world"]),
-    ("palisade-fence-tonic", &["palisade-fence"]),
     // 5
     (
         "palisade-server",

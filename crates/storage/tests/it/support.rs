@@ -1,5 +1,6 @@
 //! What the tests share: a store in a temporary folder, waiting for callbacks, seeded numbers, loud skips.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -108,5 +109,6 @@ impl Rng {
 pub(crate) fn skip(name: &str, need: &str, reason: &str) {
     let required = std::env::var("PALISADE_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|required| required.trim() == need), "{name} needs {need}: {reason}");
-    println!("SKIPPED {name}: {reason}");
+    // Past the test runner's capture, which swallows what passing tests print.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {reason}");
 }

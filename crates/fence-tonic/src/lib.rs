@@ -1,1 +1,0 @@
-//! Fencing for any tonic service.

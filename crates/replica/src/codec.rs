@@ -1,0 +1,210 @@
+//! openraft's values as our messages, and back. What comes back may be damaged or foreign: every conversion from a message
+//! is checked, and says what is missing. openraft's own formats are never used.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use openraft::EntryPayload;
+use palisade_wire::replica::v1 as wire;
+use prost::Message;
+
+use crate::Peer;
+use crate::types::{Entry, LeaderId, LogId, Membership, Payload, SnapshotMeta, StoredMembership, Vote};
+
+/// The version of everything that this crate writes to disk, as its first byte. Fields may be added to the messages
+/// without raising it; it is raised when an older program would misread what it finds.
+const FORMAT: u8 = 1;
+
+/// Bytes or a message that do not mean what they should.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{what}: {why}")]
+pub(crate) struct CodecError {
+    what: &'static str,
+    why: String,
+}
+
+impl CodecError {
+    fn missing(what: &'static str, field: &'static str) -> CodecError {
+        CodecError { what, why: format!("{field} is missing") }
+    }
+}
+
+impl From<CodecError> for std::io::Error {
+    fn from(error: CodecError) -> std::io::Error {
+        std::io::Error::new(std::io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// A message as it is kept on disk.
+pub(crate) fn to_disk(message: &impl Message) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(1 + message.encoded_len());
+    bytes.put_u8(FORMAT);
+    message.encode(&mut bytes).expect("the buffer grows");
+    bytes.freeze()
+}
+
+/// A message from disk. Byte fields of it are slices of `bytes`, not copies.
+pub(crate) fn from_disk<T: Message + Default>(what: &'static str, mut bytes: Bytes) -> Result<T, CodecError> {
+    match bytes.first() {
+        None => Err(CodecError { what, why: "it is empty".to_owned() }),
+        Some(&FORMAT) => {
+            let _format = bytes.split_to(1);
+            T::decode(bytes).map_err(|error| CodecError { what, why: error.to_string() })
+        }
+        Some(other) => {
+            Err(CodecError { what, why: format!("it has format {other}; this version reads format {FORMAT}") })
+        }
+    }
+}
+
+pub(crate) fn leader_id(id: LeaderId) -> wire::LeaderId {
+    wire::LeaderId { term: id.term, node: id.node_id }
+}
+
+fn leader_id_from(what: &'static str, id: Option<wire::LeaderId>) -> Result<LeaderId, CodecError> {
+    let id = id.ok_or_else(|| CodecError::missing(what, "the leader id"))?;
+    Ok(LeaderId { term: id.term, node_id: id.node })
+}
+
+pub(crate) fn log_id(id: LogId) -> wire::LogId {
+    wire::LogId { leader: Some(leader_id(id.leader_id)), index: id.index }
+}
+
+pub(crate) fn log_id_from(what: &'static str, id: wire::LogId) -> Result<LogId, CodecError> {
+    Ok(LogId { leader_id: leader_id_from(what, id.leader)?, index: id.index })
+}
+
+/// Absent means "none", as in openraft.
+pub(crate) fn log_id_option(what: &'static str, id: Option<wire::LogId>) -> Result<Option<LogId>, CodecError> {
+    id.map(|id| log_id_from(what, id)).transpose()
+}
+
+pub(crate) fn vote(vote: &Vote) -> wire::Vote {
+    wire::Vote { leader: Some(leader_id(vote.leader_id)), committed: vote.committed }
+}
+
+pub(crate) fn vote_from(what: &'static str, vote: Option<wire::Vote>) -> Result<Vote, CodecError> {
+    let vote = vote.ok_or_else(|| CodecError::missing(what, "the vote"))?;
+    Ok(Vote { leader_id: leader_id_from(what, vote.leader)?, committed: vote.committed })
+}
+
+pub(crate) fn entry(entry: &Entry) -> wire::LogEntry {
+    let payload = match &entry.payload {
+        EntryPayload::Blank => wire::log_entry::Payload::Blank(wire::Blank {}),
+        EntryPayload::Normal(Payload(bytes)) => wire::log_entry::Payload::Normal(bytes.clone()),
+        EntryPayload::Membership(members) => wire::log_entry::Payload::Membership(membership(members)),
+    };
+    wire::LogEntry { leader: Some(leader_id(entry.log_id.leader_id)), index: entry.log_id.index, payload: Some(payload) }
+}
+
+pub(crate) fn entry_from(entry: wire::LogEntry) -> Result<Entry, CodecError> {
+    const WHAT: &str = "log entry";
+    let log_id = LogId { leader_id: leader_id_from(WHAT, entry.leader)?, index: entry.index };
+    let payload = match entry.payload.ok_or_else(|| CodecError::missing(WHAT, "the payload"))? {
+        wire::log_entry::Payload::Blank(wire::Blank {}) => EntryPayload::Blank,
+        wire::log_entry::Payload::Normal(bytes) => EntryPayload::Normal(Payload(bytes)),
+        wire::log_entry::Payload::Membership(members) => EntryPayload::Membership(membership_from(members)?),
+    };
+    Ok(Entry { log_id, payload })
+}
+
+fn membership(membership: &Membership) -> wire::Membership {
+    let configs = membership.get_joint_config().iter();
+    let nodes = membership.nodes().map(|(node_id, peer)| wire::Peer {
+        node_id: *node_id,
+        address: peer.address.clone(),
+        store_id: peer.store_id,
+    });
+    wire::Membership {
+        configs: configs.map(|voters| wire::Voters { node_ids: voters.iter().copied().collect() }).collect(),
+        nodes: nodes.collect(),
+    }
+}
+
+fn membership_from(membership: wire::Membership) -> Result<Membership, CodecError> {
+    let configs = membership.configs.into_iter();
+    let configs: Vec<BTreeSet<u64>> = configs.map(|voters| voters.node_ids.into_iter().collect()).collect();
+    let nodes = membership.nodes.into_iter();
+    let nodes: BTreeMap<u64, Peer> = nodes
+        .map(|peer| (peer.node_id, Peer { node_id: peer.node_id, address: peer.address, store_id: peer.store_id }))
+        .collect();
+    if configs.is_empty() && nodes.is_empty() {
+        return Ok(Membership::default());
+    }
+    Membership::new(configs, nodes)
+        .map_err(|error| CodecError { what: "membership", why: error.to_string() })
+}
+
+pub(crate) fn snapshot_meta(meta: &SnapshotMeta) -> wire::SnapshotMeta {
+    wire::SnapshotMeta {
+        last_log_id: meta.last_log_id.map(log_id),
+        last_membership: Some(wire::StoredMembership {
+            log_id: meta.last_membership.log_id().map(log_id),
+            membership: Some(membership(meta.last_membership.membership())),
+        }),
+    }
+}
+
+pub(crate) fn snapshot_meta_from(meta: wire::SnapshotMeta) -> Result<SnapshotMeta, CodecError> {
+    const WHAT: &str = "snapshot head";
+    let stored = meta.last_membership.ok_or_else(|| CodecError::missing(WHAT, "the membership"))?;
+    let members = stored.membership.ok_or_else(|| CodecError::missing(WHAT, "the membership"))?;
+    Ok(SnapshotMeta {
+        last_log_id: log_id_option(WHAT, meta.last_log_id)?,
+        last_membership: StoredMembership::new(log_id_option(WHAT, stored.log_id)?, membership_from(members)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(index: u64) -> LogId {
+        LogId { leader_id: LeaderId { term: 3, node_id: 2 }, index }
+    }
+
+    fn peers() -> BTreeMap<u64, Peer> {
+        (1..=3).map(|id| (id, Peer { node_id: id, address: format!("n{id}:1"), store_id: id << 40 })).collect()
+    }
+
+    fn members() -> Membership {
+        Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([2])], peers()).unwrap()
+    }
+
+    #[test]
+    fn entries_come_back_as_they_were() {
+        let payloads = [
+            EntryPayload::Blank,
+            EntryPayload::Normal(Payload(Bytes::from_static(b"payload"))),
+            EntryPayload::Normal(Payload(Bytes::new())),
+            EntryPayload::Membership(members()),
+        ];
+        for (index, payload) in payloads.into_iter().enumerate() {
+            let before = Entry { log_id: at(index as u64), payload };
+            let bytes = to_disk(&entry(&before));
+            let after = entry_from(from_disk("log entry", bytes).unwrap()).unwrap();
+            assert_eq!(after.log_id, before.log_id);
+            assert_eq!(format!("{after:?}"), format!("{before:?}"));
+        }
+    }
+
+    #[test]
+    fn snapshot_heads_come_back_as_they_were() {
+        let empty = SnapshotMeta { last_log_id: None, last_membership: StoredMembership::default() };
+        let full = SnapshotMeta { last_log_id: Some(at(9)), last_membership: StoredMembership::new(Some(at(4)), members()) };
+        for before in [empty, full] {
+            let bytes = to_disk(&snapshot_meta(&before));
+            assert_eq!(snapshot_meta_from(from_disk("snapshot head", bytes).unwrap()).unwrap(), before);
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_named() {
+        let read = |bytes: &'static [u8]| from_disk::<wire::LogEntry>("log entry", Bytes::from_static(bytes));
+        assert_eq!(read(b"").unwrap_err().to_string(), "log entry: it is empty");
+        assert_eq!(read(b"\x07").unwrap_err().to_string(), "log entry: it has format 7; this version reads format 1");
+        let no_leader = entry_from(read(b"\x01").unwrap()).unwrap_err();
+        assert_eq!(no_leader.to_string(), "log entry: the leader id is missing");
+        assert!(vote_from("vote", None).unwrap_err().to_string().contains("the vote is missing"));
+    }
+}
