@@ -94,7 +94,11 @@ pub(crate) fn entry(entry: &Entry) -> wire::LogEntry {
         EntryPayload::Normal(Payload(bytes)) => wire::log_entry::Payload::Normal(bytes.clone()),
         EntryPayload::Membership(members) => wire::log_entry::Payload::Membership(membership(members)),
     };
-    wire::LogEntry { leader: Some(leader_id(entry.log_id.leader_id)), index: entry.log_id.index, payload: Some(payload) }
+    wire::LogEntry {
+        leader: Some(leader_id(entry.log_id.leader_id)),
+        index: entry.log_id.index,
+        payload: Some(payload),
+    }
 }
 
 pub(crate) fn entry_from(entry: wire::LogEntry) -> Result<Entry, CodecError> {
@@ -131,8 +135,7 @@ fn membership_from(membership: wire::Membership) -> Result<Membership, CodecErro
     if configs.is_empty() && nodes.is_empty() {
         return Ok(Membership::default());
     }
-    Membership::new(configs, nodes)
-        .map_err(|error| CodecError { what: "membership", why: error.to_string() })
+    Membership::new(configs, nodes).map_err(|error| CodecError { what: "membership", why: error.to_string() })
 }
 
 pub(crate) fn snapshot_meta(meta: &SnapshotMeta) -> wire::SnapshotMeta {
@@ -191,7 +194,8 @@ mod tests {
     #[test]
     fn snapshot_heads_come_back_as_they_were() {
         let empty = SnapshotMeta { last_log_id: None, last_membership: StoredMembership::default() };
-        let full = SnapshotMeta { last_log_id: Some(at(9)), last_membership: StoredMembership::new(Some(at(4)), members()) };
+        let full =
+            SnapshotMeta { last_log_id: Some(at(9)), last_membership: StoredMembership::new(Some(at(4)), members()) };
         for before in [empty, full] {
             let bytes = to_disk(&snapshot_meta(&before));
             assert_eq!(snapshot_meta_from(from_disk("snapshot head", bytes).unwrap()).unwrap(), before);

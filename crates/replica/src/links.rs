@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade_wire::replica::v1::replica_service_client::ReplicaServiceClient;
-use palisade_world::grpc::{self, BadAddress};
 use palisade_world::World;
+use palisade_world::grpc::{self, BadAddress};
 use tonic::transport::Channel;
 
 use crate::Peer;

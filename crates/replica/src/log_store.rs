@@ -162,10 +162,8 @@ impl<R: Send + Sync + Debug + 'static> RaftLogStorage<Types<R>> for LogStore<R> 
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
-        let encode = |entry: Entry| LogOp::Append {
-            index: entry.log_id.index,
-            bytes: codec::to_disk(&codec::entry(&entry)),
-        };
+        let encode =
+            |entry: Entry| LogOp::Append { index: entry.log_id.index, bytes: codec::to_disk(&codec::entry(&entry)) };
         let ops = entries.into_iter().map(encode).collect();
         // The engine's thread calls it; it only puts the outcome into a channel of openraft's.
         let done = move |outcome: Result<(), StorageError>| callback.io_completed(outcome.map_err(io_error));

@@ -224,7 +224,10 @@ impl<M: Machine> NetStreamAppend<Types<M::Reply>> for Wire<M> {
         option: RPCOption,
     ) -> BoxFuture<
         's,
-        Result<BoxStream<'s, Result<StreamAppendResult<Types<M::Reply>>, RPCError<Types<M::Reply>>>>, RPCError<Types<M::Reply>>>,
+        Result<
+            BoxStream<'s, Result<StreamAppendResult<Types<M::Reply>>, RPCError<Types<M::Reply>>>>,
+            RPCError<Types<M::Reply>>,
+        >,
     >
     where
         S: Stream<Item = AppendEntriesRequest<Types<M::Reply>>> + Send + Unpin + 'static,

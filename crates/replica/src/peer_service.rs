@@ -78,7 +78,9 @@ impl<M: Machine> PeerService<M> {
     }
 }
 
-fn append_entries<M: Machine>(request: wire::AppendRequest) -> Result<AppendEntriesRequest<Types<M::Reply>>, CodecError> {
+fn append_entries<M: Machine>(
+    request: wire::AppendRequest,
+) -> Result<AppendEntriesRequest<Types<M::Reply>>, CodecError> {
     Ok(AppendEntriesRequest {
         vote: codec::vote_from("append", request.vote)?,
         prev_log_id: codec::log_id_option("append", request.prev_log_id)?,
@@ -142,7 +144,10 @@ impl<M: Machine> ReplicaService for PeerService<M> {
                 None => return Err(Status::internal("an append from the beginning cannot conflict")),
             },
         };
-        Ok(Response::new(wire::AppendReply { responder: Some(replica.credentials.responder()), outcome: Some(outcome) }))
+        Ok(Response::new(wire::AppendReply {
+            responder: Some(replica.credentials.responder()),
+            outcome: Some(outcome),
+        }))
     }
 
     async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
@@ -166,7 +171,8 @@ impl<M: Machine> ReplicaService for PeerService<M> {
         request: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Result<Response<wire::SnapshotReply>, Status> {
         let mut chunks = request.into_inner();
-        let mut first = chunks.message().await?.ok_or_else(|| Status::invalid_argument("a snapshot without a piece"))?;
+        let mut first =
+            chunks.message().await?.ok_or_else(|| Status::invalid_argument("a snapshot without a piece"))?;
         let head = first.head.take().ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
         let replica = self.checked(head.envelope.as_ref())?;
         let vote: Vote = codec::vote_from("snapshot", head.vote.clone())?;

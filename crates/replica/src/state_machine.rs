@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::EntryPayload;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use palisade_storage::SnapshotStore;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
@@ -65,7 +65,11 @@ impl<M: Machine> MachineStore<M> {
         lock(&self.saved).is_some()
     }
 
-    fn apply_one(&mut self, id: LogId, payload: EntryPayload<Payload, u64, crate::Peer>) -> io::Result<Answer<M::Reply>> {
+    fn apply_one(
+        &mut self,
+        id: LogId,
+        payload: EntryPayload<Payload, u64, crate::Peer>,
+    ) -> io::Result<Answer<M::Reply>> {
         let answer = match payload {
             EntryPayload::Blank => None,
             EntryPayload::Membership(membership) => {

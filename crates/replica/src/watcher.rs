@@ -60,7 +60,9 @@ fn view<R: Send + Sync + Debug + 'static>(metrics: &RaftMetrics<Types<R>>, stopp
     ReplicaStatus {
         role: if members.is_empty() || !runs { Role::Waiting } else { role(metrics.state) },
         leadership: leadership(metrics).filter(|_| runs),
-        store_leader: leader.and_then(|id| members.iter().find(|member| member.peer.node_id == id)).map(|m| m.peer.clone()),
+        store_leader: leader
+            .and_then(|id| members.iter().find(|member| member.peer.node_id == id))
+            .map(|m| m.peer.clone()),
         term: metrics.current_term,
         applied: metrics.last_applied.map_or(0, |id| id.index),
         committed: metrics.cluster_committed.map_or(0, |id| id.index),
@@ -91,9 +93,7 @@ fn leadership<R: Send + Sync + Debug + 'static>(metrics: &RaftMetrics<Types<R>>)
 fn members(membership: &StoredMembership) -> Vec<Member> {
     let voters: Vec<u64> = membership.voter_ids().collect();
     let nodes: BTreeMap<&u64, &Peer> = membership.nodes().collect();
-    let member = |(id, peer): (&u64, &Peer)| Member {
-        peer: Peer { node_id: *id, ..peer.clone() },
-        voter: voters.contains(id),
-    };
+    let member =
+        |(id, peer): (&u64, &Peer)| Member { peer: Peer { node_id: *id, ..peer.clone() }, voter: voters.contains(id) };
     nodes.into_iter().map(member).collect()
 }
