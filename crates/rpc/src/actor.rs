@@ -23,6 +23,7 @@ use crate::fencing::{Fencing, Verdict};
 use crate::guards::Held;
 use crate::inbound::Inbound;
 use crate::planted::Bug;
+use crate::recipient::{Call, Mail};
 use crate::{Answer, AnswerKind, CallInfo, EndpointFailure, EndpointHandle, Life, RpcEndpoint, RpcError, Served};
 
 /// How long a read of the election may take that confirms a higher token. Two heartbeats of the store are 200 ms; a store
@@ -34,104 +35,6 @@ const MAX_PARKED: usize = 256;
 
 /// A synchronous step on the state.
 pub(crate) type Step<E> = Box<dyn FnOnce(&mut E, &mut Context<E>) + Send>;
-
-/// What waits in a mailbox.
-pub(crate) enum Mail<E: RpcEndpoint> {
-    /// A message from a gateway.
-    Call(Call),
-    /// The endpoint's own work.
-    Step(Step<E>),
-}
-
-/// A message with the handler that it asks for.
-pub(crate) struct Call {
-    handler: Method,
-    inbound: Inbound,
-}
-
-#[derive(Clone, Copy)]
-struct Method {
-    interface: usize,
-    method: usize,
-}
-
-/// The way into an endpoint, for whoever brings messages.
-pub(crate) struct Recipient<E: RpcEndpoint> {
-    pub(crate) shared: Arc<EndpointShared>,
-    pub(crate) mail: mpsc::Sender<Mail<E>>,
-}
-
-/// A recipient whose state's type is forgotten.
-pub(crate) trait Deliver: Send + Sync {
-    fn shared(&self) -> &Arc<EndpointShared>;
-    /// Judges a message at arrival and queues it, or refuses it at once. Never blocks.
-    fn deliver(&self, interface: &str, method: &str, inbound: Inbound);
-}
-
-impl<E: RpcEndpoint> Deliver for Recipient<E> {
-    fn shared(&self) -> &Arc<EndpointShared> {
-        &self.shared
-    }
-
-    fn deliver(&self, interface: &str, method: &str, inbound: Inbound) {
-        let handler = match self.shared.admit_at_arrival(interface, method, &inbound) {
-            Ok(handler) => handler,
-            Err(error) => return self.shared.refuse(inbound, error),
-        };
-        match self.mail.try_send(Mail::Call(Call { handler, inbound })) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(Mail::Call(call))) => {
-                self.shared.refuse(call.inbound, RpcError::Overloaded { limit: self.shared.mailbox as u64 });
-            }
-            Err(mpsc::error::TrySendError::Closed(Mail::Call(call))) => {
-                self.shared.refuse(call.inbound, self.shared.gone());
-            }
-            Err(_) => unreachable!("a call was sent"),
-        }
-    }
-}
-
-impl EndpointShared {
-    fn admit_at_arrival(&self, interface: &str, method: &str, inbound: &Inbound) -> Result<Method, RpcError> {
-        let life = *self.life.borrow();
-        match life {
-            Life::Stopped => return Err(RpcError::NotStarted),
-            Life::Terminated => return Err(self.gone()),
-            Life::Started | Life::Terminating => {}
-        }
-        let handler = self.method(interface, method)?;
-        match self.fencing.check(&inbound.claim, self.address.node(), self.bug) {
-            Verdict::Admit(_) | Verdict::Confirm(_) => Ok(handler),
-            Verdict::Refuse(error) => Err(error),
-        }
-    }
-
-    fn method(&self, interface: &str, method: &str) -> Result<Method, RpcError> {
-        let find = || {
-            let at = self.interfaces.iter().position(|info| info.name == interface)?;
-            let method = self.interfaces[at].methods.iter().position(|info| info.name == method)?;
-            Some(Method { interface: at, method })
-        };
-        find().ok_or_else(|| RpcError::NoSuchMethod { method: format!("{interface}/{method}") })
-    }
-
-    pub(crate) fn gone(&self) -> RpcError {
-        RpcError::NoSuchEndpoint { endpoint: self.id.to_string() }
-    }
-
-    fn refuse(&self, inbound: Inbound, error: RpcError) {
-        self.count(&inbound.claim.election, AnswerKind::of(&error));
-        inbound.reply.refuse(error);
-    }
-
-    fn count(&self, election: &Arc<str>, answer: AnswerKind) {
-        if election.is_empty() || self.fencing.knows(election) {
-            self.counters.count(&self.id, election, answer);
-        } else {
-            self.counters.count(&self.id, &Arc::from("(other)"), answer);
-        }
-    }
-}
 
 type Read = BoxFuture<'static, (usize, Result<LeaderView, String>)>;
 
@@ -214,7 +117,7 @@ impl<E: RpcEndpoint> Actor<E> {
             match self.next_event().await {
                 Event::Desired => self.on_desired(),
                 Event::Replaced => self.on_replaced(),
-                Event::Raised => self.drop_lower_tokens(),
+                Event::Raised => self.on_raised(),
                 Event::Started(result) => self.on_started(result),
                 Event::Stopped(result) => self.end = Some(result.map_err(EndpointFailure::Stop)),
                 Event::Read(guard, view) => self.on_read(guard, view),
@@ -338,18 +241,31 @@ impl<E: RpcEndpoint> Actor<E> {
         if let Some(refusal) = self.no_longer_wanted(&call.inbound) {
             return self.shared().refuse(call.inbound, refusal);
         }
-        let shared = self.shared();
-        let checked = if shared.bug == Some(Bug::SkipCheckAtDequeue) {
-            let guard = shared.fencing.guards().and_then(|guards| guards.find(&call.inbound.claim.election));
-            Verdict::Admit(guard.zip(call.inbound.claim.token).map(|(guard, token)| Held { guard, token }))
-        } else {
-            shared.fencing.check(&call.inbound.claim, shared.address.node(), shared.bug)
-        };
-        match checked {
+        let mut verdict = self.check_at_dequeue(&call.inbound);
+        if matches!(verdict, Verdict::Admit(_)) && !self.parked.is_empty() {
+            // Its guard may have risen by the stream while earlier messages of the same sender wait for a read: they go first.
+            self.settle_parked();
+            verdict = self.check_at_dequeue(&call.inbound);
+        }
+        match verdict {
             Verdict::Admit(held) => self.run_call(call, held),
-            Verdict::Refuse(error) => shared.refuse(call.inbound, error),
+            Verdict::Refuse(error) => self.shared().refuse(call.inbound, error),
             Verdict::Confirm(guard) => self.confirm(guard, call),
         }
+    }
+
+    fn check_at_dequeue(&self, inbound: &Inbound) -> Verdict {
+        let shared = self.shared();
+        if shared.bug == Some(Bug::SkipCheckAtDequeue) {
+            let guard = shared.fencing.guards().and_then(|guards| guards.find(&inbound.claim.election));
+            return Verdict::Admit(guard.zip(inbound.claim.token).map(|(guard, token)| Held { guard, token }));
+        }
+        self.check(inbound)
+    }
+
+    fn check(&self, inbound: &Inbound) -> Verdict {
+        let shared = self.shared();
+        shared.fencing.check(&inbound.claim, shared.address.node(), shared.bug)
     }
 
     fn no_longer_wanted(&self, inbound: &Inbound) -> Option<RpcError> {
@@ -415,6 +331,11 @@ impl<E: RpcEndpoint> Actor<E> {
         }
     }
 
+    fn on_raised(&mut self) {
+        self.drop_lower_tokens();
+        self.settle_parked();
+    }
+
     /// Drops everything that runs under a token that is no longer the highest; at once, not at its next poll.
     fn drop_lower_tokens(&mut self) {
         let fencing = self.shared().fencing.clone();
@@ -444,7 +365,8 @@ impl<E: RpcEndpoint> Actor<E> {
         if let Err(error) = guards.learn(guard) {
             return self.shared().refuse(call.inbound, error);
         }
-        match fencing.check(&call.inbound.claim, self.shared().address.node(), self.shared().bug) {
+        self.settle_parked();
+        match self.check(&call.inbound) {
             Verdict::Admit(held) => return self.run_call(call, held),
             Verdict::Refuse(error) => return self.shared().refuse(call.inbound, error),
             Verdict::Confirm(_) => {}
@@ -474,7 +396,6 @@ impl<E: RpcEndpoint> Actor<E> {
     }
 
     fn on_read(&mut self, guard: usize, view: Result<LeaderView, String>) {
-        let Some(Parked { asked, since }) = self.parked.remove(&guard) else { return };
         let fencing = self.shared().fencing.clone();
         let guards = fencing.guards().expect("only guards ask for confirmation");
         let raised = match &view {
@@ -484,27 +405,36 @@ impl<E: RpcEndpoint> Actor<E> {
                 Ok(())
             }
         };
+        self.settle_parked();
+        let Some(Parked { asked, since }) = self.parked.remove(&guard) else { return };
         for call in asked {
-            match fencing.check(&call.inbound.claim, self.shared().address.node(), self.shared().bug) {
+            let refusal = raised.clone().err().unwrap_or_else(|| guards.ahead(guard));
+            self.shared().refuse(call.inbound, refusal);
+        }
+        if !since.is_empty() {
+            self.ask_election(guard, since);
+        }
+    }
+
+    /// Takes up, in their order, the waiting messages that need no confirmation any more.
+    fn settle_parked(&mut self) {
+        for (guard, Parked { asked, since }) in std::mem::take(&mut self.parked) {
+            let asked = self.settle(asked);
+            let since = self.settle(since);
+            self.parked.insert(guard, Parked { asked, since });
+        }
+    }
+
+    fn settle(&mut self, calls: VecDeque<Call>) -> VecDeque<Call> {
+        let mut unconfirmed = VecDeque::new();
+        for call in calls {
+            match self.check(&call.inbound) {
                 Verdict::Admit(held) => self.run_call(call, held),
                 Verdict::Refuse(error) => self.shared().refuse(call.inbound, error),
-                Verdict::Confirm(_) => {
-                    let refusal = raised.clone().err().unwrap_or_else(|| guards.ahead(guard));
-                    self.shared().refuse(call.inbound, refusal);
-                }
+                Verdict::Confirm(_) => unconfirmed.push_back(call),
             }
         }
-        let mut unknown = VecDeque::new();
-        for call in since {
-            match fencing.check(&call.inbound.claim, self.shared().address.node(), self.shared().bug) {
-                Verdict::Admit(held) => self.run_call(call, held),
-                Verdict::Refuse(error) => self.shared().refuse(call.inbound, error),
-                Verdict::Confirm(_) => unknown.push_back(call),
-            }
-        }
-        if !unknown.is_empty() {
-            self.ask_election(guard, unknown);
-        }
+        unconfirmed
     }
 
     // --- steps ---

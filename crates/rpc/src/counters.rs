@@ -63,9 +63,12 @@ pub struct Counted {
     pub count: u64,
 }
 
+/// Endpoint, election, answer.
+type Key = (Arc<str>, Arc<str>, AnswerKind);
+
 /// The counts of one service, over all incarnations of its endpoints. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Counters(Arc<Mutex<BTreeMap<(Arc<str>, Arc<str>, AnswerKind), u64>>>);
+pub struct Counters(Arc<Mutex<BTreeMap<Key, u64>>>);
 
 impl Counters {
     pub(crate) fn count(&self, endpoint: &Arc<str>, election: &Arc<str>, answer: AnswerKind) {
@@ -76,7 +79,7 @@ impl Counters {
     /// All counts, ordered by endpoint, election, answer.
     pub fn all(&self) -> Vec<Counted> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = |((endpoint, election, answer), count): (&(Arc<str>, Arc<str>, AnswerKind), &u64)| Counted {
+        let row = |((endpoint, election, answer), count): (&Key, &u64)| Counted {
             endpoint: endpoint.to_string(),
             election: election.to_string(),
             answer: *answer,

@@ -8,10 +8,11 @@ use palisade_fence::LeaderView;
 use palisade_world::World;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::actor::{Actor, Mail, Recipient, Step};
+use crate::actor::{Actor, Step};
 use crate::context::Context;
 use crate::fencing::{Fencing, SharedFencing};
 use crate::planted::Bug;
+use crate::recipient::{Mail, Recipient};
 use crate::registry::Registry;
 use crate::{
     Answer, BadAddress, Counters, Guards, InterfaceInfo, LeaderSeat, RawGateway, RpcAddress, RpcError, RpcGateway,

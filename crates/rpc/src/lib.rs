@@ -43,7 +43,7 @@
 //!
 //! # Reading order
 //! [`RpcAddress`], [`InterfaceInfo`] (what is generated), [`RpcError`], [`Answer`], [`RpcEndpoint`] and [`Context`] (what a user
-//! writes), [`Stamp`] / [`LeaderSeat`] / [`Guards`] (fencing: sender, leader, worker), `actor` (the loop), [`RawGateway`] and
+//! writes), [`Stamp`] / [`LeaderSeat`] / [`Guards`] (fencing: sender, leader, worker), `recipient` (arrival), `actor` (the loop), [`RawGateway`] and
 //! [`Refusals`], [`RpcService`], `transport` (streams between processes), `plain` (the same endpoints for any gRPC client),
 //! [`Counters`].
 //!
@@ -67,6 +67,7 @@ mod interface;
 mod leader_seat;
 mod plain;
 mod planted;
+mod recipient;
 mod refusals;
 mod registry;
 mod service;

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use palisade_fence::{ClusterId, LeaderSource, Token};
 use palisade_world::{Task, World};
 
-use crate::actor::Deliver;
 use crate::endpoint::EndpointShared;
 use crate::fencing::known_leader;
 use crate::inbound::Inbound;
 use crate::planted::Bug;
+use crate::recipient::Deliver;
 use crate::{AnswerKind, ConnectError, Counters, CreateError, InterfaceInfo, Life, RpcError};
 
 /// An endpoint that this process hosts only while it leads.

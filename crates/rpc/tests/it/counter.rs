@@ -185,7 +185,7 @@ pub(crate) fn seat(n: u32, election: &Arc<Election>) -> LeaderSeat {
 
 /// A worker's guards.
 pub(crate) fn guards(election: &Arc<Election>, disk: Option<&Arc<Disk>>) -> Guards {
-    let durable = disk.map(|disk| -> Arc<dyn palisade_rpc::DurableGuard> { disk.clone() });
+    let durable = disk.cloned().map(|disk| -> Arc<dyn palisade_rpc::DurableGuard> { disk });
     let spec = GuardSpec { source: election.clone(), cluster: Some(CLUSTER), durable };
     Guards::new(vec![spec], &World::real()).unwrap()
 }

@@ -26,6 +26,8 @@ pub(crate) fn token(n: u32) -> Token {
 pub(crate) struct Election {
     truth: Mutex<Option<LeaderView>>,
     stream: watch::Sender<Option<LeaderView>>,
+    /// Reads wait until it is true.
+    answers: watch::Sender<bool>,
     /// Linearizable reads so far.
     pub(crate) reads: AtomicU64,
 }
@@ -33,7 +35,12 @@ pub(crate) struct Election {
 impl Election {
     /// Granted under the n-th token; the stream has not said so.
     pub(crate) fn granted(n: u32) -> Arc<Election> {
-        let election = Election { truth: Mutex::new(None), stream: watch::Sender::new(None), reads: AtomicU64::new(0) };
+        let election = Election {
+            truth: Mutex::new(None),
+            stream: watch::Sender::new(None),
+            answers: watch::Sender::new(true),
+            reads: AtomicU64::new(0),
+        };
         election.grant(n);
         Arc::new(election)
     }
@@ -52,6 +59,11 @@ impl Election {
     /// Reads fail from now on.
     pub(crate) fn cut_off(&self) {
         *self.truth.lock().unwrap() = None;
+    }
+
+    /// Reads that begin from now on are not answered.
+    pub(crate) fn hang(&self) {
+        self.answers.send_replace(false);
     }
 
     /// The observe stream brings the truth.
@@ -73,7 +85,11 @@ impl LeaderSource for Election {
     fn read(&self) -> Looked<'_> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let truth = self.truth.lock().unwrap().clone();
-        Box::pin(async move { truth.ok_or(Unreachable { why: "cut off".to_owned() }) })
+        let mut answers = self.answers.subscribe();
+        Box::pin(async move {
+            answers.wait_for(|answers| *answers).await.unwrap();
+            truth.ok_or(Unreachable { why: "cut off".to_owned() })
+        })
     }
 
     fn changed(&self, after: u64) -> Pin<Box<dyn Future<Output = LeaderView> + Send + '_>> {

@@ -114,3 +114,28 @@ async fn messages_that_wait_for_a_confirmation_run_in_the_order_they_were_sent()
         std::iter::once("on_start").chain((0..50).flat_map(|_| ["note", "read"])).chain(["note"]).collect();
     assert_eq!(log, expected);
 }
+
+#[tokio::test]
+async fn messages_that_wait_for_a_read_go_before_later_ones_when_the_stream_is_faster() {
+    for _ in 0..20 {
+        let (service, election, probe) = (listening().await, Election::granted(5), Probe::new(Gate::Open));
+        let guards = guards(&election, Some(&Disk::with(5)));
+        let counter = worker(&service, &guards, &probe).await;
+        election.grant(6);
+        election.hang();
+        let gateway: CounterGateway = counter.gateway(stamp(6));
+        for _ in 0..3 {
+            gateway.note(amount(1)).unwrap();
+        }
+        soon("the election is asked", async {
+            while election.reads.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        election.announce();
+        soon("the guard rises with the stream", guards.raised_to(ELECTION, token(6))).await;
+        assert_eq!(gateway.add(amount(1)).await.unwrap().sum, 4);
+        assert_eq!(probe.log(), ["on_start", "note", "note", "note", "add"]);
+    }
+}

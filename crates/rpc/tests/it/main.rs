@@ -1,6 +1,8 @@
 //! Endpoints and gateways from outside, over real sockets on free loopback ports. A test that covers a line of the list of
 //! Flink's behaviours carries its id in its name.
 
+#![allow(clippy::unwrap_used)] // helpers of tests; clippy knows only the tests themselves
+
 mod counter;
 mod election;
 mod fencing;
