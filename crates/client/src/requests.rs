@@ -144,7 +144,8 @@ impl Shared {
         };
         // Asking somebody else does not help where the request cannot be sent again.
         let limit = if repeat == Repeat::Unsafe { left } else { left.min(ATTEMPT) };
-        let Some(answered) = self.world.timeout(limit, send(channel)).await else {
+        // A gRPC call is some kilobytes of state, which every future around it would carry.
+        let Some(answered) = self.world.timeout(limit, Box::pin(send(channel))).await else {
             self.links.forget(Purpose::Requests, address);
             let error = Error::unknown(ErrorKind::TimedOut, format!("{address}: no answer within {limit:?}"));
             return Attempt::Unknown(error);

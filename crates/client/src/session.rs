@@ -193,7 +193,7 @@ impl Drop for Waiting<'_> {
 
 /// The store counts in whole milliseconds, and nothing is silently changed.
 pub(crate) fn whole_ms(field: &str, span: Duration) -> Result<(), Error> {
-    if span.subsec_nanos() % 1_000_000 == 0 {
+    if span.subsec_nanos().is_multiple_of(1_000_000) {
         return Ok(());
     }
     Err(Error::invalid(field, format!("{span:?}"), "a whole number of milliseconds"))

@@ -63,8 +63,8 @@ pub(crate) enum Event {
     Connected { stream: StreamId },
     /// A frame came.
     Received { stream: StreamId, frame: ServerFrame },
-    /// A stream is gone.
-    Broken { stream: StreamId },
+    /// A stream is gone; `hint` is where the store leader was said to be.
+    Broken { stream: StreamId, hint: Option<String> },
     /// Time passed. Due whenever [`SessionCore::wake_at`] says so.
     Tick,
 }
@@ -209,7 +209,7 @@ impl SessionCore {
             }
             Event::Connected { stream } => self.connected(stream, now, &mut out),
             Event::Received { stream, frame } => self.received(stream, frame, now, &mut out),
-            Event::Broken { stream } => self.broken(stream, now),
+            Event::Broken { stream, hint } => self.broken(stream, hint, now),
             Event::Tick => {}
         }
         self.settle(now, &mut out);
@@ -345,11 +345,12 @@ impl SessionCore {
         self.detach_all(now);
     }
 
-    fn broken(&mut self, stream: StreamId, now: Duration) {
+    fn broken(&mut self, stream: StreamId, hint: Option<String>, now: Duration) {
         self.keep_alives.retain(|_, sent| sent.stream != stream);
         self.retiring.retain(|it| *it != stream);
         if self.current.as_ref().is_some_and(|current| current.id == stream) {
             self.current = None;
+            self.hint = hint;
             self.detach_all(now);
             // A stream that brought nothing is not tried again at once: 10 ms, doubling up to 100 ms.
             if self.fruitless > 0 {

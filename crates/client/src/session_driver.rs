@@ -11,6 +11,7 @@ use palisade_fence::Token;
 use palisade_wire::coord::v1::election_service_client::ElectionServiceClient;
 use palisade_wire::coord::v1::server_frame::Body;
 use palisade_wire::coord::v1::{self, ClientFrame, LeaderValue, ServerFrame};
+use palisade_wire::status;
 use palisade_world::Task;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
@@ -218,7 +219,7 @@ impl SessionDriver {
                     Err(error) => {
                         tracing::warn!(%error, "a session stream of another cluster is closed");
                         self.streams.remove(&stream);
-                        self.feed(Event::Broken { stream });
+                        self.feed(Event::Broken { stream, hint: None });
                     }
                 }
             }
@@ -226,7 +227,9 @@ impl SessionDriver {
                 if let Some(gone) = self.streams.remove(&stream) {
                     tracing::debug!(address = gone.address, ?why, "session stream broke");
                     self.shared.links.forget(Purpose::Sessions, &gone.address);
-                    self.feed(Event::Broken { stream });
+                    let leader = why.as_ref().and_then(status::detail).and_then(|detail| detail.store_leader);
+                    let hint = leader.map(|leader| leader.address).filter(|hint| !hint.is_empty());
+                    self.feed(Event::Broken { stream, hint });
                 }
             }
             News::GrantEnded { session, token, result } => {

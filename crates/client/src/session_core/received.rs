@@ -229,16 +229,16 @@ impl SessionCore {
     fn refused(&mut self, stream: StreamId, call: u64, detail: &ErrorDetail, now: Duration, out: &mut Vec<Effect>) {
         let verdict = verdict(detail);
         if matches!(verdict, Verdict::Elsewhere) {
-            self.hint = detail.store_leader.as_ref().map(|leader| leader.address.clone()).or(self.hint.take());
             let in_use = self.current.as_ref().is_some_and(|current| current.id == stream);
             if in_use && self.is_awaited(call) {
-                self.broken(stream, now);
+                let hint = detail.store_leader.as_ref().map(|leader| leader.address.clone());
+                self.broken(stream, hint, now);
                 out.push(Effect::HangUp { stream });
             }
             return;
         }
-        if let Some(sent) = self.keep_alives.remove(&call) {
-            return self.keep_alive_refused(stream, &sent.sessions);
+        if self.keep_alives.contains_key(&call) {
+            return self.keep_alive_refused(stream, call);
         }
         let is = |sent: Option<Sent>| sent.is_some_and(|sent| sent.call == call);
         if let Some((&open, opening)) = self.openings.iter_mut().find(|(_, it)| is(it.sent)) {
@@ -265,9 +265,10 @@ impl SessionCore {
         }
     }
 
-    /// The session has ended, or is attached to another stream: attaching it again tells which.
-    fn keep_alive_refused(&mut self, stream: StreamId, sessions: &[u64]) {
-        for session in sessions {
+    /// One of the sessions has ended, or is attached to another stream: attaching again those that were not renewed tells
+    /// which. Later answers to the same frame still count.
+    fn keep_alive_refused(&mut self, stream: StreamId, call: u64) {
+        for session in &self.keep_alives[&call].sessions {
             if let Some(entry) = self.sessions.get_mut(session).filter(|entry| entry.is_attached_to(stream)) {
                 entry.link = Link::Detached;
             }
@@ -290,6 +291,12 @@ impl SessionCore {
                 candidacy.retry.later(now);
             }
             Verdict::SessionEnded => self.ended(key.session, ENDED, out),
+            // The store has the session on another stream: an older attach overtook the newer one.
+            Verdict::Never if detail.kind() == Kind::InvalidArgument && detail.field == "session" => {
+                candidacy.stage = Stage::Unsent;
+                candidacy.retry.later(now);
+                entry.link = Link::Detached;
+            }
             Verdict::Never => {
                 out.push(Effect::Answered { key });
                 if !candidacy.abandoned {

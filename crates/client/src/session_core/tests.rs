@@ -267,7 +267,7 @@ fn a_broken_stream_makes_it_suspect_and_attaching_confirms_it_under_the_same_tok
     let mut play = Play::default();
     let stream = play.open(OnDisconnect::KeepUntilTtl, TTL);
     let key = play.lead(7);
-    play.at(50).on(Event::Broken { stream });
+    play.at(50).on(Event::Broken { stream, hint: None });
     assert_eq!(play.state(key), suspect(BELIEF));
     assert!(play.did(is_dial).is_some());
     play.at(80).connect();
@@ -299,7 +299,7 @@ fn keep_until_ttl_is_lost_at_the_deadline_and_the_session_is_closed_before_anyth
     let mut play = Play::default();
     let stream = play.open(OnDisconnect::KeepUntilTtl, TTL);
     let key = play.lead(7);
-    play.at(50).on(Event::Broken { stream });
+    play.at(50).on(Event::Broken { stream, hint: None });
     play.pass_until(BELIEF - 1);
     assert_eq!(play.state(key), suspect(BELIEF));
     play.pass_until(BELIEF);
@@ -316,7 +316,7 @@ fn leadership_is_lost_once_and_never_regained_by_the_same_process() {
     let mut play = Play::default();
     let stream = play.open(OnDisconnect::KeepUntilTtl, TTL);
     play.lead(7);
-    play.on(Event::Broken { stream });
+    play.on(Event::Broken { stream, hint: None });
     play.pass_until(BELIEF);
     // The user opens another session and campaigns under the same id while the old session may still hold the election.
     play.on(Event::Open {
@@ -349,7 +349,7 @@ fn release_after_is_lost_after_the_reconnect_window_or_the_deadline() {
         let mut play = Play::default();
         let stream = play.open(OnDisconnect::ReleaseAfter(ms(after)), ttl);
         let key = play.lead(7);
-        play.on(Event::Broken { stream });
+        play.on(Event::Broken { stream, hint: None });
         assert_eq!(play.state(key), suspect(at), "N {after}, TTL {ttl}");
         play.pass_until(at - 1);
         assert_eq!(play.state(key), suspect(at));
@@ -412,7 +412,7 @@ fn a_standbys_lease_lapses_while_waiting_and_it_can_never_be_elected_again_with_
     let stream = play.open(OnDisconnect::KeepUntilTtl, TTL);
     let key = play.campaign(SESSION, "a");
     play.answer_campaign(None);
-    play.on(Event::Broken { stream });
+    play.on(Event::Broken { stream, hint: None });
     // It holds nothing, so its own deadline ends nothing: the store may give it a new TTL.
     play.pass_until(3_000);
     assert_eq!(play.decided(key), None);
@@ -434,7 +434,7 @@ fn a_campaign_has_no_timeout_and_keeps_its_serial_through_reconnects() {
         let client_frame::Body::Campaign(frame) = body else { unreachable!() };
         assert_eq!(frame.serial, key.serial);
         assert_eq!(play.count(is_campaign), round);
-        play.on(Event::Broken { stream });
+        play.on(Event::Broken { stream, hint: None });
         play.pass_until(play.now + 1_000_000);
         stream = play.connect();
         play.answer_attach(vec![], vec![]);
@@ -442,7 +442,7 @@ fn a_campaign_has_no_timeout_and_keeps_its_serial_through_reconnects() {
     // Answered: it is not sent again.
     play.answer_campaign(None);
     assert!(play.effects.contains(&Effect::Answered { key }));
-    play.on(Event::Broken { stream });
+    play.on(Event::Broken { stream, hint: None });
     play.pass_until(play.now + 1_000);
     play.connect();
     let sent = play.count(is_campaign);
@@ -457,7 +457,7 @@ fn a_grant_that_was_missed_is_told_by_the_attach() {
     let stream = play.open(OnDisconnect::KeepUntilTtl, TTL);
     let key = play.campaign(SESSION, "a");
     play.answer_campaign(None);
-    play.on(Event::Broken { stream });
+    play.on(Event::Broken { stream, hint: None });
     play.at(20).connect();
     play.at(30).answer_attach(vec![grant(key, 9)], vec![]);
     assert_eq!(play.decided(key).unwrap().unwrap().token, Token::new(0, 9));
@@ -468,7 +468,7 @@ fn a_failed_campaign_leaves_its_candidate_behind() {
     // Abandoned before it was sent: nothing to do.
     let mut play = Play::default();
     let stream = play.open(OnDisconnect::KeepUntilTtl, TTL);
-    play.on(Event::Broken { stream });
+    play.on(Event::Broken { stream, hint: None });
     let unsent = play.campaign(SESSION, "a");
     play.on(Event::Abandon { key: unsent });
     play.at(20).connect();
@@ -488,7 +488,7 @@ fn a_failed_campaign_leaves_its_candidate_behind() {
     let key = play.campaign(SESSION, "b");
     play.answer_campaign(None);
     play.on(Event::Abandon { key });
-    play.on(Event::Broken { stream: StreamId(2) });
+    play.on(Event::Broken { stream: StreamId(2), hint: None });
     play.at(40).connect();
     play.answer_attach(vec![grant(key, 8)], vec![]);
     assert!(play.did(|it| matches!(it, Effect::EndGrant { token, .. } if *token == Token::new(0, 8))).is_some());
@@ -533,7 +533,7 @@ fn a_failed_resign_forgets_the_leadership() {
     let stream = play.open(OnDisconnect::KeepUntilTtl, TTL);
     let key = play.lead(7);
     play.on(Event::StepDown { key });
-    play.on(Event::Broken { stream });
+    play.on(Event::Broken { stream, hint: None });
     // The store still holds it when the session is attached again. A campaign under the same name would be answered with
     // the grant that is about to end, so it waits.
     play.at(20).connect();
@@ -572,7 +572,7 @@ fn a_leadership_that_ended_while_nobody_was_connected_is_lost_by_the_attach() {
     let mut play = Play::default();
     let stream = play.open(OnDisconnect::KeepUntilTtl, TTL);
     let key = play.lead(7);
-    play.on(Event::Broken { stream });
+    play.on(Event::Broken { stream, hint: None });
     play.at(20).connect();
     play.answer_attach(vec![], vec![]);
     assert!(matches!(play.state(key), LeadershipState::Lost { why: LostWhy::Store(_) }));
@@ -638,13 +638,13 @@ fn streams_that_bring_nothing_are_not_opened_in_a_storm() {
     let mut play = Play::default();
     let stream = play.open(OnDisconnect::KeepUntilTtl, 600_000);
     play.take();
-    play.on(Event::Broken { stream });
+    play.on(Event::Broken { stream, hint: None });
     assert!(play.did(is_dial).is_some(), "at once, the first time");
     let mut pauses = Vec::new();
     for _ in 0..6 {
         let stream = play.connect();
         play.take();
-        play.on(Event::Broken { stream });
+        play.on(Event::Broken { stream, hint: None });
         assert_eq!(play.did(is_dial), None);
         let before = play.now;
         while play.did(is_dial).is_none() {
@@ -667,6 +667,29 @@ fn an_overloaded_store_is_asked_again_later() {
     play.pass_until(10);
     assert_eq!(play.count(is_campaign), 2);
     assert_eq!(play.decided(key), None);
+}
+
+#[test]
+fn an_attach_that_was_overtaken_is_repeated() {
+    let mut play = Play::default();
+    play.open(OnDisconnect::KeepUntilTtl, TTL);
+    let key = play.campaign(SESSION, "a");
+    let sent = play.last(is_campaign).unwrap();
+    let elsewhere =
+        ErrorDetail { field: "session".to_owned(), ..not_applied(Kind::InvalidArgument, "attach it first") };
+    play.refuse(sent, elsewhere);
+    assert_eq!(play.decided(key), None);
+    play.at(10).answer_attach(vec![], vec![]);
+    assert_eq!(play.count(is_campaign), 2);
+}
+
+#[test]
+fn the_hint_of_a_stream_that_ends_is_followed() {
+    let mut play = Play::default();
+    let stream = play.open(OnDisconnect::KeepUntilTtl, TTL);
+    play.take();
+    play.on(Event::Broken { stream, hint: Some("c:3".to_owned()) });
+    assert!(play.effects.contains(&Effect::Dial { hint: Some("c:3".to_owned()) }));
 }
 
 #[test]

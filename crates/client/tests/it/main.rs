@@ -1,5 +1,8 @@
 //! The client against a small store in this process, over real sockets: what it sends, what it repeats, what it believes.
 
+// The helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
 mod fake_store;
 mod leadership;
 mod observing;

@@ -57,12 +57,12 @@ impl Model {
 
 fn check(play: &Play, model: &Model, key: Key, on_disconnect: OnDisconnect) -> Result<(), TestCaseError> {
     let bound = ms(model.renewed) + believable(ms(TTL));
-    let states = play.effects.iter().filter_map(|effect| match effect {
+    let mut states = play.effects.iter().rev().filter_map(|effect| match effect {
         Effect::State { key: of, state } if *of == key => Some(state),
         Effect::Decided { key: of, result: Ok((_, state)) } if *of == key => Some(state),
         _ => None,
     });
-    let Some(state) = states.last() else { return Ok(()) };
+    let Some(state) = states.next() else { return Ok(()) };
     if let LeadershipState::Held { deadline } | LeadershipState::Suspect { deadline } = state {
         prop_assert!(*deadline <= bound, "{state:?} goes beyond {bound:?}, {on_disconnect:?}");
         prop_assert!(ms(play.now) < *deadline, "at {} ms it is still {state:?}", play.now);
@@ -110,7 +110,7 @@ proptest! {
                         play.frame(on, call, server_frame::Body::KeptAlive(kept));
                     }
                 }
-                Step::Break => play.on(Event::Broken { stream }),
+                Step::Break => play.on(Event::Broken { stream, hint: None }),
                 Step::Connect => stream = play.connect(),
                 Step::Attach { holds } => {
                     if play.last(is_attach).is_some() {
