@@ -20,7 +20,8 @@ pub struct PutOptions<'a> {
     /// Applied only if this is the election's current token.
     pub fence: Option<Fence>,
     /// The session that remembers the answer, so that an unknown outcome is repeated and takes effect once. Without it an
-    /// unknown outcome stays unknown: it is never sent again.
+    /// unknown outcome stays unknown: it is never sent again. The store remembers the last 1,024 answers of a session, so
+    /// more writes than that in flight at once may end as [`crate::ErrorKind::Forgotten`], which is unknown too.
     pub session: Option<&'a Session>,
 }
 
