@@ -2,7 +2,8 @@
 //!
 //! sled takes the first message with a wrong checksum for the end of its log, so damage near the end would silently
 //! shorten it, vote included. Each group's number is written into sled with the group, and here after its sync and before
-//! its callbacks. A log that ends below this mark has lost what was acknowledged.
+//! its callbacks. A store whose group is below this mark has lost what was acknowledged. (That the entries of a group are
+//! there too is what `sled_log::End` is for.)
 //!
 //! It is not synced with each group: it is only ever too low (after a power cut), which weakens the check and breaks
 //! nothing.

@@ -34,7 +34,8 @@ pub enum StorageError {
     Closed,
 }
 
-/// Why a store could not be opened. Nothing was changed in it, except that left-over temporary files were removed.
+/// Why a store could not be opened. Nothing of ours was changed in it, except that
+/// left-over temporary files were removed; sled may have worked on its own files before it gave up.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.

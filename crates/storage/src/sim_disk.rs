@@ -255,7 +255,7 @@ impl Image {
         self.state.step(op)?;
         match op {
             LogOp::Append { index, bytes } => {
-                self.records.insert(*index, record::encode(*index, bytes));
+                self.records.insert(*index, record::encode(*index, record::NONE_BEFORE, bytes));
             }
             LogOp::TruncateAfter { .. } | LogOp::Purge { .. } => self.drop_outside(),
             LogOp::Put { .. } => {}
@@ -278,7 +278,7 @@ impl Image {
     pub(crate) fn entry(&self, index: u64) -> Result<Bytes, StorageError> {
         let corrupt = |why: String| StorageError::Corrupt { what: format!("entry {index}: {why}") };
         let record = self.records.get(&index).ok_or_else(|| corrupt("it is missing".to_owned()))?;
-        record::decode(index, record.clone()).map_err(|why| corrupt(why.to_string()))
+        record::decode(index, record.clone()).map(|record| record.payload).map_err(|why| corrupt(why.to_string()))
     }
 
     /// Leaves half of the record that `op` wrote last. Nothing else can be torn: slots are single items.

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use crate::Planted;
 use crate::sled_log::SledLog;
 use crate::sled_open::{self, Opened};
-use crate::sled_writer::{self, Writer};
+use crate::sled_writer::{self, OnDisk, Writer};
 use crate::tail::Tail;
 use crate::{
     DataFolder, Done, EngineHealth, FullState, LogEngine, LogOp, LogState, OpenError, StorageError, disk_space,
@@ -115,7 +115,7 @@ impl SledEngine {
     /// Opens the log of `folder`: checks every record, then makes durable what it found. Everything in
     /// [`LogEngine::state`] is durable when this returns. Blocks on the disk.
     pub fn open(folder: &DataFolder, options: SledOptions) -> Result<SledEngine, OpenError> {
-        let Opened { log, state, mark, group } = sled_open::open(folder, options.cache_bytes)?;
+        let Opened { log, state, mark, group, end } = sled_open::open(folder, options.cache_bytes)?;
         let path = log.path.clone();
         let log = Arc::new(log);
         let purged = state.purged.as_ref().map(|(purged, _)| *purged);
@@ -131,7 +131,8 @@ impl SledEngine {
         };
         let shared =
             Arc::new(Shared { front: Mutex::new(front), work: Condvar::new(), room: Condvar::new(), options, path });
-        let writer = Writer::new(Arc::clone(&shared), Arc::clone(&log), mark, group, purged, folder.clone());
+        let on_disk = OnDisk { mark, group, end, purged };
+        let writer = Writer::new(Arc::clone(&shared), Arc::clone(&log), on_disk, folder.clone());
         let thread = std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || writer.run()).map_err(
             |source| OpenError::Io { action: "starting the writer of", path: folder.path().to_owned(), source },
         )?;

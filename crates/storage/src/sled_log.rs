@@ -2,8 +2,10 @@
 //! writes and by anyone for reads; it has no queue, no memory of what was submitted, and decides nothing.
 //!
 //! What it relies on in sled 0.34.7: a batch of one tree is recovered whole or not at all, and after a crash sled keeps a
-//! prefix of what was written to all trees. What it does not rely on: sled's `flush`, which is `sync_file_range` on Linux
-//! and does not survive a power loss. Hence [`SledLog::sync`].
+//! prefix of what was written to all trees. What it does not rely on:
+//! - sled's `flush`, which is `sync_file_range` on Linux and does not survive a power loss: hence [`SledLog::sync`];
+//! - that sled notices damage: it takes the first bad checksum for the end of its log, and lets a page fall back to an
+//!   older state alone: hence the chain of records, [`End`], and `AckedMark`.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +14,8 @@ use std::path::{Path, PathBuf};
 use bytes::{Bytes, BytesMut};
 use sled::{Batch, Tree};
 
-use crate::{LogOp, MetaSlot, StorageError, disk_space, record};
+use crate::record::{self, Record};
+use crate::{LogOp, MetaSlot, StorageError, disk_space};
 
 /// A batch is cut at this size: it is in memory twice, and sled holds a process-wide lock while it applies one.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -24,6 +27,14 @@ const PURGE_ITEMS: usize = 1024;
 pub(crate) const FORMAT_KEY: &[u8] = b"format";
 pub(crate) const GROUP_KEY: &[u8] = b"group";
 pub(crate) const PURGED_KEY: &[u8] = b"purged";
+pub(crate) const END_KEY: &[u8] = b"end";
+
+/// An index and the checksum of its record: the last one of the chain, `None` on an empty log.
+///
+/// Under `END_KEY`, in the other tree, it is a promise: the log holds at least this record, and the chain up to it. It is
+/// raised after the entries were written and lowered before any is removed, so that it holds at every moment of a crash.
+/// sled recovers pages one by one; a damaged page of the log can fall back alone, and this is how that is seen.
+pub(crate) type End = Option<(u64, u32)>;
 
 /// The trees, and sled's data file for the real sync.
 #[derive(Debug)]
@@ -48,18 +59,20 @@ impl SledLog {
     /// Writes operations in their order, in as few batches as that order allows.
     ///
     /// `Committed` goes last: several of them collapse into one, and it must not come before the entries it speaks of.
-    pub(crate) fn write<'a>(&self, ops: impl Iterator<Item = &'a LogOp>, group: u64) -> Result<(), StorageError> {
+    pub(crate) fn write<'a>(
+        &self,
+        ops: impl Iterator<Item = &'a LogOp>,
+        group: u64,
+        end: &mut End,
+    ) -> Result<(), StorageError> {
         guarded(&self.path, || {
-            let mut batch = LogBatch::new(&self.log);
+            let mut batch = LogBatch { log: self, batch: Batch::default(), bytes: 0, end };
             let mut committed = None;
             for op in ops {
                 match op {
                     LogOp::Append { index, bytes } => batch.append(*index, bytes)?,
                     LogOp::TruncateAfter { index } => batch.truncate_after(*index)?,
-                    LogOp::Purge { up_to, marker } => {
-                        batch.apply()?;
-                        self.put_meta(PURGED_KEY, &purged_value(*up_to, marker))?;
-                    }
+                    LogOp::Purge { up_to, marker } => batch.purge(*up_to, marker)?,
                     LogOp::Put { slot: MetaSlot::Committed, bytes } => committed = Some(bytes),
                     LogOp::Put { slot, bytes } => {
                         batch.apply()?;
@@ -70,10 +83,10 @@ impl SledLog {
             batch.apply()?;
             let mut last = Batch::default();
             if let Some(committed) = committed {
-                let key = slot_key(MetaSlot::Committed);
-                last.insert(key, &meta_record(key, committed)[..]);
+                insert(&mut last, slot_key(MetaSlot::Committed), committed);
             }
-            last.insert(GROUP_KEY, &meta_record(GROUP_KEY, &group.to_be_bytes())[..]);
+            insert(&mut last, GROUP_KEY, &group.to_be_bytes());
+            insert(&mut last, END_KEY, &end_value(*end));
             self.meta.apply_batch(last)
         })
     }
@@ -108,34 +121,41 @@ impl SledLog {
     pub(crate) fn read(&self, from: u64, to: u64, max_bytes: usize) -> Result<Vec<(u64, Bytes)>, StorageError> {
         let mut entries = Vec::new();
         let mut size = 0;
-        self.scan(from, to, |index, payload| {
-            size += payload.len();
+        self.scan(from, to, |index, record| {
+            size += record.payload.len();
             if !entries.is_empty() && size > max_bytes {
                 return Scan::Stop;
             }
-            entries.push((index, payload));
+            entries.push((index, record.payload));
             Scan::GoOn
         })?;
         Ok(entries)
     }
 
-    /// Gives every record of `from..to`, checked and in order, and insists that there is no hole before or between them.
+    /// Gives every record of `from..to`, checked and in order, and insists that there is no hole before or between them and
+    /// that they are one chain.
     pub(crate) fn scan(
         &self,
         from: u64,
         to: u64,
-        mut each: impl FnMut(u64, Bytes) -> Scan,
+        mut each: impl FnMut(u64, Record) -> Scan,
     ) -> Result<(), StorageError> {
         let mut next = from;
+        let mut before = None;
         let mut parts = Parts::default();
         let mut finish = |index: u64, parts: &mut Parts| -> Result<Scan, StorageError> {
             if index != next {
                 return Err(corrupt(format!("the log goes from entry {next} to {index}: entries are missing")));
             }
             next += 1;
-            let payload =
-                record::decode(index, parts.take()).map_err(|why| corrupt(format!("entry {index}: {why}")))?;
-            Ok(each(index, payload))
+            let record = record::decode(index, parts.take()).map_err(|why| corrupt(format!("entry {index}: {why}")))?;
+            if before.replace(record.checksum).is_some_and(|before| before != record.before) {
+                return Err(corrupt(format!(
+                    "entry {index} was not written after the entry {} that is here",
+                    index - 1
+                )));
+            }
+            Ok(each(index, record))
         };
         let mut items = self.log.range(record::key(from, 0)..record::key(to, 0));
         let mut current = None;
@@ -176,7 +196,7 @@ impl SledLog {
     pub(crate) fn meta_value(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         let Some(value) = guarded_read(&self.path, || self.meta.get(key))? else { return Ok(None) };
         record::decode(meta_index(key), Bytes::copy_from_slice(&value))
-            .map(Some)
+            .map(|record| Some(record.payload))
             .map_err(|why| corrupt(format!("metadata {}: {why}", String::from_utf8_lossy(key))))
     }
 }
@@ -213,38 +233,64 @@ impl Parts {
 
 /// Appends and truncations that go to the log tree together.
 struct LogBatch<'a> {
-    tree: &'a Tree,
+    log: &'a SledLog,
     batch: Batch,
     bytes: usize,
+    /// Where the chain ends once this batch is applied.
+    end: &'a mut End,
 }
 
 impl LogBatch<'_> {
-    fn new(tree: &Tree) -> LogBatch<'_> {
-        LogBatch { tree, batch: Batch::default(), bytes: 0 }
-    }
-
     fn append(&mut self, index: u64, payload: &[u8]) -> sled::Result<()> {
         // Cut between records only, so that a record is recovered whole or not at all.
         if self.bytes + payload.len() > BATCH_BYTES {
             self.apply()?;
         }
-        let record = record::encode(index, payload);
+        let before = match *self.end {
+            Some((last, checksum)) if last + 1 == index => checksum,
+            Some(_) | None => record::NONE_BEFORE,
+        };
+        let record = record::encode(index, before, payload);
         for (part, item) in record::items(&record) {
             self.batch.insert(&record::key(index, part)[..], item);
         }
         self.bytes += record.len();
+        *self.end = record::checksum_of(&record).map(|checksum| (index, checksum));
         Ok(())
     }
 
-    /// The removals travel in one batch with the entries that replace what was removed.
+    /// The removals travel in one batch with the entries that replace what was removed; the promise is lowered before.
     fn truncate_after(&mut self, index: Option<u64>) -> sled::Result<()> {
         self.apply()?;
+        if let (Some((last, _)), Some(kept)) = (*self.end, index)
+            && kept >= last
+        {
+            return Ok(());
+        }
+        *self.end = match index {
+            Some(kept) => {
+                let first_item = self.log.log.get(record::key(kept, 0))?;
+                first_item.and_then(|item| record::checksum_of(&item)).map(|checksum| (kept, checksum))
+            }
+            None => None,
+        };
+        self.log.put_meta(END_KEY, &end_value(*self.end))?;
         let from = index.map_or(0, |index| index + 1);
-        for key in self.tree.range(record::key(from, 0)..).keys() {
+        for key in self.log.log.range(record::key(from, 0)..).keys() {
             self.batch.remove(key?);
             self.bytes += 1;
         }
         Ok(())
+    }
+
+    /// The marker; what it speaks of is deleted later.
+    fn purge(&mut self, up_to: u64, marker: &[u8]) -> sled::Result<()> {
+        self.apply()?;
+        *self.end = self.end.filter(|(last, _)| *last > up_to);
+        let mut batch = Batch::default();
+        insert(&mut batch, PURGED_KEY, &purged_value(up_to, marker));
+        insert(&mut batch, END_KEY, &end_value(*self.end));
+        self.log.meta.apply_batch(batch)
     }
 
     fn apply(&mut self) -> sled::Result<()> {
@@ -252,7 +298,24 @@ impl LogBatch<'_> {
             return Ok(());
         }
         self.bytes = 0;
-        self.tree.apply_batch(std::mem::take(&mut self.batch))
+        self.log.log.apply_batch(std::mem::take(&mut self.batch))
+    }
+}
+
+fn insert(batch: &mut Batch, key: &'static [u8], value: &[u8]) {
+    batch.insert(key, &meta_record(key, value)[..]);
+}
+
+fn end_value(end: End) -> Vec<u8> {
+    end.map_or(Vec::new(), |(index, checksum)| [&index.to_be_bytes()[..], &checksum.to_be_bytes()].concat())
+}
+
+/// The reverse of [`end_value`].
+pub(crate) fn parse_end(value: &[u8]) -> Result<End, StorageError> {
+    match (value.first_chunk::<8>(), value.last_chunk::<4>(), value.len()) {
+        (_, _, 0) => Ok(None),
+        (Some(index), Some(checksum), 12) => Ok(Some((u64::from_be_bytes(*index), u32::from_be_bytes(*checksum)))),
+        (_, _, length) => Err(corrupt(format!("metadata end: it has {length} bytes"))),
     }
 }
 
@@ -280,7 +343,7 @@ pub(crate) fn parse_purged(value: &Bytes) -> Result<(u64, Bytes), StorageError> 
 
 /// A metadata record: one item; its key takes the place of the index under the checksum.
 fn meta_record(key: &[u8], value: &[u8]) -> Bytes {
-    let record = record::encode(meta_index(key), value);
+    let record = record::encode(meta_index(key), record::NONE_BEFORE, value);
     assert!(record.len() <= record::ITEM_BYTES, "MAX_META_BYTES was checked before");
     record
 }

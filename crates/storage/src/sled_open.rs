@@ -12,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::acked_mark::AckedMark;
 use crate::data_folder::{io as io_error, lost};
-use crate::sled_log::{self, FORMAT_KEY, GROUP_KEY, PURGED_KEY, Scan, SledLog};
+use crate::sled_log::{self, END_KEY, End, FORMAT_KEY, GROUP_KEY, PURGED_KEY, Scan, SledLog};
 use crate::{DataFolder, LogState, MetaSlot, OpenError, StorageError, disk_space, durable_file};
 
 /// Fixed at creation: sled refuses another one. Measured as fast as the default; large enough that no leaf of our items
@@ -33,6 +33,8 @@ pub(crate) struct Opened {
     pub(crate) mark: AckedMark,
     /// The number of the last group on disk.
     pub(crate) group: u64,
+    /// Where the chain of records ends.
+    pub(crate) end: End,
 }
 
 /// Opens the log of a folder, or says why its store is lost.
@@ -53,7 +55,7 @@ pub(crate) fn open(folder: &DataFolder, cache_bytes: u64) -> Result<Opened, Open
     let data = File::open(&data).map_err(io_error("opening", &data))?;
     let log = SledLog { log, meta, db, data, path: path.clone() };
     check_format(folder, &log)?;
-    let state = check(&log).map_err(|error| open_error(&path, "reading", error))?;
+    let (state, end) = check(&log).map_err(|error| open_error(&path, "reading", error))?;
     let group = group(&log).map_err(|error| open_error(&path, "reading", error))?;
     if group > 0 && !folder.log_was_made() {
         return Err(lost(&path, "it was in use, and its file LOG_MADE is gone"));
@@ -74,7 +76,7 @@ pub(crate) fn open(folder: &DataFolder, cache_bytes: u64) -> Result<Opened, Open
     if !folder.log_was_made() {
         folder.log_is_made()?;
     }
-    Ok(Opened { log, state, mark, group })
+    Ok(Opened { log, state, mark, group, end })
 }
 
 /// sled picks the newest snapshot file by name, also one whose writing was interrupted, and then cannot open at all.
@@ -156,7 +158,7 @@ fn check_format(folder: &DataFolder, log: &SledLog) -> Result<(), OpenError> {
 }
 
 /// Reads everything: metadata, and every entry from the first to the last, each with its checksum and without a hole.
-fn check(log: &SledLog) -> Result<LogState, StorageError> {
+fn check(log: &SledLog) -> Result<(LogState, End), StorageError> {
     let mut state = LogState::default();
     for slot in [MetaSlot::Vote, MetaSlot::Committed, MetaSlot::Identity] {
         *state.slot_mut(slot) = log.meta_value(sled_log::slot_key(slot))?;
@@ -167,12 +169,25 @@ fn check(log: &SledLog) -> Result<LogState, StorageError> {
         Some((purged, _)) => purged + 1,
         None => log.first_from(0)?.unwrap_or(0),
     };
-    log.scan(state.first, u64::MAX, |index, _| {
+    let promised = log.meta_value(END_KEY)?.map_or(Ok(None), |value| sled_log::parse_end(&value))?;
+    let mut kept = promised.is_none();
+    let mut end = None;
+    log.scan(state.first, u64::MAX, |index, record| {
         state.last = Some(index);
+        end = Some((index, record.checksum));
+        kept |= end == promised;
         Scan::GoOn
     })?;
-    state.check_invariants();
-    Ok(state)
+    match promised {
+        Some((index, _)) if !kept => Err(sled_log::corrupt(match state.last {
+            Some(last) if last >= index => format!("entry {index} is not the one that was written last"),
+            last => format!("the log was written up to entry {index} and ends with {last:?}"),
+        })),
+        Some(_) | None => {
+            state.check_invariants();
+            Ok((state, end))
+        }
+    }
 }
 
 fn group(log: &SledLog) -> Result<u64, StorageError> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::acked_mark::AckedMark;
 use crate::sled_engine::{Job, Life, Shared};
-use crate::sled_log::{Purging, SledLog};
+use crate::sled_log::{End, Purging, SledLog};
 use crate::{DataFolder, LogOp, StorageError, disk_space};
 #[cfg(feature = "planted")]
 use crate::{MetaSlot, Planted};
@@ -26,15 +26,22 @@ pub(crate) fn is_this_thread() -> bool {
     WRITER.get()
 }
 
+/// What the thread knows of the disk.
+pub(crate) struct OnDisk {
+    pub(crate) mark: AckedMark,
+    /// The number of the last group.
+    pub(crate) group: u64,
+    /// Where the chain of records ends.
+    pub(crate) end: End,
+    /// The highest purged index that was written.
+    pub(crate) purged: Option<u64>,
+}
+
 /// The thread's own state.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     log: Arc<SledLog>,
-    mark: AckedMark,
-    /// The number of the last group.
-    group: u64,
-    /// The highest purged index that was written.
-    purged: Option<u64>,
+    on_disk: OnDisk,
     /// Whether items below the purge marker are left to delete.
     purging: Purging,
     /// The folder stays locked while this thread may write, also when the engine was dropped in a callback.
@@ -50,17 +57,10 @@ enum Next {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        log: Arc<SledLog>,
-        mark: AckedMark,
-        group: u64,
-        purged: Option<u64>,
-        folder: DataFolder,
-    ) -> Writer {
+    pub(crate) fn new(shared: Arc<Shared>, log: Arc<SledLog>, on_disk: OnDisk, folder: DataFolder) -> Writer {
         // A process that died may have left items below its marker.
-        let purging = if purged.is_some() { Purging::More } else { Purging::Finished };
-        Writer { shared, log, mark, group, purged, purging, _folder: folder }
+        let purging = if on_disk.purged.is_some() { Purging::More } else { Purging::Finished };
+        Writer { shared, log, on_disk, purging, _folder: folder }
     }
 
     pub(crate) fn run(mut self) {
@@ -134,8 +134,8 @@ impl Writer {
         if free_bytes < self.shared.options.refuse_bytes {
             return Err(StorageError::DiskFull { free_bytes });
         }
-        self.group += 1;
-        let (mut purged, mut purging) = (self.purged, self.purging);
+        self.on_disk.group += 1;
+        let (mut purged, mut purging) = (self.on_disk.purged, self.purging);
         let ops = jobs.iter().flat_map(|job| &job.ops).filter(|op| match op {
             LogOp::Purge { up_to, .. } => {
                 let newer = purged.is_none_or(|purged| purged < *up_to);
@@ -151,21 +151,21 @@ impl Writer {
         let forget = self.shared.options.planted == Some(Planted::ForgetVote);
         #[cfg(feature = "planted")]
         let ops = ops.filter(move |op| !(forget && matches!(op, LogOp::Put { slot: MetaSlot::Vote, .. })));
-        self.log.write(ops, self.group)?;
-        (self.purged, self.purging) = (purged, purging);
+        self.log.write(ops, self.on_disk.group, &mut self.on_disk.end)?;
+        (self.on_disk.purged, self.purging) = (purged, purging);
         self.log.flush()
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
         self.log.sync()?;
-        self.mark.set(self.group).map_err(|error| StorageError::Failed {
+        self.on_disk.mark.set(self.on_disk.group).map_err(|error| StorageError::Failed {
             why: format!("writing the mark of what was acknowledged: {error}"),
         })
     }
 
     /// Deletes some of what was purged; its marker is durable, for this runs only after the group that brought it.
     fn purge(&mut self) {
-        let Some(purged) = self.purged else { return };
+        let Some(purged) = self.on_disk.purged else { return };
         match self.log.purge_some(purged + 1) {
             Ok(purging) => self.purging = purging,
             Err(error) => self.fail(&error),

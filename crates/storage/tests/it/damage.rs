@@ -84,7 +84,7 @@ fn a_flipped_byte_is_lost_and_never_a_shorter_log() {
         let used = fs::read(sample.store.dir.path().join(&name)).unwrap();
         let used = used.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1) as u64;
         println!("{}: {length} bytes, {used} used", name.display());
-        for _ in 0..40 {
+        for _ in 0..30 {
             let at = rng.below(used.max(1));
             let flipped = is_lost(&sample, &format!("{} byte {at}", name.display()), |dir| {
                 let file = dir.join(&name);
@@ -96,7 +96,7 @@ fn a_flipped_byte_is_lost_and_never_a_shorter_log() {
         }
     }
     println!("{lost} flips were called lost");
-    assert!(lost > 20, "flips that matter are found: {lost}");
+    assert!(lost > 15, "flips that matter are found: {lost}");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_file_that_was_cut_short_is_lost_and_never_a_shorter_log() {
     let mut rng = Rng(19);
     for name in sled_files(&sample) {
         let length = fs::metadata(sample.store.dir.path().join(&name)).unwrap().len();
-        for _ in 0..15 {
+        for _ in 0..8 {
             let to = rng.below(length.max(1));
             is_lost(&sample, &format!("{} cut to {to}", name.display()), |dir| {
                 fs::OpenOptions::new().write(true).open(dir.join(&name)).unwrap().set_len(to).unwrap();
@@ -128,4 +128,74 @@ fn an_older_copy_of_the_log_is_lost() {
     copy(older.path(), &store.dir.path().join("log"));
     let error = open(store.dir.path()).err().unwrap();
     assert!(matches!(error, OpenError::Lost { .. }), "{error}");
+}
+
+/// Changes a closed store behind its back, as a page of sled that fell back to an older state would.
+fn change_sled(store: &mut Store, change: impl FnOnce(&sled::Tree, &sled::Tree)) {
+    store.close();
+    let config = sled::Config::default().path(store.dir.path().join("log")).segment_size(2 * 1024 * 1024);
+    // A thread of sled may hold its lock for a moment after the close; the engine waits for that, sled does not.
+    let db = (0..1_000_000).find_map(|_| {
+        std::thread::yield_now();
+        config.open().ok()
+    });
+    let db = db.expect("whoever held the lock was on the way out");
+    change(&db.open_tree("log").unwrap(), &db.open_tree("meta").unwrap());
+}
+
+fn key(index: u64) -> Vec<u8> {
+    [&index.to_be_bytes()[..], &[0, 0]].concat()
+}
+
+#[test]
+fn a_page_that_fell_back_alone_is_lost() {
+    type Change = fn(&sled::Tree, &sled::Tree, &[(u64, sled::IVec)]);
+    let changes: [(&str, Change, &str); 5] = [
+        ("the last entries are gone", |log, _, _| log.remove(key(9)).map(drop).unwrap(), "written up to entry 9"),
+        ("all entries are gone", |log, _, _| log.clear().unwrap(), "written up to entry 9"),
+        ("an entry in the middle is gone", |log, _, _| log.remove(key(4)).map(drop).unwrap(), "entries are missing"),
+        (
+            "the last entries are older ones",
+            |log, _, old| old[6..].iter().for_each(|(index, item)| drop(log.insert(key(*index), item).unwrap())),
+            "not the one that was written last",
+        ),
+        (
+            "an entry in the middle is an older one",
+            |log, _, old| log.insert(key(7), old[7].1.clone()).map(drop).unwrap(),
+            "was not written after",
+        ),
+    ];
+    for (what, change, expected) in changes {
+        let mut store = Store::new();
+        write(store.engine(), (0..10).map(|index| append(index, "old")).collect()).unwrap();
+        let mut old = Vec::new();
+        change_sled(&mut store, |log, _| {
+            old = (0..10).map(|index| (index, log.get(key(index)).unwrap().unwrap())).collect()
+        });
+        store.reopen();
+        let rewrite = std::iter::once(LogOp::TruncateAfter { index: Some(5) });
+        write(store.engine(), rewrite.chain((6..10).map(|index| append(index, "new"))).collect()).unwrap();
+        change_sled(&mut store, |log, meta| change(log, meta, &old));
+        let error = open(store.dir.path()).err().unwrap_or_else(|| panic!("opened although {what}"));
+        assert!(matches!(error, OpenError::Lost { .. }), "{what}: {error}");
+        assert!(error.to_string().contains(expected), "{what}: {error}");
+    }
+}
+
+#[test]
+fn metadata_that_fell_back_alone_is_lost() {
+    let mut store = Store::new();
+    write(store.engine(), vec![append(0, "x")]).unwrap();
+    let mut old = Vec::new();
+    change_sled(&mut store, |_, meta| old = meta.iter().map(Result::unwrap).collect());
+    store.reopen();
+    write(store.engine(), vec![crate::support::vote("acknowledged")]).unwrap();
+    change_sled(&mut store, |_, meta| {
+        meta.clear().unwrap();
+        for (key, value) in &old {
+            meta.insert(key, value).unwrap();
+        }
+    });
+    let error = open(store.dir.path()).err().unwrap();
+    assert!(error.to_string().contains("was acknowledged"), "{error}");
 }

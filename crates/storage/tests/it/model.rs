@@ -138,7 +138,7 @@ fn agree(what: &str, engine: &dyn LogEngine, model: &Model) -> Result<(), TestCa
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(29), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(29), ..ProptestConfig::default() })]
 
     #[test]
     fn both_engines_are_the_plain_model(steps in prop::collection::vec(step(), 1..60)) {

@@ -7,9 +7,12 @@ use palisade_storage::{EngineHealth, FullState, LogEngine, LogOp, SimDisk, SimEn
 
 use crate::support::{Rng, all, append, vote};
 
+/// The number of a submit and what its callback heard.
+type Outcome = (u64, Result<(), StorageError>);
+
 /// Notes the outcomes of submits in the order of their callbacks.
 #[derive(Clone, Default)]
-struct Outcomes(Arc<Mutex<Vec<(u64, Result<(), StorageError>)>>>);
+struct Outcomes(Arc<Mutex<Vec<Outcome>>>);
 
 impl Outcomes {
     fn submit(&self, engine: &SimEngine, number: u64, ops: Vec<LogOp>) {
@@ -17,7 +20,7 @@ impl Outcomes {
         engine.submit(ops, Some(Box::new(move |outcome| outcomes.lock().unwrap().push((number, outcome)))));
     }
 
-    fn take(&self) -> Vec<(u64, Result<(), StorageError>)> {
+    fn take(&self) -> Vec<Outcome> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }
