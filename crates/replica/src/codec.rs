@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use openraft::EntryPayload;
 use palisade_wire::replica::v1 as wire;
 use prost::Message;
 
-use crate::Peer;
-use crate::types::{Entry, LeaderId, LogId, Membership, Payload, SnapshotMeta, StoredMembership, Vote};
+use crate::types::{
+    Entry, EntryPayload, LeaderId, LogId, Membership, Node, Payload, SnapshotMeta, StoredMembership, Vote,
+};
 
 /// The version of everything that this crate writes to disk, as its first byte. Fields may be added to the messages
 /// without raising it; it is raised when an older program would misread what it finds.
@@ -114,10 +114,10 @@ pub(crate) fn entry_from(entry: wire::LogEntry) -> Result<Entry, CodecError> {
 
 fn membership(membership: &Membership) -> wire::Membership {
     let configs = membership.get_joint_config().iter();
-    let nodes = membership.nodes().map(|(node_id, peer)| wire::Peer {
+    let nodes = membership.nodes().map(|(node_id, node)| wire::Peer {
         node_id: *node_id,
-        address: peer.address.clone(),
-        store_id: peer.store_id,
+        address: node.address.clone(),
+        store_id: node.store_id,
     });
     wire::Membership {
         configs: configs.map(|voters| wire::Voters { node_ids: voters.iter().copied().collect() }).collect(),
@@ -129,9 +129,8 @@ fn membership_from(membership: wire::Membership) -> Result<Membership, CodecErro
     let configs = membership.configs.into_iter();
     let configs: Vec<BTreeSet<u64>> = configs.map(|voters| voters.node_ids.into_iter().collect()).collect();
     let nodes = membership.nodes.into_iter();
-    let nodes: BTreeMap<u64, Peer> = nodes
-        .map(|peer| (peer.node_id, Peer { node_id: peer.node_id, address: peer.address, store_id: peer.store_id }))
-        .collect();
+    let nodes: BTreeMap<u64, Node> =
+        nodes.map(|peer| (peer.node_id, Node { address: peer.address, store_id: peer.store_id })).collect();
     if configs.is_empty() && nodes.is_empty() {
         return Ok(Membership::default());
     }
@@ -166,12 +165,12 @@ mod tests {
         LogId { leader_id: LeaderId { term: 3, node_id: 2 }, index }
     }
 
-    fn peers() -> BTreeMap<u64, Peer> {
-        (1..=3).map(|id| (id, Peer { node_id: id, address: format!("n{id}:1"), store_id: id << 40 })).collect()
+    fn nodes() -> BTreeMap<u64, Node> {
+        (1..=3).map(|id| (id, Node { address: format!("n{id}:1"), store_id: id << 40 })).collect()
     }
 
     fn members() -> Membership {
-        Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([2])], peers()).unwrap()
+        Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([2])], nodes()).unwrap()
     }
 
     #[test]

@@ -31,6 +31,8 @@ mod seeds;
 mod snapshot_transfer;
 mod state_machine;
 mod status;
+#[cfg(test)]
+mod suite;
 mod types;
 mod watcher;
 

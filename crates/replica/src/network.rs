@@ -26,7 +26,7 @@ use crate::codec::{self, CodecError};
 use crate::credentials::{Credentials, Refused, check_responder};
 use crate::links::{LinkTable, Links};
 use crate::snapshot_transfer;
-use crate::types::{Snapshot, Types, Vote};
+use crate::types::{Node, Snapshot, Types, Vote};
 use crate::{Machine, Peer};
 
 /// Makes connections' ends for openraft.
@@ -39,9 +39,8 @@ pub(crate) struct Network<M: Machine> {
 }
 
 impl<M: Machine> Network<M> {
-    fn wire_to(&self, target: u64, node: &Peer, appends: Appends) -> Wire<M> {
-        // The id counts, whatever the membership says beside it.
-        let peer = Peer { node_id: target, ..node.clone() };
+    fn wire_to(&self, target: u64, node: &Node, appends: Appends) -> Wire<M> {
+        let peer = node.peer(target);
         let links = self.links.to(&peer).map_err(|bad| bad.to_string());
         Wire {
             peer,
@@ -57,11 +56,11 @@ impl<M: Machine> Network<M> {
 impl<M: Machine> RaftNetworkFactory<Types<M::Reply>> for Network<M> {
     type Network = Wire<M>;
 
-    async fn new_client(&mut self, target: u64, node: &Peer) -> Wire<M> {
+    async fn new_client(&mut self, target: u64, node: &Node) -> Wire<M> {
         self.wire_to(target, node, Appends::Stream)
     }
 
-    async fn new_heartbeat_client(&mut self, target: u64, node: &Peer) -> Wire<M> {
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Node) -> Wire<M> {
         self.wire_to(target, node, Appends::Heartbeat)
     }
 }

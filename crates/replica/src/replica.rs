@@ -21,10 +21,10 @@ use crate::credentials::Credentials;
 use crate::links::LinkTable;
 use crate::log_store::LogStore;
 use crate::network::Network;
-use crate::rounds::{self, Rounds, hint};
+use crate::rounds::{self, Questions, Rounds, hint};
 use crate::seeds::Seeds;
 use crate::state_machine::{Applied, MachineStore};
-use crate::types::{LeaderId, Payload, Types};
+use crate::types::{LeaderId, Node, Payload, Types};
 use crate::watcher::{self, Stopping};
 use crate::{
     ConfirmError, Gate, Hello, HelloError, InitializeError, Leadership, Machine, Peer, PeerService, ProposeError,
@@ -116,7 +116,7 @@ impl<M: Machine> Replica<M> {
         let (rounds, questions) = rounds::rounds();
         let tasks = vec![
             world.spawn("replica status", watcher::watch_metrics(raft.metrics(), status, Arc::clone(&stopping))),
-            world.spawn("quorum rounds", rounds::run(questions, raft.clone(), seeds.clone(), node_id)),
+            world.spawn("quorum rounds", quorum_rounds::<M>(questions, raft.clone(), seeds.clone(), node_id)),
         ];
         Ok(Replica(Arc::new(Inner {
             raft,
@@ -146,7 +146,8 @@ impl<M: Machine> Replica<M> {
         if !peers.iter().any(|peer| peer.node_id == node_id && peer.store_id == store_id) {
             return Err(InitializeError::NotNamed);
         }
-        let members: BTreeMap<u64, Peer> = peers.into_iter().map(|peer| (peer.node_id, peer)).collect();
+        let node = |peer: Peer| (peer.node_id, Node { address: peer.address, store_id: peer.store_id });
+        let members: BTreeMap<u64, Node> = peers.into_iter().map(node).collect();
         match self.0.seeds.scope(self.0.raft.initialize(members)).await {
             Ok(()) => Ok(()),
             Err(RaftError::APIError(RaftInitializeError::NotAllowed(_))) => Err(InitializeError::AlreadyInitialized),
@@ -295,6 +296,10 @@ impl<M: Machine> Inner<M> {
         let others = metrics.replication.as_ref()?.iter().filter(|(id, _)| voters.contains(id) && **id != metrics.id);
         others.max_by_key(|(_, matched)| **matched).map(|(id, _)| *id)
     }
+}
+
+async fn quorum_rounds<M: Machine>(questions: Questions, raft: RaftOf<M>, seeds: Seeds, node_id: u64) {
+    rounds::run(questions, || rounds::ask_quorum(&raft, &seeds, node_id)).await;
 }
 
 fn unknown(why: impl std::fmt::Display) -> ProposeError {

@@ -10,7 +10,7 @@ use openraft::{Raft, ReadPolicy};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::seeds::Seeds;
-use crate::types::{LogId, Types};
+use crate::types::{LogId, Node, Types};
 use crate::{ConfirmError, Leadership, Peer};
 
 /// Questions that wait for the next round; beyond it the askers wait for room. One for each live request at most, and the
@@ -51,24 +51,37 @@ impl Rounds {
     }
 }
 
-/// Runs rounds while there are questions and replication goes on.
-pub(crate) async fn run<R, SM>(mut questions: Questions, raft: Raft<Types<R>, SM>, seeds: Seeds, node_id: u64)
+/// Runs rounds while anybody may ask. `ask` runs one round.
+pub(crate) async fn run<A, F>(mut questions: Questions, ask: A)
+where
+    A: Fn() -> F,
+    F: Future<Output = Result<Confirmed, ConfirmError>>,
+{
+    let mut askers = Vec::new();
+    while questions.0.recv_many(&mut askers, WAITING).await > 0 {
+        let answer = ask().await;
+        for asker in askers.drain(..) {
+            let _ = asker.send(answer.clone()); // whoever asked may have gone
+        }
+    }
+}
+
+/// One round: heartbeats to all, answered by a quorum within the election timeout.
+pub(crate) async fn ask_quorum<R, SM>(
+    raft: &Raft<Types<R>, SM>,
+    seeds: &Seeds,
+    node_id: u64,
+) -> Result<Confirmed, ConfirmError>
 where
     R: Send + Sync + Debug + 'static,
     SM: RaftStateMachine<Types<R>>,
 {
-    let mut askers = Vec::new();
-    while questions.0.recv_many(&mut askers, WAITING).await > 0 {
-        let answer = match seeds.scope(raft.get_read_linearizer(ReadPolicy::ReadIndex)).await {
-            Ok(linearizer) => {
-                let read = *linearizer.read_log_id().log_id();
-                Ok(Confirmed { leadership: Leadership::from(read.leader_id), read })
-            }
-            Err(error) => Err(refusal(error, node_id)),
-        };
-        for asker in askers.drain(..) {
-            let _ = asker.send(answer.clone()); // whoever asked may have gone
+    match seeds.scope(raft.get_read_linearizer(ReadPolicy::ReadIndex)).await {
+        Ok(linearizer) => {
+            let read = *linearizer.read_log_id().log_id();
+            Ok(Confirmed { leadership: Leadership::from(read.leader_id), read })
         }
+        Err(error) => Err(refusal(error, node_id)),
     }
 }
 
@@ -86,7 +99,65 @@ fn refusal<R: Send + Sync + Debug + 'static>(
 }
 
 /// Whom to ask instead; a node does not name itself.
-pub(crate) fn hint(leader_id: Option<u64>, leader_node: Option<Peer>, own_id: u64) -> Option<Peer> {
+pub(crate) fn hint(leader_id: Option<u64>, leader_node: Option<Node>, own_id: u64) -> Option<Peer> {
     let node_id = leader_id.filter(|id| *id != own_id)?;
-    leader_node.map(|peer| Peer { node_id, ..peer })
+    leader_node.map(|node| node.peer(node_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::types::LeaderId;
+
+    fn confirmed(round: u64) -> Confirmed {
+        let leader_id = LeaderId { term: 1, node_id: 1 };
+        Confirmed { leadership: Leadership::from(leader_id), read: LogId { leader_id, index: round } }
+    }
+
+    #[tokio::test]
+    async fn a_round_answers_only_those_who_waited_when_it_began() {
+        let (rounds, questions) = rounds();
+        let (begun, end) = (Cell::new(0), Notify::new());
+        let ask = || {
+            begun.set(begun.get() + 1);
+            let round = begun.get();
+            end.notified().map(move |()| Ok(confirmed(round)))
+        };
+        let serve = run(questions, ask);
+        let test = async {
+            let early = join_all((0..100).map(|_| rounds.next()));
+            tokio::pin!(early);
+            assert!(early.as_mut().now_or_never().is_none());
+            while begun.get() < 1 {
+                tokio::task::yield_now().await;
+            }
+            // The first round is under way: these must not be answered by it.
+            let late = join_all((0..100).map(|_| rounds.next()));
+            tokio::pin!(late);
+            assert!(late.as_mut().now_or_never().is_none());
+            end.notify_one();
+            assert!(early.await.into_iter().all(|answer| answer == Ok(confirmed(1))), "one round for all that waited");
+            assert!(late.as_mut().now_or_never().is_none());
+            end.notify_one();
+            assert!(late.await.into_iter().all(|answer| answer == Ok(confirmed(2))));
+            assert_eq!(begun.get(), 2);
+        };
+        tokio::select! {
+            () = serve => unreachable!("the questions are open"),
+            () = test => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_rounds_that_will_not_come() {
+        let (rounds, questions) = rounds();
+        drop(questions);
+        assert_eq!(rounds.next().await, Err(ConfirmError::Stopped));
+    }
 }

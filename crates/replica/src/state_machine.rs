@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use openraft::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use palisade_storage::SnapshotStore;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -19,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::codec;
 use crate::log_store::io_error;
-use crate::types::{Answer, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
+use crate::types::{Answer, EntryPayload, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::{Machine, StartError};
 
 /// The last entry that the machine has applied; `None` before the first.
@@ -65,11 +64,7 @@ impl<M: Machine> MachineStore<M> {
         lock(&self.saved).is_some()
     }
 
-    fn apply_one(
-        &mut self,
-        id: LogId,
-        payload: EntryPayload<Payload, u64, crate::Peer>,
-    ) -> io::Result<Answer<M::Reply>> {
+    fn apply_one(&mut self, id: LogId, payload: EntryPayload) -> io::Result<Answer<M::Reply>> {
         let answer = match payload {
             EntryPayload::Blank => None,
             EntryPayload::Membership(membership) => {

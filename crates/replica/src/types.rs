@@ -31,6 +31,20 @@ impl fmt::Display for Payload {
     }
 }
 
+/// A node without its id, which is beside it wherever openraft keeps one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Node {
+    pub(crate) address: String,
+    pub(crate) store_id: u64,
+}
+
+impl Node {
+    /// With its id.
+    pub(crate) fn peer(&self, node_id: u64) -> Peer {
+        Peer { node_id, address: self.address.clone(), store_id: self.store_id }
+    }
+}
+
 /// What applying an entry gave: the machine's reply, or nothing for an entry of Raft's own.
 #[derive(Debug)]
 pub(crate) struct Answer<R>(pub(crate) Option<R>);
@@ -42,12 +56,12 @@ impl<R: Send + Sync + fmt::Debug + 'static> RaftTypeConfig for Types<R> {
     type D = Payload;
     type R = Answer<R>;
     type NodeId = u64;
-    type Node = Peer;
+    type Node = Node;
     type Term = u64;
     // (term, node): several leaders may follow one another in a term, which ends split votes sooner.
     type LeaderId = LeaderId;
     type Vote = Vote;
-    type Payload = openraft::EntryPayload<Payload, u64, Peer>;
+    type Payload = EntryPayload;
     type Entry = Entry;
     type AsyncRuntime = Runtime;
     type Responder<T>
@@ -64,11 +78,12 @@ impl<R: Send + Sync + fmt::Debug + 'static> RaftTypeConfig for Types<R> {
 pub(crate) type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
 pub(crate) type LogId = openraft::LogId<LeaderId>;
 pub(crate) type Vote = openraft::impls::Vote<LeaderId>;
-pub(crate) type Membership = openraft::Membership<u64, Peer>;
-pub(crate) type StoredMembership = openraft::StoredMembership<LeaderId, u64, Peer>;
-pub(crate) type Entry = openraft::Entry<LeaderId, openraft::EntryPayload<Payload, u64, Peer>>;
-pub(crate) type SnapshotMeta = openraft::SnapshotMeta<LeaderId, u64, Peer>;
-pub(crate) type Snapshot = openraft::Snapshot<LeaderId, u64, Peer, Bytes>;
+pub(crate) type Membership = openraft::Membership<u64, Node>;
+pub(crate) type StoredMembership = openraft::StoredMembership<LeaderId, u64, Node>;
+pub(crate) type EntryPayload = openraft::EntryPayload<Payload, u64, Node>;
+pub(crate) type Entry = openraft::Entry<LeaderId, EntryPayload>;
+pub(crate) type SnapshotMeta = openraft::SnapshotMeta<LeaderId, u64, Node>;
+pub(crate) type Snapshot = openraft::Snapshot<LeaderId, u64, Node, Bytes>;
 
 impl From<LeaderId> for Leadership {
     fn from(id: LeaderId) -> Leadership {

@@ -1,6 +1,6 @@
 //! Turns openraft's metrics into [`ReplicaStatus`]. It decides nothing, and wakes nobody when nothing of it changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +11,8 @@ use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{RaftMetrics, ServerState};
 use tokio::sync::watch;
 
-use crate::types::{StoredMembership, Types};
-use crate::{Leadership, Member, Peer, ReplicaStatus, Role};
+use crate::types::{Node, StoredMembership, Types};
+use crate::{Leadership, Member, ReplicaStatus, Role};
 
 /// Says that an end of replication is wanted, so that it is not taken for a failure.
 pub(crate) type Stopping = Arc<AtomicBool>;
@@ -91,9 +91,8 @@ fn leadership<R: Send + Sync + Debug + 'static>(metrics: &RaftMetrics<Types<R>>)
 }
 
 fn members(membership: &StoredMembership) -> Vec<Member> {
-    let voters: Vec<u64> = membership.voter_ids().collect();
-    let nodes: BTreeMap<&u64, &Peer> = membership.nodes().collect();
-    let member =
-        |(id, peer): (&u64, &Peer)| Member { peer: Peer { node_id: *id, ..peer.clone() }, voter: voters.contains(id) };
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let nodes: BTreeMap<&u64, &Node> = membership.nodes().collect();
+    let member = |(id, node): (&u64, &Node)| Member { peer: node.peer(*id), voter: voters.contains(id) };
     nodes.into_iter().map(member).collect()
 }

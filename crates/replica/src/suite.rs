@@ -1,0 +1,98 @@
+//! openraft's own store suite, on both engines. It never reopens a store and never looks at syncs: crates/storage does.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use palisade_storage::{
+    DataFolder, Done, EngineHealth, FileSnapshots, LogEngine, LogOp, LogState, SimDisk, SimEngine, SimSnapshots,
+    SledEngine, SledOptions, SnapshotStore,
+};
+use palisade_world::World;
+
+use crate::log_store::LogStore;
+use crate::seeds::Seeds;
+use crate::state_machine::MachineStore;
+use crate::types::Types;
+use crate::{Cluster, Machine, MachineError};
+
+/// Remembers nothing: the suite looks at log ids and memberships only.
+struct Forgetful;
+
+impl Machine for Forgetful {
+    type Reply = ();
+    fn apply(&self, _: u64, _: Bytes) {}
+    fn snapshot(&self) -> Bytes {
+        Bytes::from_static(b"nothing")
+    }
+    fn restore(&self, data: Bytes) -> Result<(), MachineError> {
+        assert_eq!(data, Bytes::from_static(b"nothing"));
+        Ok(())
+    }
+    fn cluster(&self) -> Cluster {
+        Cluster::default()
+    }
+}
+
+type Store = (LogStore<()>, MachineStore<Forgetful>);
+
+fn store(engine: Arc<dyn LogEngine>, snapshots: Arc<dyn SnapshotStore>) -> Store {
+    (LogStore::new(engine), MachineStore::open(Arc::new(Forgetful), snapshots).unwrap())
+}
+
+struct OnSled;
+
+impl StoreBuilder<Types<()>, LogStore<()>, MachineStore<Forgetful>, tempfile::TempDir> for OnSled {
+    async fn build(
+        &self,
+    ) -> Result<(tempfile::TempDir, LogStore<()>, MachineStore<Forgetful>), StorageError<Types<()>>> {
+        let root = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(root.path(), 1).unwrap();
+        let engine = SledEngine::open(&folder, SledOptions::default()).unwrap();
+        let snapshots = FileSnapshots::open(&folder).unwrap();
+        let (log, machine) = store(Arc::new(engine), Arc::new(snapshots));
+        Ok((root, log, machine))
+    }
+}
+
+/// Syncs after each submit: the suite waits for votes and appends, and nobody else would.
+struct SyncAtOnce(SimEngine, SimDisk);
+
+impl LogEngine for SyncAtOnce {
+    fn state(&self) -> LogState {
+        self.0.state()
+    }
+    fn read(&self, from: u64, to: u64, max: usize) -> Result<Vec<(u64, Bytes)>, palisade_storage::StorageError> {
+        self.0.read(from, to, max)
+    }
+    fn submit(&self, ops: Vec<LogOp>, done: Option<Done>) {
+        self.0.submit(ops, done);
+        self.1.sync();
+    }
+    fn health(&self) -> EngineHealth {
+        self.0.health()
+    }
+}
+
+struct OnSim;
+
+impl StoreBuilder<Types<()>, LogStore<()>, MachineStore<Forgetful>, ()> for OnSim {
+    async fn build(&self) -> Result<((), LogStore<()>, MachineStore<Forgetful>), StorageError<Types<()>>> {
+        let disk = SimDisk::new();
+        let engine = SyncAtOnce(SimEngine::open(&disk).unwrap(), disk.clone());
+        let snapshots = SimSnapshots::open(&disk).unwrap();
+        let (log, machine) = store(Arc::new(engine), Arc::new(snapshots));
+        Ok(((), log, machine))
+    }
+}
+
+#[tokio::test]
+async fn openraft_store_suite_on_sled() {
+    Seeds::new(World::real()).scope(Suite::test_all(OnSled)).await.unwrap();
+}
+
+#[tokio::test]
+async fn openraft_store_suite_on_the_simulated_disk() {
+    Seeds::new(World::real()).scope(Suite::test_all(OnSim)).await.unwrap();
+}

@@ -1,0 +1,121 @@
+//! Who is refused: nodes that have not joined, and stores that the membership does not name.
+
+use palisade_replica::{ConfirmError, Role};
+use palisade_wire::replica::v1::replica_service_client::ReplicaServiceClient;
+use palisade_wire::replica::v1::{AppendRequest, Envelope, LeaderId, Vote, VoteRequest};
+use palisade_world::{World, grpc};
+use tonic::Code;
+
+use crate::cluster::{Three, within};
+
+/// What node `from` would send to node `to` to be elected.
+fn candidacy(three: &Three, from: u64, to: u64) -> VoteRequest {
+    let (from, to) = (&three.place(from).peer, &three.place(to).peer);
+    let envelope = Envelope {
+        cluster_id: 0,
+        generation: 0,
+        from_node: from.node_id,
+        from_store: from.store_id,
+        to_node: to.node_id,
+        to_store: to.store_id,
+    };
+    let leader = Some(LeaderId { term: 1_000, node: from.node_id });
+    VoteRequest {
+        envelope: Some(envelope),
+        vote: Some(Vote { leader, committed: false }),
+        last_log_id: None,
+        leadership_transfer: false,
+    }
+}
+
+fn client(three: &Three, to: u64) -> ReplicaServiceClient<tonic::transport::Channel> {
+    ReplicaServiceClient::new(grpc::channel(&World::real(), &three.place(to).peer.address).unwrap())
+}
+
+#[tokio::test]
+async fn a_node_that_has_not_joined_votes_for_nobody() {
+    let three = Three::waiting(1_000).await;
+    assert_eq!(three.place(2).running().status().borrow().role, Role::Waiting);
+    assert!(!three.place(2).running().replica.is_initialized());
+    let mut two = client(&three, 2);
+    let ask = candidacy(&three, 1, 2);
+    for refused in [
+        within("a refusal", two.vote(ask.clone())).await.map(drop),
+        within("a refusal", two.pre_vote(ask.clone())).await.map(drop),
+        within("a refusal", two.heartbeat(AppendRequest { envelope: ask.envelope, ..Default::default() }))
+            .await
+            .map(drop),
+        within("a refusal", two.append(tokio_stream::empty())).await.map(drop),
+    ] {
+        let refused = refused.expect_err("its gate is closed");
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(refused.message().contains("has not joined"), "{refused}");
+    }
+    // It says who it is, though.
+    let hello =
+        within("an answer", three.place(1).running().replica.hello(&three.place(2).peer.address)).await.unwrap();
+    assert_eq!((hello.node_id, hello.store_id, hello.initialized, hello.names_you), (2, 2 << 32, false, None));
+
+    three.place(2).running().gate.open();
+    let granted = within("a vote", two.vote(ask)).await.unwrap().into_inner();
+    assert!(granted.granted);
+}
+
+#[tokio::test]
+async fn each_mismatch_is_refused_with_words() {
+    let three = Three::formed(1_000).await;
+    three.note("one").await;
+    for running in three.runs() {
+        running.has(1).await;
+    }
+    let good = candidacy(&three, 1, 2).envelope.unwrap();
+    let cases = [
+        (Envelope { to_node: 3, ..good }, "this is node 2, not node 3"),
+        (Envelope { to_store: 5, ..good }, "add it under a new id"),
+        (Envelope { from_store: 5, ..good }, "its store was lost"),
+        (Envelope { cluster_id: 78, ..good }, "belongs to cluster"),
+        (Envelope { cluster_id: 77, generation: 9, ..good }, "generation 9"),
+    ];
+    let mut two = client(&three, 2);
+    for (envelope, words) in cases {
+        let ask = VoteRequest { envelope: Some(envelope), ..candidacy(&three, 1, 2) };
+        let refused = within("a refusal", two.vote(ask)).await.expect_err(words);
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert!(refused.message().contains(words), "{refused}");
+    }
+    let garbled = VoteRequest { vote: None, ..candidacy(&three, 1, 2) };
+    assert_eq!(within("a refusal", two.vote(garbled)).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(three.note("two").await, 2, "nothing was disturbed");
+}
+
+/// Trap: a wiped node rejoins under its old id and a committed write is lost.
+#[tokio::test]
+async fn a_wiped_store_under_the_old_id_counts_for_nothing() {
+    let mut three = Three::formed(1_000).await;
+    three.note("one").await;
+    let followers = three.followers().await;
+    let (leader, _) = three.leader().await;
+    let (wiped, other) = (followers[0], followers[1]);
+    three.place_mut(wiped).kill();
+    three.place_mut(other).kill();
+
+    // The folder is lost. Even a server that forgets to ask and opens the gate must not let it count.
+    three.place_mut(wiped).folder = tempfile::tempdir().unwrap();
+    three.place_mut(wiped).start(99).await;
+    three.place(wiped).running().gate.open();
+
+    let replica = three.place(leader).running().replica.clone();
+    let hello =
+        within("an answer", three.place(wiped).running().replica.hello(&three.place(leader).peer.address)).await;
+    assert_eq!(hello.unwrap().names_you, Some(wiped << 32), "the membership names the store that was lost");
+    for _ in 0..5 {
+        let confirmed = within("an answer", replica.confirm_leadership()).await;
+        assert!(matches!(confirmed, Err(ConfirmError::NoQuorum | ConfirmError::NotLeader { .. })), "{confirmed:?}");
+    }
+    let nothing = three.place(wiped).running().status().borrow().clone();
+    assert_eq!((nothing.role, nothing.applied, nothing.members.len()), (Role::Waiting, 0, 0));
+    drop(replica);
+
+    three.restart(other).await;
+    assert_eq!(three.note("two").await, 2, "the two whose stores are whole go on");
+}
