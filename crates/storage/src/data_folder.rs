@@ -5,6 +5,8 @@
 //! FORMAT      the version of this layout
 //! STORE_ID    a random number that names this store; the cluster refuses another one under the same node id
 //! LOG_MADE    written once the log was created: from then on a missing log is a lost store, not a new one
+//! ACKED       how far the log was acknowledged (see `acked_mark`)
+//! SNAPSHOT    the number of the last snapshot that was saved: an older one, or none, is a lost store
 //! log/        sled
 //! snapshots/  one file per snapshot
 //! ```
@@ -69,6 +71,11 @@ impl DataFolder {
         self.path.join("snapshots")
     }
 
+    /// Where the number of the last saved snapshot stands.
+    pub(crate) fn snapshot_number(&self) -> PathBuf {
+        self.path.join("SNAPSHOT")
+    }
+
     /// Whether a log was completely created here once.
     pub(crate) fn log_was_made(&self) -> bool {
         self.path.join("LOG_MADE").exists()
@@ -79,6 +86,18 @@ impl DataFolder {
         let marker = self.path.join("LOG_MADE");
         durable_file::replace(&marker, &[b"1\n"]).map_err(io("writing", &marker))
     }
+}
+
+/// Sixteen hexadecimal digits and their checksum: how the numbers of a folder are written.
+pub(crate) fn number_text(number: u64) -> String {
+    format!("{number:016x} {:08x}\n", crc32fast::hash(&number.to_be_bytes()))
+}
+
+/// The reverse of [`number_text`]; `None` for anything else.
+pub(crate) fn parse_number(bytes: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let number = u64::from_str_radix(text.get(..16)?, 16).ok()?;
+    (number_text(number) == text).then_some(number)
 }
 
 /// Takes the lock file, or says that the folder is in use.
@@ -123,14 +142,14 @@ fn read_store_id(path: &Path) -> Result<Option<u64>, OpenError> {
     let file = path.join("STORE_ID");
     durable_file::remove_torn(&file).map_err(io("cleaning", &file))?;
     let Some(bytes) = durable_file::read_if_there(&file).map_err(io("reading", &file))? else { return Ok(None) };
-    parse_store_id(&bytes).map(Some).ok_or_else(|| lost(&file, "it is not a store id with its checksum"))
+    parse_number(&bytes).map(Some).ok_or_else(|| lost(&file, "it is not a store id with its checksum"))
 }
 
 /// Gives a new folder its id.
 fn found(path: &Path, store_id: u64) -> Result<u64, OpenError> {
     refuse_remains(path)?;
     let file = path.join("STORE_ID");
-    durable_file::replace(&file, &[store_id_text(store_id).as_bytes()]).map_err(io("writing", &file))?;
+    durable_file::replace(&file, &[number_text(store_id).as_bytes()]).map_err(io("writing", &file))?;
     // The folder's own name, for the case that we have just created it.
     let parent = durable_file::parent_of(path);
     durable_file::sync_folder(parent).map_err(io("syncing", parent))?;
@@ -139,21 +158,10 @@ fn found(path: &Path, store_id: u64) -> Result<u64, OpenError> {
 
 /// A folder without an id must hold nothing of ours: an id is written before anything else.
 fn refuse_remains(path: &Path) -> Result<(), OpenError> {
-    for name in ["log", "snapshots", "LOG_MADE"] {
+    for name in ["log", "snapshots", "LOG_MADE", "ACKED", "SNAPSHOT"] {
         if path.join(name).exists() {
             return Err(lost(path, format!("it holds {name} and has lost its identity")));
         }
     }
     Ok(())
-}
-
-/// Sixteen hexadecimal digits and their checksum.
-fn store_id_text(store_id: u64) -> String {
-    format!("{store_id:016x} {:08x}\n", crc32fast::hash(&store_id.to_be_bytes()))
-}
-
-fn parse_store_id(bytes: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let store_id = u64::from_str_radix(text.get(..16)?, 16).ok()?;
-    (store_id_text(store_id) == text).then_some(store_id)
 }

@@ -4,7 +4,8 @@
 //! magic "PALISNAP" | version u8 | crc32 u32 | meta length u64 | data length u64 | meta | data     big-endian
 //! ```
 //! The checksum covers everything after itself. It keeps no snapshot in memory. It keeps true: what `latest` gives was
-//! saved completely, and a damaged latest is an error that names the file, never the one before it.
+//! saved completely; a damaged latest is an error that names the file, never the one before it; and a snapshot that is gone
+//! is a lost store, for the log that it covered is gone too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 
-use crate::data_folder::{io, lost};
+use crate::data_folder::{io, lost, number_text, parse_number};
 use crate::{DataFolder, OpenError, Snapshot, SnapshotStore, StorageError, disk_space, durable_file};
 
 const MAGIC: &[u8; 8] = b"PALISNAP";
@@ -25,7 +26,7 @@ pub struct FileSnapshots {
     path: PathBuf,
     /// The number of the latest file; 0 if there is none. Held during a save, so that saves do not overlap.
     latest: Mutex<u64>,
-    _folder: DataFolder,
+    folder: DataFolder,
 }
 
 impl FileSnapshots {
@@ -45,6 +46,10 @@ impl FileSnapshots {
             }
         }
         let latest = numbers.iter().copied().max().unwrap_or(0);
+        let saved = saved_number(&folder.snapshot_number())?;
+        if latest < saved {
+            return Err(lost(&path, format!("snapshot {saved} was saved and is gone")));
+        }
         if latest > 0 {
             let file = file_of(&path, latest);
             let bytes = fs::read(&file).map_err(io("reading", &file))?;
@@ -56,7 +61,7 @@ impl FileSnapshots {
         }
         durable_file::sync_folder(&path).map_err(io("syncing", &path))?;
         durable_file::sync_folder(folder.path()).map_err(io("syncing", folder.path()))?;
-        Ok(FileSnapshots { path, latest: Mutex::new(latest), _folder: folder.clone() })
+        Ok(FileSnapshots { path, latest: Mutex::new(latest), folder: folder.clone() })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, u64> {
@@ -88,12 +93,24 @@ impl SnapshotStore for FileSnapshots {
             // Also when only the last sync failed: the file is complete, and a save after this one must not reuse its name.
             *latest = newer;
         }
-        replaced.map_err(|error| failed(&self.path, &error))?;
+        // The log below this snapshot may go as soon as we return: from here on it must be found again.
+        replaced
+            .and_then(|()| durable_file::replace(&self.folder.snapshot_number(), &[number_text(newer).as_bytes()]))
+            .map_err(|error| failed(&self.path, &error))?;
         if older > 0 {
             // A left-over is harmless: the next opening removes it.
             let _ = fs::remove_file(file_of(&self.path, older));
         }
         Ok(())
+    }
+}
+
+/// The number of the last snapshot that was saved; 0 if none ever was.
+fn saved_number(path: &Path) -> Result<u64, OpenError> {
+    durable_file::remove_torn(path).map_err(io("cleaning", path))?;
+    match durable_file::read_if_there(path).map_err(io("reading", path))? {
+        Some(bytes) => parse_number(&bytes).ok_or_else(|| lost(path, "it is not a number with its checksum")),
+        None => Ok(0),
     }
 }
 

@@ -79,6 +79,20 @@ fn a_damaged_latest_is_an_error_that_names_the_file() {
 }
 
 #[test]
+fn a_snapshot_that_is_gone_is_a_lost_store() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).unwrap().save(b"one", b"data").unwrap();
+    let first = files(dir.path()).remove(0);
+    let older = fs::read(&first).unwrap();
+    open(dir.path()).unwrap().save(b"two", b"data").unwrap();
+    fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
+    assert!(matches!(open(dir.path()), Err(OpenError::Lost { .. })));
+    fs::write(&first, older).unwrap();
+    let error = open(dir.path()).err().unwrap();
+    assert!(error.to_string().contains("snapshot 2 was saved and is gone"), "an older one does not count: {error}");
+}
+
+#[test]
 fn a_save_that_fails_leaves_the_one_before() {
     let disk = SimDisk::new();
     let snapshots = SimSnapshots::open(&disk).unwrap();
