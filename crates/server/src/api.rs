@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_coord_core::{Command, Outcome, Reply, State};
-use palisade_replica::{Leadership, Replica};
+use palisade_replica::Replica;
 use palisade_wire::coord::v1::{ErrorDetail, Header};
 use palisade_wire::{convert, status};
 use palisade_world::World;
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::confirmation::Touch;
 use crate::machine::CoordMachine;
 use crate::proposer::{Proposer, SubmitError};
 use crate::refusals;
@@ -25,8 +26,8 @@ pub(crate) struct Api {
     pub(crate) machine: Arc<CoordMachine>,
     pub(crate) replica: Replica<CoordMachine>,
     pub(crate) proposer: Proposer,
-    /// The leadership of the store that is surely ours; see [`crate::confirmation`].
-    pub(crate) confirmed: watch::Receiver<Option<Leadership>>,
+    /// Whether a quorum follows this node.
+    pub(crate) touch: watch::Receiver<Touch>,
     pub(crate) world: World,
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn start(
         let world = world_;
         loop {
             let leadership = tokio::select! {
+                biased; // once there is a name, nothing more is proposed
                 _ = founded.wait_for(Option::is_some) => return,
                 lead = status.wait_for(|now| now.leadership.is_some()) => match lead {
                     Ok(now) => now.leadership.clone(),

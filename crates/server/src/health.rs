@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::confirmation::Touch;
 use crate::joining::Formation;
 
 /// The services that the standard health service knows; empty: the node as a whole.
@@ -20,6 +21,7 @@ pub(crate) struct Health {
     pub(crate) status: watch::Receiver<ReplicaStatus>,
     pub(crate) formation: watch::Receiver<Formation>,
     pub(crate) disk: watch::Receiver<EngineHealth>,
+    pub(crate) touch: watch::Receiver<Touch>,
 }
 
 impl Health {
@@ -33,33 +35,31 @@ impl Health {
             EngineHealth::Ok => {}
             other => problems.push(other.to_string()),
         }
-        let status = self.status.borrow();
-        if let Some(why) = &status.fatal {
+        if let Some(why) = &self.status.borrow().fatal {
             problems.push(format!("stopped: {why}"));
         }
-        if status.store_leader.is_none() {
-            problems.push("no store leader".to_owned());
-        }
+        problems.extend(self.touch.borrow().problem());
         problems
     }
 }
 
 /// Keeps the standard health service up to date until its handle is dropped.
 pub(crate) fn report(health: Health, reporter: HealthReporter, world: &World) -> Task<()> {
-    let Health { mut status, mut formation, mut disk } = health.clone();
+    let Health { mut status, mut formation, mut disk, mut touch } = health.clone();
     world.spawn("health", async move {
         loop {
-            let troubled = |now: &ReplicaStatus| now.store_leader.is_none() || now.fatal.is_some();
-            let was_troubled = troubled(&status.borrow());
+            let stopped = |now: &ReplicaStatus| now.fatal.is_some();
+            let was_stopped = stopped(&status.borrow());
             let problems = health.problems();
             let serving = if problems.is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing };
             for service in SERVICES {
                 reporter.set_service_status(service, serving).await;
             }
             let changed = tokio::select! {
-                changed = status.wait_for(|now| troubled(now) != was_troubled) => changed.is_ok(),
+                changed = status.wait_for(|now| stopped(now) != was_stopped) => changed.is_ok(),
                 changed = formation.changed() => changed.is_ok(),
                 changed = disk.changed() => changed.is_ok(),
+                changed = touch.changed() => changed.is_ok(),
             };
             if !changed {
                 return;

@@ -99,6 +99,12 @@ struct Joiner {
 
 impl Joiner {
     async fn run(mut self) {
+        self.join().await;
+        // What was told stays told while anybody listens.
+        self.tell.closed().await;
+    }
+
+    async fn join(&mut self) {
         let at_start = self.store();
         if at_start == Store::InUse {
             tracing::info!(node = self.node_id, "the data folder is in use: --initial is ignored");
@@ -112,7 +118,10 @@ impl Joiner {
                 store: self.store(),
                 cluster: *self.machine.founded().borrow(),
             };
-            let standing = judge(&own, &addresses, &self.told);
+            let standing = match self.stranger(&own, &addresses).await {
+                Some(misfit) => Standing::Refused(misfit),
+                None => judge(&own, &addresses, &self.told),
+            };
             let pause = match standing {
                 Standing::Refused(misfit) => {
                     self.tell.send_replace(Formation::Refused(misfit));
@@ -168,6 +177,23 @@ impl Joiner {
             let Some(answer) = answer else { continue };
             self.told.insert(id, told(answer));
         }
+    }
+
+    /// `--initial` is ignored once the folder is in use; but where it names nodes of another cluster, the folder was put
+    /// in the wrong place, and saying so beats joining from there the cluster that it came from.
+    async fn stranger(&self, own: &Own, members: &BTreeMap<u64, String>) -> Option<Misfit> {
+        let cluster = own.cluster.filter(|_| own.store == Store::InUse)?;
+        let (world, replica) = (&self.world, &self.replica);
+        let named = self.initial.values().filter(|address| !members.values().any(|member| member == *address));
+        let asked = named.map(|address| async move {
+            let answer = world.timeout(ANSWER, replica.hello(address)).await.and_then(Result::ok);
+            answer.map(|answer| (told(answer), address.clone()))
+        });
+        let answers = join_all(asked).await;
+        answers.into_iter().flatten().find_map(|(told, address)| {
+            let other = told.cluster.filter(|other| *other != cluster)?;
+            Some(Misfit::OtherCluster { own: cluster, other, address })
+        })
     }
 
     fn wait_for(&self, missing: Vec<String>) {

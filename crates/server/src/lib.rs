@@ -35,4 +35,5 @@ mod sessions;
 pub use config::{ConfigError, MAX_TTL, MIN_TTL, NodeConfig};
 pub use formation::Misfit;
 pub use node::{Node, NodeFailed, StartError, Stores};
+pub use palisade_replica::Timings;
 pub use proposer::{Proposer, SubmitError};

@@ -137,18 +137,20 @@ impl Node {
 
         let (disk, disk_task) = disk::start(Arc::clone(&engine), &world);
         let (proposer, pump) = Proposer::start(config.node_id, replica.clone(), &machine, disk.clone(), &world);
-        let (confirmed, confirmation) = confirmation::start(replica.clone(), &world);
+        let (touch, confirmation) = confirmation::start(config.node_id, replica.clone(), &world);
         let api = Api {
             machine: Arc::clone(&machine),
             replica: replica.clone(),
             proposer: proposer.clone(),
-            confirmed,
+            touch: touch.clone(),
             world: world.clone(),
         };
         let gate = Gate::closed();
         let (formation, joining) = joining::start(&config, store_id, gate.clone(), &replica, &machine, &world);
-        let health = Health { status: replica.status(), formation, disk };
-        let settings = SessionSettings { ttl: config.ttl.clone(), election_timeout: config.timings.election_max };
+        let health = Health { status: replica.status(), formation, disk, touch };
+        // No other node can have won an election before a follower's longest wait is over.
+        let election_timeout = config.timings.election_max * 2;
+        let settings = SessionSettings { ttl: config.ttl.clone(), election_timeout };
         let (session_service, sessions) = sessions::start(Arc::new(api.clone()), settings, &world);
         let (reporter, health_service) = tonic_health::server::health_reporter();
 
@@ -203,19 +205,20 @@ impl Node {
         }
     }
 
-    /// Ends the node: sessions are let go (which releases nobody), requests in flight get a moment, then replication stops
-    /// and the disks are closed.
+    /// Ends the node: sessions are let go (which releases nobody), leadership of the store is handed over, replication
+    /// stops, requests in flight get a moment, and the disks are closed.
     pub async fn shutdown(self) {
         let Node { machine, replica, engine, stop, line, server, sessions, tasks, world, folder, .. } = self;
         end(sessions).await;
         machine.hub().close();
+        // While it still answers the others: a store leader hands over.
+        replica.shutdown().await;
         let _ = stop.send(Stop::Yes);
         let finished = world.timeout(GRACE, server).await;
         let _ = line.send(Line::Cut);
         if finished.is_none() {
             tracing::debug!("requests were cut off at shutdown");
         }
-        replica.shutdown().await;
         for task in tasks {
             end(task).await;
         }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::api::Api;
+use crate::confirmation::Touch;
 use crate::hub::{MAX_OBSERVERS, Subscription};
 use crate::refusals;
 
@@ -24,8 +25,8 @@ pub(crate) async fn observe(
     election: String,
 ) -> Result<impl Stream<Item = Result<ObserveReply, Status>> + Send + use<>, Status> {
     api.barrier().await?;
-    let mut confirmed = api.confirmed.clone();
-    let Some(leadership) = confirmed.borrow_and_update().clone() else {
+    let mut touch = api.touch.clone();
+    let Some(leadership) = touch.borrow_and_update().leadership() else {
         return Err(status::refuse(refusals::no_store_leader()));
     };
     let hub = api.machine.hub();
@@ -38,7 +39,7 @@ pub(crate) async fn observe(
         let detail = status::not_applied(Kind::Overloaded, "observe again a little later");
         return Err(status::refuse(ErrorDetail { limit: format!("{MAX_OBSERVERS} observers of a node"), ..detail }));
     };
-    let observing = Observing { election, first: Some(first), changes, after, confirmed, leadership, ended: None };
+    let observing = Observing { election, first: Some(first), changes, after, touch, leadership, ended: None };
     Ok(unfold(observing, |mut observing| async move { observing.next().await.map(|item| (item, observing)) }))
 }
 
@@ -49,7 +50,7 @@ struct Observing {
     changes: Subscription,
     /// What was sent already.
     after: Seq,
-    confirmed: watch::Receiver<Option<Leadership>>,
+    touch: watch::Receiver<Touch>,
     leadership: Leadership,
     /// Set when the reason for the end has been sent.
     ended: Option<()>,
@@ -64,10 +65,10 @@ impl Observing {
             return Some(Ok(first));
         }
         loop {
-            let leadership = &self.leadership;
+            let leadership = self.leadership;
             let applied = tokio::select! {
                 biased;
-                _ = self.confirmed.wait_for(|now| now.as_ref() != Some(leadership)) => Err(()),
+                _ = self.touch.wait_for(|now| now.leadership() != Some(leadership)) => Err(()),
                 applied = self.changes.next() => Ok(applied),
             };
             let applied = match applied {

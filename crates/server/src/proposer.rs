@@ -308,9 +308,8 @@ impl From<ProposeError> for SubmitError {
     fn from(error: ProposeError) -> SubmitError {
         match error {
             ProposeError::NotLeader { hint: Some(peer) } => SubmitError::NotStoreLeader { hint: Some(peer) },
-            ProposeError::NotLeader { hint: None } => SubmitError::NoStoreLeader,
+            ProposeError::NotLeader { hint: None } | ProposeError::Stopped => SubmitError::NoStoreLeader,
             ProposeError::Overloaded => SubmitError::Overloaded,
-            ProposeError::Stopped => SubmitError::Unknown { why: "the node stops".to_owned() },
             ProposeError::Unknown { why } => SubmitError::Unknown { why },
         }
     }

@@ -1,12 +1,12 @@
 //! A cluster in one process: real nodes on real disks and real loopback sockets, under names instead of ports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use palisade_server::{Node, NodeConfig, NodeFailed, StartError, Stores};
+use palisade_server::{Node, NodeConfig, NodeFailed, StartError, Stores, Timings};
 use palisade_storage::{DataFolder, FileSnapshots, SledEngine, SledOptions};
 use palisade_wire::coord::v1::cluster_service_client::ClusterServiceClient;
 use palisade_wire::coord::v1::election_service_client::ElectionServiceClient;
@@ -20,19 +20,18 @@ use tonic::transport::Channel;
 /// How long a condition may take to come about before a test gives up. Generous: a debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Slower than the default: many clusters run beside each other here, and an election that nobody asked for would be taken
+/// for a failure.
+const PATIENT: Timings = Timings {
+    heartbeat: Duration::from_millis(100),
+    election_min: Duration::from_millis(400),
+    election_max: Duration::from_millis(800),
+};
+
 /// Loopback, with names for addresses: a node listens on a free port, and whoever dials its name finds it.
 #[derive(Default)]
-pub(crate) struct Names {
+struct Names {
     ports: Mutex<BTreeMap<String, String>>,
-    /// Names that nobody reaches.
-    cut: Mutex<BTreeSet<String>>,
-}
-
-impl Names {
-    /// From now on nobody connects to `name`.
-    pub(crate) fn cut(&self, name: &str) {
-        self.cut.lock().unwrap().insert(name.to_owned());
-    }
 }
 
 struct Loopback(Arc<Names>);
@@ -41,9 +40,6 @@ struct Loopback(Arc<Names>);
 impl Net for Loopback {
     async fn connect(&self, address: &str) -> io::Result<Socket> {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        if self.0.cut.lock().unwrap().contains(address) {
-            return Err(refused());
-        }
         let real = self.0.ports.lock().unwrap().get(address).cloned().ok_or_else(refused)?;
         TcpNet.connect(&real).await
     }
@@ -58,7 +54,6 @@ impl Net for Loopback {
 /// Nodes 1 to `n`, each with a folder.
 pub(crate) struct Cluster {
     pub(crate) world: World,
-    pub(crate) names: Arc<Names>,
     pub(crate) folders: TempDir,
     pub(crate) initial: Vec<(u64, String)>,
     pub(crate) nodes: BTreeMap<u64, Node>,
@@ -71,11 +66,10 @@ pub(crate) fn name(id: u64) -> String {
 impl Cluster {
     /// Names and folders, and nothing running. `seed` fixes everything random but the scheduling.
     pub(crate) fn new(size: u64, seed: u64) -> Cluster {
-        let names = Arc::new(Names::default());
-        let net = Arc::new(Loopback(Arc::clone(&names)));
+        let net = Arc::new(Loopback(Arc::default()));
         let world = World::new(Arc::new(BootClock), Arc::new(SeededRandom::new(seed)), net);
         let initial = (1..=size).map(|id| (id, name(id))).collect();
-        Cluster { world, names, folders: TempDir::new().unwrap(), initial, nodes: BTreeMap::new() }
+        Cluster { world, folders: TempDir::new().unwrap(), initial, nodes: BTreeMap::new() }
     }
 
     /// All running.
@@ -92,7 +86,7 @@ impl Cluster {
     }
 
     pub(crate) fn config(&self, id: u64) -> NodeConfig {
-        NodeConfig::new(id, name(id), self.initial.clone())
+        NodeConfig { timings: PATIENT, ..NodeConfig::new(id, name(id), self.initial.clone()) }
     }
 
     pub(crate) async fn start_node(&mut self, id: u64) {

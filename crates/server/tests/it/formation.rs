@@ -80,8 +80,13 @@ async fn a_wiped_node_votes_for_nobody_while_no_peer_answers() {
     let failed = cluster.failure(&mut node).await;
     assert!(matches!(failed, NodeFailed::Misfit(Misfit::StoreLost { .. })), "{failed}");
     node.shutdown().await;
-    let status = cluster.status(leader).await.unwrap();
-    assert!(status.store_leader.is_none() && !status.healthy, "{status:?}");
+    let status = cluster
+        .until("the node that has the log to say that nobody leads", async || {
+            let status = cluster.status(leader).await?;
+            status.problems.iter().any(|problem| problem.starts_with("no store leader")).then_some(status)
+        })
+        .await;
+    assert!(!status.healthy && status.role != "leader", "{status:?}");
     cluster.stop_all().await;
 }
 
