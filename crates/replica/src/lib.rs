@@ -10,7 +10,8 @@
 //! Reading order: [`Machine`] (what is replicated), [`Replica`] (the handle), [`ReplicaStatus`] and [`Leadership`] (who
 //! leads), [`ReplicaConfig`]; then, inside: `types` (what openraft is told), `codec` (its values as our messages),
 //! `log_store` and `state_machine` (its view of disk and machine), `network`, `append_stream` and `links` (to other nodes),
-//! `peer_service` and `credentials` (from other nodes, and who is refused), `rounds` (shared quorum rounds), `watcher`.
+//! `peer_service` and `credentials` (from other nodes, and who is refused), `rounds` (shared quorum rounds), `watcher`
+//! (metrics as status).
 
 mod append_stream;
 mod codec;
@@ -24,6 +25,7 @@ mod machine;
 mod network;
 mod peer;
 mod peer_service;
+mod reach;
 mod replica;
 mod revocable;
 mod rounds;

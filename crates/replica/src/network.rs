@@ -25,6 +25,7 @@ use crate::append_stream::AppendStream;
 use crate::codec::{self, CodecError};
 use crate::credentials::{Credentials, Refused, check_responder};
 use crate::links::{LinkTable, Links};
+use crate::reach::Reach;
 use crate::snapshot_transfer;
 use crate::types::{Node, Snapshot, Types, Vote};
 use crate::{Machine, Peer};
@@ -33,6 +34,7 @@ use crate::{Machine, Peer};
 pub(crate) struct Network<M: Machine> {
     pub(crate) links: LinkTable,
     pub(crate) credentials: Arc<Credentials<M>>,
+    pub(crate) reach: Arc<Reach>,
     pub(crate) world: World,
     /// How long an answer to an append may take before the stream is made anew.
     pub(crate) patience: Duration,
@@ -47,6 +49,7 @@ impl<M: Machine> Network<M> {
             links,
             appends,
             credentials: Arc::clone(&self.credentials),
+            reach: Arc::clone(&self.reach),
             world: self.world.clone(),
             patience: self.patience,
         }
@@ -81,6 +84,7 @@ pub(crate) struct Wire<M: Machine> {
     links: Result<Links, String>,
     appends: Appends,
     credentials: Arc<Credentials<M>>,
+    reach: Arc<Reach>,
     world: World,
     patience: Duration,
 }
@@ -163,8 +167,10 @@ impl<M: Machine> Wire<M> {
     ) -> Result<StreamAppendResult<Types<M::Reply>>, CallError> {
         let request = append_request(self.envelope(), &request);
         let mut client = self.links()?.control;
-        let reply = self.call(option.soft_ttl(), client.heartbeat(request)).await?;
-        append_result(&self.peer, reply)
+        let reply = self.call(option.soft_ttl(), client.heartbeat(request)).await;
+        let result = reply.and_then(|reply| append_result(&self.peer, reply));
+        self.reach.note(&self.peer, self.world.now(), result.as_ref().err());
+        result
     }
 
     fn vote_request(&self, request: &VoteRequest<Types<M::Reply>>) -> wire::VoteRequest {
@@ -339,6 +345,7 @@ impl<M: Machine> NetSnapshot<Types<M::Reply>> for Wire<M> {
         let chunks = stream::iter(snapshot_transfer::chunks(head, snapshot.snapshot));
         let sent = self.call(option.soft_ttl(), client.install_snapshot(chunks));
         let reply = tokio::select! {
+            biased;
             reply = sent => reply.map_err(RPCError::from)?,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };

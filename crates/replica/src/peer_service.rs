@@ -66,7 +66,7 @@ impl<M: Machine> PeerService<M> {
 
     fn vote_reply(
         replica: &Inner<M>,
-        answer: Result<VoteResponse<Types<M::Reply>>, RaftError<Types<M::Reply>>>,
+        answer: VoteAnswer<Types<M::Reply>>,
     ) -> Result<Response<wire::VoteReply>, Status> {
         let answer = answer.map_err(stopped)?;
         Ok(Response::new(wire::VoteReply {
@@ -77,6 +77,8 @@ impl<M: Machine> PeerService<M> {
         }))
     }
 }
+
+type VoteAnswer<C> = Result<VoteResponse<C>, RaftError<C>>;
 
 fn append_entries<M: Machine>(
     request: wire::AppendRequest,
@@ -175,7 +177,7 @@ impl<M: Machine> ReplicaService for PeerService<M> {
             chunks.message().await?.ok_or_else(|| Status::invalid_argument("a snapshot without a piece"))?;
         let head = first.head.take().ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
         let replica = self.checked(head.envelope.as_ref())?;
-        let vote: Vote = codec::vote_from("snapshot", head.vote.clone())?;
+        let vote: Vote = codec::vote_from("snapshot", head.vote)?;
         let meta = head.meta.clone().ok_or_else(|| Status::invalid_argument("a snapshot without its last entry"))?;
         let meta = codec::snapshot_meta_from(meta)?;
         let mut incoming = Incoming::new(&head)?;

@@ -103,6 +103,7 @@ impl<M: Machine> Replica<M> {
         let network = Network {
             links: links.clone(),
             credentials: Arc::clone(&credentials),
+            reach: Arc::default(),
             world: world.clone(),
             patience: MIN_PATIENCE.max(timings.election_max * 4),
         };

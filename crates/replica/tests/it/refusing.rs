@@ -40,8 +40,8 @@ async fn a_node_that_has_not_joined_votes_for_nobody() {
     let mut two = client(&three, 2);
     let ask = candidacy(&three, 1, 2);
     for refused in [
-        within("a refusal", two.vote(ask.clone())).await.map(drop),
-        within("a refusal", two.pre_vote(ask.clone())).await.map(drop),
+        within("a refusal", two.vote(ask)).await.map(drop),
+        within("a refusal", two.pre_vote(ask)).await.map(drop),
         within("a refusal", two.heartbeat(AppendRequest { envelope: ask.envelope, ..Default::default() }))
             .await
             .map(drop),
