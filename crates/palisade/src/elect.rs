@@ -2,6 +2,7 @@
 
 mod campaign;
 pub(crate) mod guardian;
+mod lead;
 mod observe;
 mod run;
 

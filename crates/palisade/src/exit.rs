@@ -139,7 +139,11 @@ impl From<client::Error> for Failure {
             field: error.field,
             value: error.value,
             limit: error.limit,
-            hint: error.hint,
+            hint: match error.kind {
+                // The store cannot know how a person forces it.
+                client::ErrorKind::HolderKeepsUntilTtl => format!("{}: --force", error.hint),
+                _ => error.hint,
+            },
         }
     }
 }

@@ -80,7 +80,8 @@ fn init_logs(cli: &Cli) {
     let default = if quiet { "error" } else { "info,openraft=warn" };
     let filter = cli.global.log.as_deref().unwrap_or(default);
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
     match cli.global.log_format {
         cli::LogFormat::Text => builder.with_target(false).init(),
         cli::LogFormat::Json => builder.json().init(),

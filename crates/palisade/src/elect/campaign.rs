@@ -1,10 +1,11 @@
 //! `palisade elect campaign`: holds the leadership until SIGTERM, and campaigns again after it was lost.
 
-use palisade_client::{CampaignOptions, Client, Leadership, LeadershipState, Value};
+use palisade_client::{Client, Leadership, LeadershipState, Value};
 use palisade_world::World;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::lead::{Attempt, Led, lead};
 use crate::cli::{CampaignArgs, Global};
 use crate::exit::Failure;
 use crate::output::{self, Format};
@@ -18,30 +19,15 @@ enum Ended {
 
 pub(crate) async fn run(args: CampaignArgs, global: &Global, client: Client, world: World) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
+    let mut attempt = Attempt::First;
     loop {
-        let session = tokio::select! {
-            interrupted = stop.asked() => return stopped(interrupted),
-            session = super::open_session(&args.session, &client) => session?,
+        let value = Value { data: args.value.clone().into_bytes(), ..Value::default() };
+        let led = lead(&args.election, &args.session, value, attempt, &client, &world, &mut stop).await?;
+        let (session, leadership) = match led {
+            Led::Leading(session, leadership) => (session, leadership),
+            Led::Stopped { interrupted } => return stopped(interrupted),
         };
-        let campaign = session.campaign(CampaignOptions {
-            election: args.election.clone(),
-            candidate_id: super::candidate_id(&args.session),
-            value: Value { data: args.value.clone().into_bytes(), ..Value::default() },
-            priority: 0,
-        });
-        let leadership = tokio::select! {
-            interrupted = stop.asked() => {
-                session.close().await?;
-                return stopped(interrupted);
-            }
-            leadership = campaign => leadership,
-        };
-        let leadership = match leadership {
-            Ok(leadership) => leadership,
-            // The session ended while it waited: open another one, for as long as anybody wants to lead.
-            Err(error) if error.kind == palisade_client::ErrorKind::SessionEnded => continue,
-            Err(error) => return Err(error.into()),
-        };
+        attempt = Attempt::Later;
         match hold(&leadership, &args, global, &world, &mut stop).await {
             Ended::Lost => {
                 // Ends whatever the store may still hold for this session before campaigning again.

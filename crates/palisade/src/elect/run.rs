@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Stdio;
 use std::time::Duration;
 
-use palisade_client::{CampaignOptions, Client, ErrorKind, Leadership, LeadershipState, Session};
+use palisade_client::{Client, Leadership, LeadershipState, Value};
 use palisade_world::World;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 
 use super::campaign::Stop;
 use super::guardian::OWN_FAILURE;
+use super::lead::{Attempt, Led, lead};
 use crate::cli::RunArgs;
 use crate::exit::Failure;
 
@@ -33,8 +34,11 @@ enum Term {
 pub(crate) async fn run(args: RunArgs, client: Client, world: World) -> Result<(), Failure> {
     let own = |failure: Failure| failure.with_code(OWN_FAILURE);
     let mut stop = Stop::new().map_err(Failure::from).map_err(own)?;
+    let mut attempt = Attempt::First;
     loop {
-        let Some((session, leadership)) = lead(&args, &client, &mut stop).await.map_err(own)? else { return Ok(()) };
+        let led = lead(&args.election, &args.session, Value::default(), attempt, &client, &world, &mut stop).await;
+        let Led::Leading(session, leadership) = led.map_err(own)? else { return Ok(()) };
+        attempt = Attempt::Later;
         eprintln!("palisade: leading as {}", leadership.fence());
         let term = serve(&args, &leadership, &world, &mut stop).await.map_err(own);
         // Only now: the group is gone, so nobody acts as leader any more.
@@ -54,33 +58,6 @@ pub(crate) async fn run(args: RunArgs, client: Client, world: World) -> Result<(
                 return Err(Failure::failed("the leadership was lost; the command was ended").with_code(OWN_FAILURE));
             }
             Term::Lost => eprintln!("palisade: the leadership was lost; campaigning again"),
-        }
-    }
-}
-
-/// Campaigns until leading; `None` when told to stop before.
-async fn lead(args: &RunArgs, client: &Client, stop: &mut Stop) -> Result<Option<(Session, Leadership)>, Failure> {
-    loop {
-        let session = tokio::select! {
-            _ = stop.asked() => return Ok(None),
-            session = super::open_session(&args.session, client) => session?,
-        };
-        let campaign = session.campaign(CampaignOptions {
-            election: args.election.clone(),
-            candidate_id: super::candidate_id(&args.session),
-            value: palisade_client::Value::default(),
-            priority: 0,
-        });
-        tokio::select! {
-            _ = stop.asked() => {
-                session.close().await?;
-                return Ok(None);
-            }
-            leadership = campaign => match leadership {
-                Ok(leadership) => return Ok(Some((session, leadership))),
-                Err(error) if error.kind == ErrorKind::SessionEnded => {}
-                Err(error) => return Err(error.into()),
-            },
         }
     }
 }

@@ -159,7 +159,7 @@ fn a_folder_in_use_and_a_folder_of_another_cluster_are_refused() {
     other.restart(1);
     eventually("the node of another cluster is refused, with words", || {
         let ended = other.nodes[0].0.try_wait().unwrap().is_some();
-        (ended && other.log(1).contains("another cluster")).then_some(())
+        (ended && other.log(1).contains("the data folder belongs to cluster")).then_some(())
     });
     assert_eq!(other.json(&["kv", "put", "k", "v"])["key"], "k", "the others go on");
 }
