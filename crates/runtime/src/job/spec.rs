@@ -29,6 +29,17 @@ pub enum Input {
     Path(InputPath),
 }
 
+impl Input {
+    /// The same with absolute paths: relative ones are relative to the submitter's folder, not to the JobManager's.
+    pub fn absolute(&self) -> std::io::Result<Input> {
+        let absolute = |path: &InputPath| Ok(InputPath::from(std::path::absolute(path.to_path())?.as_path()));
+        match self {
+            Input::Path(path) => absolute(path).map(Input::Path),
+            Input::Files(paths) => paths.iter().map(absolute).collect::<std::io::Result<_>>().map(Input::Files),
+        }
+    }
+}
+
 /// The description of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

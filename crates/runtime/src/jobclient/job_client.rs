@@ -97,7 +97,9 @@ impl JobClient {
     /// Submits a job under an id of the caller's; again is the same. Returns whether it was known.
     pub async fn submit(&self, id: &JobId, spec: &JobSpec) -> Result<bool, JobClientError> {
         spec.check().map_err(|error| JobClientError::Invalid(error.to_string()))?;
-        let spec_json = serde_json::to_string(spec).map_err(|error| JobClientError::Invalid(error.to_string()))?;
+        let input = spec.input.absolute().map_err(|error| JobClientError::Invalid(format!("input: {error}")))?;
+        let spec = JobSpec { input, ..spec.clone() };
+        let spec_json = serde_json::to_string(&spec).map_err(|error| JobClientError::Invalid(error.to_string()))?;
         let request = proto::SubmitRequest { job_id: id.to_string(), spec_json };
         let reply = self.ask(|gateway| {
             let request = request.clone();

@@ -135,16 +135,15 @@ async fn run(process: Process, mut stop: watch::Receiver<Stop>, leads: watch::Se
         };
         match opened {
             Ok(session) => {
-                pause = AGAIN;
                 let ended = campaign(&process, &session, &mut stop, &leads).await;
                 leads.send_replace(None);
                 // Ends what this session still holds, so that the store need not wait for its TTL.
-                let closing = process.world.timeout(RESIGN, session.close());
-                if ended == Stop::Yes {
-                    let _ = closing.await;
-                    return;
+                let _ = process.world.timeout(RESIGN, session.close()).await;
+                match ended {
+                    Campaigned::Stopped => return,
+                    Campaigned::Led => pause = AGAIN,
+                    Campaigned::Failed => {}
                 }
-                let _ = closing.await;
             }
             Err(error) => tracing::warn!(%error, "no session; trying again"),
         }
@@ -158,13 +157,21 @@ async fn open_session(process: &Process) -> Result<Session, palisade_client::Err
     process.client.open_session(SessionOptions { ttl: process.config.ttl, on_disconnect }).await
 }
 
-/// Campaigns once; leads until that is over. Returns whether the process is to end.
+/// How a campaign ended.
+enum Campaigned {
+    Stopped,
+    Led,
+    /// It came to nothing; the next one waits longer.
+    Failed,
+}
+
+/// Campaigns once; leads until that is over.
 async fn campaign(
     process: &Process,
     session: &Session,
     stop: &mut watch::Receiver<Stop>,
     leads: &watch::Sender<Option<Token>>,
-) -> Stop {
+) -> Campaigned {
     let campaign = CampaignOptions {
         election: process.config.election.clone(),
         candidate_id: process.config.id.clone(),
@@ -177,10 +184,10 @@ async fn campaign(
             Ok(leadership) => leadership,
             Err(error) => {
                 tracing::warn!(%error, "the campaign ended; campaigning again");
-                return Stop::No;
+                return Campaigned::Failed;
             }
         },
-        _ = stop.wait_for(|stop| *stop == Stop::Yes) => return Stop::Yes,
+        _ = stop.wait_for(|stop| *stop == Stop::Yes) => return Campaigned::Stopped,
     };
     let granted = process.world.now();
     let fence = leadership.fence();
@@ -192,12 +199,12 @@ async fn campaign(
             Err(error) => {
                 tracing::error!(%fence, %error, "the components did not start; resigning");
                 let _ = process.world.timeout(RESIGN, leadership.resign()).await;
-                return Stop::No;
+                return Campaigned::Failed;
             }
         },
         why = leadership.lost() => {
             tracing::warn!(%fence, %why, "leadership lost while its components started");
-            return Stop::No;
+            return Campaigned::Led;
         }
     };
     leads.send_replace(Some(fence.token));
@@ -210,8 +217,8 @@ async fn campaign(
     }
     components.stop().await;
     match end {
-        End::Stopped => Stop::Yes,
-        End::Lost(_) | End::Replaced | End::Failed(_) => Stop::No,
+        End::Stopped => Campaigned::Stopped,
+        End::Lost(_) | End::Replaced | End::Failed(_) => Campaigned::Led,
     }
 }
 

@@ -44,6 +44,7 @@ enum Command {
     Release(JobId),
     Reserved { job: JobId, attempt: u64, slots: Vec<Slot> },
     NotReserved { job: JobId, attempt: u64, why: String },
+    RequestAgain { job: JobId, attempt: u64 },
     Started,
 }
 
@@ -177,6 +178,15 @@ impl ResourceManagerActor {
             Command::Release(job) => self.release(&job),
             Command::Reserved { job, attempt, slots } => self.reserved(&job, attempt, slots),
             Command::NotReserved { job, attempt, why } => self.not_reserved(&job, attempt, &why),
+            Command::RequestAgain { job, attempt } => {
+                // Unless it was given up or replaced meanwhile.
+                if let Some((wanted, count, _)) = self.job_masters.get(&job)
+                    && *wanted == attempt
+                {
+                    self.books.request(job, *count);
+                    self.grant();
+                }
+            }
             Command::Started => {
                 let now = self.world.now();
                 self.overview.send_modify(|overview| overview.started = Some(now));
@@ -263,8 +273,7 @@ impl ResourceManagerActor {
     }
 
     fn not_reserved(&mut self, job: &JobId, attempt: u64, why: &str) {
-        let Some((wanted, count, job_master)) = self.job_masters.get(job).cloned() else { return };
-        if wanted != attempt {
+        if self.job_masters.get(job).is_none_or(|(wanted, _, _)| *wanted != attempt) {
             return;
         }
         tracing::info!(%job, attempt, why, "slots could not be reserved; asking again");
@@ -274,7 +283,7 @@ impl ResourceManagerActor {
         self.calls.spawn(async move {
             world.sleep(RESERVE_AGAIN).await;
             if let Some(commands) = commands.upgrade() {
-                let _ = commands.send(Command::Request { job, attempt, count, job_master }).await;
+                let _ = commands.send(Command::RequestAgain { job, attempt }).await;
             }
         });
     }

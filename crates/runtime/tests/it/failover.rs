@@ -8,7 +8,7 @@ use palisade_world::{Random, SeededRandom};
 
 use crate::cluster::{Fault, MiniCluster};
 
-fn text(seed: u64, bytes: usize) -> Vec<u8> {
+pub(crate) fn text(seed: u64, bytes: usize) -> Vec<u8> {
     let random = SeededRandom::new(seed);
     let mut text = Vec::new();
     while text.len() < bytes {
@@ -20,7 +20,7 @@ fn text(seed: u64, bytes: usize) -> Vec<u8> {
 }
 
 /// Independent of the dataflow: the definition, over whole files.
-fn plain_count(contents: &[Vec<u8>]) -> BTreeMap<Vec<u8>, u64> {
+pub(crate) fn plain_count(contents: &[Vec<u8>]) -> BTreeMap<Vec<u8>, u64> {
     let mut counts = BTreeMap::new();
     for content in contents {
         for word in content.split(|byte| is_space(*byte)).filter(|word| !word.is_empty()) {
@@ -30,7 +30,7 @@ fn plain_count(contents: &[Vec<u8>]) -> BTreeMap<Vec<u8>, u64> {
     counts
 }
 
-async fn until(client: &JobClient, id: &JobId, what: &str, holds: impl Fn(&JobStatus) -> bool) -> JobStatus {
+pub(crate) async fn until(client: &JobClient, id: &JobId, what: &str, holds: impl Fn(&JobStatus) -> bool) -> JobStatus {
     loop {
         let status = client.status(id).await.unwrap();
         assert!(!status.state.is_terminal() || holds(&status), "{what}: the job ended before: {status:?}");
@@ -210,6 +210,35 @@ async fn a_job_is_cancelled_for_good_and_a_bad_one_is_refused() {
                     .contains("/nowhere/at/all")
             );
             assert!(client.status(&"bad".parse().unwrap()).await.unwrap_err().to_string().contains("bad"));
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_cannot_be_counted_fails_and_says_which_file() {
+    let cluster = MiniCluster::new();
+    let _leader = cluster.lead().await;
+    let _a = cluster.task_executor("a", 1).await;
+    let client = cluster.client().await;
+    cluster
+        .within("the job", async {
+            let id: JobId = "long".parse().unwrap();
+            let mut content = b"short ".to_vec();
+            content.resize(3 << 20, b'x');
+            client.submit(&id, &cluster.word_count(&[content], 1, 0)).await.unwrap();
+            let ended = client.wait(&id, |_| ()).await.unwrap();
+            assert_eq!(ended.state, JobState::Failed);
+            let why = ended.why.unwrap();
+            assert!(why.contains("0.txt") && why.contains("1048576"), "{why}");
+            assert!(client.result(&id).await.unwrap_err().to_string().contains("0.txt"));
+
+            let id: JobId = "shrunk".parse().unwrap();
+            client.submit(&id, &cluster.word_count(&[text(8, 100_000)], 1, 20)).await.unwrap();
+            until(&client, &id, "running", |status| status.records_processed > 0).await;
+            std::fs::write(cluster.path("input/0.txt"), "gone").unwrap();
+            let ended = client.wait(&id, |_| ()).await.unwrap();
+            assert_eq!(ended.state, JobState::Failed);
+            assert!(ended.why.unwrap().contains("shorter"));
         })
         .await;
 }

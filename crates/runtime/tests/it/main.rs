@@ -8,4 +8,5 @@ mod failover;
 mod fencing;
 #[cfg(feature = "planted")]
 mod planted;
+mod real_store;
 mod scheduler;
