@@ -29,7 +29,7 @@ pub(crate) fn start(
                 biased; // once there is a name, nothing more is proposed
                 _ = founded.wait_for(Option::is_some) => return,
                 lead = status.wait_for(|now| now.leadership.is_some()) => match lead {
-                    Ok(now) => now.leadership.clone(),
+                    Ok(now) => now.leadership,
                     Err(_) => return,
                 },
             };

@@ -82,7 +82,7 @@ async fn each_bad_request_names_field_value_and_limit_and_changes_nothing() {
     assert_eq!(told(kv.get(read).await.unwrap_err()), row("key", "5000 bytes", KEY));
 
     let observe = elections.observe(ObserveRequest { election: String::new() }).await;
-    assert_eq!(told(observe.err().expect("refused")), row("election", "0 bytes", NAME));
+    assert_eq!(told(observe.expect_err("refused")), row("election", "0 bytes", NAME));
     let asked = elections.leader(LeaderRequest { election: "\u{7}".to_owned() }).await;
     assert_eq!(told(asked.unwrap_err()), row("election", "\\u{7}", NAME));
     let resign = |token| ResignRequest { election: "e".to_owned(), token, ..ResignRequest::default() };

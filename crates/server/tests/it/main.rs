@@ -1,5 +1,8 @@
 //! Whole nodes in one process, driven through their public API with generated clients and nothing else.
 
+// Helpers of tests are not tests to clippy; what fails here fails the test.
+#![allow(clippy::unwrap_used)]
+
 mod bad_input;
 mod cluster;
 mod failover;
