@@ -53,7 +53,7 @@ fn config(args: &ServerArgs) -> Result<NodeConfig, Failure> {
         config.advertise.clone_from(advertise);
     }
     config.ttl = args.min_ttl..=args.max_ttl;
-    config.validate().map_err(|error| Failure::usage(&error.field, error.value, error.limit))?;
+    config.validate().map_err(|error| Failure::usage(error.field, error.value, error.limit))?;
     Ok(config)
 }
 

@@ -1,5 +1,6 @@
 //! What the whole must keep true, tried from outside: the shape of the workspace, and real processes.
 
+#![allow(clippy::unwrap_used)] // A test that panics has failed, in its helpers as well.
 #![allow(clippy::disallowed_methods)] // These tests watch real processes from outside; there is no seam to go through.
 
 mod bad_input;
