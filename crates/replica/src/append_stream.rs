@@ -3,6 +3,7 @@
 //! It repeats nothing: when the stream breaks or the follower is silent while something is in flight, it ends with an
 //! error, and openraft begins again from what the follower has acknowledged.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -45,19 +46,28 @@ type Outcome<M> = Result<StreamAppendResult<Types<<M as Machine>::Reply>>, CallE
 impl<M: Machine> AppendStream<M> {
     /// Opens the stream: appends come from `input`, and each answer stands for the oldest append without one. The stream
     /// ends after the first answer that is not a plain "matched up to here".
+    ///
+    /// The first append is awaited before anything is dialled: openraft waits out its back-off inside `input`, and a
+    /// connection that is refused at once would otherwise be dialled again in a loop without a pause.
     pub(crate) async fn open<S>(self, input: S) -> Result<impl Stream<Item = Outcome<M>> + Send + 'static, CallError>
     where
         S: Stream<Item = AppendEntriesRequest<Types<M::Reply>>> + Send + Unpin + 'static,
     {
         let AppendStream { peer, mut client, credentials, world, patience } = self;
-        let window = Arc::new(Window { room: Semaphore::new(IN_FLIGHT), waiting: AtomicUsize::new(0) });
-        let (requests, revoke) = revocable(requests(input, peer.clone(), credentials, Arc::clone(&window)).boxed());
-        let replies = match world.timeout(patience, client.append(requests)).await {
-            Some(opened) => opened?.into_inner(),
-            None => return Err(CallError::Broken(format!("{peer} opened no stream within {patience:?}"))),
+        let mut input = input.peekable();
+        let nothing_to_send = Pin::new(&mut input).peek().await.is_none();
+        let answers = if nothing_to_send {
+            None
+        } else {
+            let window = Arc::new(Window { room: Semaphore::new(IN_FLIGHT), waiting: AtomicUsize::new(0) });
+            let (requests, revoke) = revocable(requests(input, peer.clone(), credentials, Arc::clone(&window)).boxed());
+            let replies = match world.timeout(patience, client.append(requests)).await {
+                Some(opened) => opened?.into_inner(),
+                None => return Err(CallError::Broken(format!("{peer} opened no stream within {patience:?}"))),
+            };
+            Some(Answers { peer, replies, window, world, patience, _revoke: revoke })
         };
-        let answers = Answers { peer, replies, window, world, patience, _revoke: revoke };
-        Ok(stream::unfold(Some(answers), |answers| async move {
+        Ok(stream::unfold(answers, |answers| async move {
             let mut answers = answers?;
             let answer = answers.next::<M>().await?;
             let goes_on = matches!(answer, Ok(Ok(_)));

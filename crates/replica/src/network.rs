@@ -167,7 +167,9 @@ impl<M: Machine> Wire<M> {
     ) -> Result<StreamAppendResult<Types<M::Reply>>, CallError> {
         let request = append_request(self.envelope(), &request);
         let mut client = self.links()?.control;
-        let reply = self.call(option.soft_ttl(), client.heartbeat(request)).await;
+        // openraft gives it up itself at the hard limit. The follower answers when its disk has synced what it took
+        // before, so every millisecond counts; just below the limit the silence is noted here.
+        let reply = self.call(option.hard_ttl() * 15 / 16, client.heartbeat(request)).await;
         let result = reply.and_then(|reply| append_result(&self.peer, reply));
         self.reach.note(&self.peer, self.world.now(), result.as_ref().err());
         result

@@ -50,6 +50,9 @@ const NOTED_REFUSALS: usize = 64;
 /// How long a follower may leave an append without an answer, at least: a slow disk is no reason to send it again.
 const MIN_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long openraft's core may take to show what it has read from the store before it started.
+const MEMBERSHIP_LIMIT: Duration = Duration::from_secs(1);
+
 /// A running replica. Cheap to clone. It runs until [`Replica::shutdown`], or until the last handle is dropped, which ends
 /// it at once, as a crash would.
 pub struct Replica<M: Machine>(Arc<Inner<M>>);
@@ -119,6 +122,14 @@ impl<M: Machine> Replica<M> {
             world.spawn("replica status", watcher::watch_metrics(raft.metrics(), status, Arc::clone(&stopping))),
             world.spawn("quorum rounds", quorum_rounds::<M>(questions, raft.clone(), seeds.clone(), node_id)),
         ];
+        if found_log {
+            // Before it answers anybody, it must know whom its membership names.
+            let mut known = credentials.status.clone();
+            let read = known.wait_for(|now| !now.members.is_empty() || now.fatal.is_some());
+            if world.timeout(MEMBERSHIP_LIMIT, read).await.is_none() {
+                tracing::warn!(node = node_id, "the log names no members");
+            }
+        }
         Ok(Replica(Arc::new(Inner {
             raft,
             seeds,
