@@ -201,6 +201,14 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Starts `palisade elect observe` and gives its events as they come.
+    pub(crate) fn observer(&self, election: &str) -> Candidate {
+        let args = ["elect", "observe", election, "--output", "jsonl", "--endpoints", &self.endpoints()];
+        Candidate::spawn(palisade().args(args), self.dir.path())
+    }
+}
+
 /// A process whose stdout is JSON lines.
 pub(crate) struct Candidate {
     pub(crate) process: Running,

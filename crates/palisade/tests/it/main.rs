@@ -9,6 +9,7 @@ mod demo;
 mod durability;
 mod elect_run;
 mod election;
+mod golden;
 mod harness;
 mod skip;
 mod tidy;

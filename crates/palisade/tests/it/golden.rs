@@ -1,0 +1,80 @@
+//! One golden file per command: the JSON that programs read changes only when somebody decides so. `PALISADE_REWRITE=1` writes the
+//! files anew, to be read by eye.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::Cluster;
+
+/// What differs from run to run is replaced by its own name; that it is there, and where, is what counts.
+const VARY: &[&str] = &[
+    "cluster_id",
+    "address",
+    "applied",
+    "term",
+    "seq",
+    "since_unix_ms",
+    "deadline_in_ms",
+    "store_leader",
+    "role",
+    "message",
+    "sessions",
+    "revision",
+    "create_revision",
+    "mod_revision",
+];
+
+fn normalise(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let empty = matches!(field, Value::String(text) if text.is_empty());
+                if VARY.contains(&name.as_str()) && !empty {
+                    *field = format!("<{name}>").into();
+                } else {
+                    normalise(field);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(normalise),
+        _ => {}
+    }
+}
+
+fn compare(name: &str, mut got: Value) {
+    normalise(&mut got);
+    let text = serde_json::to_string_pretty(&got).unwrap() + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/golden/{name}.json"));
+    if std::env::var("PALISADE_REWRITE").is_ok() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{name}: the JSON changed; PALISADE_REWRITE=1 rewrites {}", path.display());
+}
+
+#[test]
+fn the_json_of_each_command_is_as_documented() {
+    let cluster = Cluster::start();
+    let holder = cluster.candidate("golden", "holder", &["--ttl", "10s", "--value", "hello"]);
+    compare("elect-campaign-granted", holder.next("granted"));
+    compare("elect-leader", cluster.json(&["elect", "leader", "golden"]));
+    compare("elect-list", cluster.json(&["elect", "list"]));
+    compare("elect-leader-none", cluster.refused(&["elect", "leader", "nobody"]).1);
+    compare("elect-resign-refused", cluster.refused(&["elect", "resign", "golden", "--token", "1"]).1);
+    compare("kv-put", cluster.json(&["kv", "put", "key", "value", "--fence", "golden:1"]));
+    compare("kv-put-stale", cluster.refused(&["kv", "put", "key", "value", "--fence", "golden:2"]).1);
+    compare("kv-get", cluster.json(&["kv", "get", "key"]));
+    compare("kv-get-absent", cluster.refused(&["kv", "get", "absent"]).1);
+    compare("kv-delete", cluster.json(&["kv", "delete", "key"]));
+    compare("kv-delete-nothing", cluster.json(&["kv", "delete", "key"]));
+    compare("cluster-status", cluster.json(&["cluster", "status"]));
+    compare("health", cluster.json(&["health", &cluster.addresses[0]]));
+    compare("elect-resign", cluster.json(&["elect", "resign", "golden", "--token", "1", "--force"]));
+    compare("elect-campaign-lost", holder.next("lost"));
+    let observer = cluster.observer("golden");
+    compare("elect-observe-state", observer.next("state"));
+    holder.next("granted");
+    compare("elect-observe-elected", observer.next("elected"));
+}
