@@ -105,9 +105,10 @@ impl Joiner {
     }
 
     async fn join(&mut self) {
-        let at_start = self.store();
-        if at_start == Store::InUse {
+        if self.store() == Store::InUse {
             tracing::info!(node = self.node_id, "the data folder is in use: --initial is ignored");
+            // Its vote and its log are here, and every call says which store it means: it takes part at once, and asks on.
+            self.admit();
         }
         loop {
             let addresses = self.addresses();

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use palisade_server::{Node, NodeConfig, NodeFailed, StartError, Stores, Timings};
 use palisade_storage::{DataFolder, FileSnapshots, SledEngine, SledOptions};
 use palisade_wire::coord::v1::cluster_service_client::ClusterServiceClient;
@@ -95,6 +96,12 @@ impl Cluster {
         self.nodes.insert(id, node);
     }
 
+    /// Whether nobody has a node's folder open.
+    pub(crate) fn is_free(&self, id: u64) -> bool {
+        DataFolder::open(self.folder(id), 1)
+            .is_ok_and(|folder| SledEngine::open(&folder, SledOptions::default()).is_ok())
+    }
+
     pub(crate) async fn try_start(&self, config: NodeConfig, folder: &Path) -> Result<Node, StartError> {
         Node::start(config, open(folder, &self.world), self.world.clone()).await
     }
@@ -104,9 +111,7 @@ impl Cluster {
     }
 
     pub(crate) async fn stop_all(&mut self) {
-        for (_, node) in std::mem::take(&mut self.nodes) {
-            node.shutdown().await;
-        }
+        join_all(std::mem::take(&mut self.nodes).into_values().map(Node::shutdown)).await;
     }
 
     pub(crate) fn channel(&self, id: u64) -> Channel {

@@ -7,9 +7,27 @@ use palisade_wire::status::detail;
 use crate::cluster::Cluster;
 use crate::session::SessionStream;
 
+/// How a store leader goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is asked to.
+    Shutdown,
+    /// All its tasks and connections end at once.
+    Crash,
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_leader_goes_while_sessions_live_and_none_is_lost_and_no_grant_changes() {
-    let mut cluster = Cluster::start(3, 21).await;
+async fn a_store_leader_is_shut_down_while_sessions_live_and_none_is_lost_and_no_grant_changes() {
+    a_store_leader_goes(End::Shutdown, 21).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_leader_crashes_while_sessions_live_and_none_is_lost_and_no_grant_changes() {
+    a_store_leader_goes(End::Crash, 24).await;
+}
+
+async fn a_store_leader_goes(end: End, seed: u64) {
+    let mut cluster = Cluster::start(3, seed).await;
     let old = cluster.leader().await;
     let mut stream = SessionStream::connect(&cluster, old).await;
     let mut held = Vec::new();
@@ -23,7 +41,10 @@ async fn a_store_leader_goes_while_sessions_live_and_none_is_lost_and_no_grant_c
     let put = PutRequest { key: b"k".to_vec(), value: b"v".to_vec(), ..PutRequest::default() };
     let written = cluster.kv(old).put(put).await.unwrap().into_inner().header.unwrap();
 
-    cluster.stop_node(old).await;
+    match end {
+        End::Shutdown => cluster.stop_node(old).await,
+        End::Crash => drop(cluster.nodes.remove(&old)),
+    }
     let new = cluster.leader().await;
     assert_ne!(new, old);
     // A linearizable read right after the change sees what the old one acknowledged.
@@ -46,6 +67,9 @@ async fn a_store_leader_goes_while_sessions_live_and_none_is_lost_and_no_grant_c
     assert_eq!(attached.waiting.len(), 1);
 
     // The one that went comes back and catches up.
+    if end == End::Crash {
+        cluster.until("the dead node to let go of its folder", async || cluster.is_free(old).then_some(())).await;
+    }
     cluster.start_node(old).await;
     let seq = cluster.status(new).await.unwrap().header.unwrap().seq;
     cluster
