@@ -77,7 +77,7 @@ async fn run(cli: Cli, world: World) -> Result<(), exit::Failure> {
 fn init_logs(cli: &Cli) {
     use tracing_subscriber::EnvFilter;
     let quiet = !matches!(cli.command, Command::Server(_) | Command::Jobmanager(_) | Command::Taskexecutor(_));
-    let default = if quiet { "error" } else { "info,openraft=warn" };
+    let default = if quiet { "error" } else { "info,openraft=error" };
     let filter = cli.global.log.as_deref().unwrap_or(default);
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());

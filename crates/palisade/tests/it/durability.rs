@@ -37,7 +37,8 @@ fn a_majority_calls_fdatasync_before_a_write_is_acknowledged() {
             "strace is missing or may not trace",
         );
     }
-    let cluster = Cluster::start_under(&["strace", "-f", "-ttt", "-e", "trace=fdatasync", "-o", "{}.strace"]);
+    // -D: the node itself is our child, so that killing it leaves nothing behind.
+    let cluster = Cluster::start_under(&["strace", "-D", "-f", "-ttt", "-e", "trace=fdatasync", "-o", "{}.strace"]);
     let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     for n in 0..5 {
         let began = now();
