@@ -15,6 +15,7 @@ mod cluster_service;
 mod config;
 mod confirmation;
 mod connections;
+mod date;
 mod disk;
 mod election_service;
 mod formation;

@@ -15,11 +15,13 @@ use palisade_wire::coord::v1::kv_service_server::KvServiceServer;
 use palisade_wire::limits::MESSAGE_BYTES;
 use palisade_world::{Listener, Task, World, grpc};
 use tokio::sync::watch;
+use tower::layer::util::{Identity, Stack};
 
 use crate::api::Api;
 use crate::cluster_service::Cluster;
 use crate::config::{ConfigError, NodeConfig};
 use crate::connections::{Line, cuttable};
+use crate::date::DateLayer;
 use crate::election_service::Elections;
 use crate::formation::Misfit;
 use crate::health::{self, Health};
@@ -163,6 +165,7 @@ impl Node {
             .build_v1()
             .expect("the descriptors were made by the same build");
         let router = grpc::server()
+            .layer(DateLayer(world.clone()))
             .add_service(health_service)
             .add_service(reflection)
             .add_service(KvServiceServer::new(Kv { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES))
@@ -250,7 +253,7 @@ async fn end(task: Task<()>) {
 }
 
 async fn serve(
-    router: tonic::transport::server::Router,
+    router: tonic::transport::server::Router<Stack<DateLayer, Identity>>,
     listener: Listener,
     line: watch::Receiver<Line>,
     mut stop: watch::Receiver<Stop>,
