@@ -2,6 +2,7 @@
 
 mod acknowledged;
 mod beliefs;
+mod fenced;
 mod tokens;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,6 +48,20 @@ pub enum Fact {
         candidate: String,
         /// Under which token it led.
         token: Token,
+    },
+    /// A write under a token was acknowledged.
+    WroteFenced {
+        /// The token.
+        token: Token,
+        /// Of the command that wrote.
+        seq: u64,
+    },
+    /// A write under a token was refused as stale.
+    RefusedFenced {
+        /// The token of the write.
+        token: Token,
+        /// The election's current one.
+        current: Option<Token>,
     },
     /// A write of a rising number was acknowledged.
     Acknowledged {
@@ -97,8 +112,20 @@ pub struct Witness {
 struct Inner {
     invariants: Vec<Box<dyn Invariant>>,
     violation: Option<String>,
-    grants: u64,
-    acknowledged: u64,
+    progress: Progress,
+}
+
+/// What happened: a run in which nothing did proves nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Grants that candidates heard of.
+    pub grants: u64,
+    /// Plain writes that were acknowledged.
+    pub acknowledged: u64,
+    /// Writes under a token that were acknowledged.
+    pub fenced: u64,
+    /// Writes under a token that were refused as stale.
+    pub refused: u64,
 }
 
 impl Witness {
@@ -108,9 +135,10 @@ impl Witness {
             Box::new(tokens::TokensRise::default()),
             Box::new(beliefs::BeliefsDoNotOverlap::default()),
             Box::new(acknowledged::AcknowledgedIsVisible::default()),
+            Box::new(fenced::StaleWritesAreRefused::default()),
         ];
         Witness {
-            inner: Arc::new(Mutex::new(Inner { invariants, violation: None, grants: 0, acknowledged: 0 })),
+            inner: Arc::new(Mutex::new(Inner { invariants, violation: None, progress: Progress::default() })),
             trace,
         }
     }
@@ -121,8 +149,10 @@ impl Witness {
         let at = turmoil::sim_elapsed().unwrap_or_default();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match fact {
-            Fact::Granted { .. } => inner.grants += 1,
-            Fact::Acknowledged { .. } => inner.acknowledged += 1,
+            Fact::Granted { .. } => inner.progress.grants += 1,
+            Fact::Acknowledged { .. } => inner.progress.acknowledged += 1,
+            Fact::WroteFenced { .. } => inner.progress.fenced += 1,
+            Fact::RefusedFenced { .. } => inner.progress.refused += 1,
             _ => {}
         }
         let objections =
@@ -154,9 +184,8 @@ impl Witness {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).violation.clone()
     }
 
-    /// Grants and acknowledged writes so far: a run in which nothing happened proves nothing.
-    pub fn progress(&self) -> (u64, u64) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        (inner.grants, inner.acknowledged)
+    /// What happened so far.
+    pub fn progress(&self) -> Progress {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).progress
     }
 }

@@ -5,10 +5,14 @@
 
 pub mod hosts;
 pub mod invariants;
+mod panics;
 pub mod plan;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod run;
 pub mod trace;
 pub mod world;
 
+pub use panics::replay_command;
 pub use plan::Plan;
-pub use run::{Report, run};
+pub use run::{Report, run, run_with};

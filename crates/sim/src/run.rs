@@ -1,7 +1,8 @@
 //! One run: a safety phase with faults and every invariant checked as it goes; then everything is healed, and within a bound the
-//! cluster must elect and serve.
+//! cluster must elect and serve. A panic anywhere is a violation, too.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,9 +13,11 @@ use rand::{RngExt, SeedableRng};
 use turmoil::Sim;
 
 use crate::hosts::{candidate, candidate_name, node, node_name, observer, writer};
-use crate::invariants::Witness;
+use crate::invariants::{Progress, Witness};
+use crate::panics;
 use crate::plan::{CANDIDATES, Fault, NODES, Plan};
 use crate::trace::Trace;
+use crate::world::{Traffic, simulated};
 
 /// After healing, a grant and this many acknowledged writes must come within [`HEAL_WITHIN`].
 const HEALED_WRITES: u64 = 5;
@@ -30,10 +33,8 @@ pub struct Report {
     pub violation: Option<String>,
     /// Faults that happened, by kind.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Grants that candidates heard of.
-    pub grants: u64,
-    /// Writes that were acknowledged.
-    pub acknowledged: u64,
+    /// What happened otherwise.
+    pub progress: Progress,
     /// Simulated time.
     pub simulated: Duration,
     /// Everything that happened.
@@ -44,16 +45,29 @@ pub struct Report {
 
 /// Runs a plan to its end or to the first violation.
 pub fn run(plan: &Plan) -> Report {
+    run_with(plan, |_| ())
+}
+
+/// The same, after `prepare` was given each of the disks.
+pub fn run_with(plan: &Plan, prepare: impl Fn(&SimDisk)) -> Report {
     let trace = Trace::default();
     let witness = Witness::new(trace.clone());
+    let _watch = panics::watch(plan.seed);
     let mut run = Run::new(plan, trace.clone(), witness.clone());
-    let violation = run.phases().err();
-    let (grants, acknowledged) = witness.progress();
+    run.disks.iter().for_each(prepare);
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run.phases()));
+    let violation = ended.unwrap_or(Ok(())).and_then(|()| panics::none()).err();
+    let progress = witness.progress();
     let simulated = run.sim.elapsed();
+    trace.line_at(simulated, "network", &run.traffic);
     let faults = std::mem::take(&mut run.happened);
     // Hosts that are dropped may still say a last word: the trace ends here.
     let (text, fingerprint) = (trace.text(), trace.fingerprint());
-    Report { plan: plan.clone(), violation, faults, grants, acknowledged, simulated, trace: text, fingerprint }
+    if panics::none().is_err() {
+        // Whoever panicked may hold half a state; another panic while that is dropped would end the process.
+        std::mem::forget(run);
+    }
+    Report { plan: plan.clone(), violation, faults, progress, simulated, trace: text, fingerprint }
 }
 
 /// What undoes a fault.
@@ -72,6 +86,7 @@ struct Run<'a> {
     trace: Trace,
     witness: Witness,
     disks: Vec<SimDisk>,
+    traffic: Traffic,
     served: Arc<AtomicU64>,
     undos: Vec<(Duration, Undo)>,
     happened: BTreeMap<&'static str, u64>,
@@ -90,6 +105,7 @@ impl Run<'_> {
             .build();
         let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x5eed);
         let mut disks = Vec::new();
+        let traffic = Traffic::default();
         for number in 1..=NODES {
             let disk = SimDisk::new();
             disks.push(disk.clone());
@@ -102,27 +118,33 @@ impl Run<'_> {
                 sync_every: plan.sync_every,
                 snapshot_every: plan.snapshot_every,
             };
-            let trace = trace.clone();
-            sim.host(node_name(number), move || node::run(machine.clone(), trace.clone()));
+            let (traffic, trace) = (traffic.clone(), trace.clone());
+            sim.host(node_name(number), move || node::run(machine.clone(), traffic.clone(), trace.clone()));
         }
         for number in 1..=CANDIDATES {
             let (witness, starts, seed) = (witness.clone(), Arc::new(AtomicU64::new(0)), plan.seed);
+            let traffic = traffic.clone();
             sim.host(candidate_name(number), move || {
                 let start = starts.fetch_add(1, Ordering::Relaxed);
                 // A new process is a new candidate: its old self may still wait in the queue until its session ends.
                 let name = format!("{}.{start}", candidate_name(number));
-                candidate::run(name, seed ^ ((number as u64) << 40) ^ (start << 52), witness.clone())
+                let world = simulated(seed ^ ((number as u64) << 40) ^ (start << 52), &traffic);
+                candidate::run(name, world, witness.clone())
             });
         }
         let served = Arc::new(AtomicU64::new(0));
-        sim.client("writer", writer::run(plan.seed ^ 0xa11ce, witness.clone(), Arc::clone(&served)));
-        sim.client("observer", observer::run(plan.seed ^ 0xb0b, witness.clone()));
+        sim.client(
+            "writer",
+            writer::run(simulated(plan.seed ^ 0xa11ce, &traffic), witness.clone(), Arc::clone(&served)),
+        );
+        sim.client("observer", observer::run(simulated(plan.seed ^ 0xb0b, &traffic), witness.clone()));
         Run {
             sim,
             plan: plan.clone(),
             trace,
             witness,
             disks,
+            traffic,
             served,
             undos: Vec::new(),
             happened: BTreeMap::new(),
@@ -147,24 +169,26 @@ impl Run<'_> {
     /// Everything runs and nothing is cut: the cluster must elect somebody and serve.
     fn heal(&mut self) -> Result<(), String> {
         self.trace.line_at(self.sim.elapsed(), "nemesis", "healed");
-        let (grants, _) = self.witness.progress();
+        let grants = self.witness.progress().grants;
         let served = self.served.load(Ordering::Relaxed);
         let until = self.sim.elapsed() + HEAL_WITHIN;
         while self.sim.elapsed() < until {
             self.step()?;
-            if self.witness.progress().0 > grants && self.served.load(Ordering::Relaxed) >= served + HEALED_WRITES {
+            if self.witness.progress().grants > grants && self.served.load(Ordering::Relaxed) >= served + HEALED_WRITES
+            {
                 return Ok(());
             }
         }
         Err(format!(
             "liveness: within {HEAL_WITHIN:?} after the faults had ended there were {} grants and {} writes",
-            self.witness.progress().0 - grants,
+            self.witness.progress().grants - grants,
             self.served.load(Ordering::Relaxed) - served
         ))
     }
 
     fn step(&mut self) -> Result<(), String> {
         self.sim.step().map_err(|error| format!("a host failed: {error}"))?;
+        panics::none()?;
         self.witness.tick(self.sim.elapsed());
         self.witness.violation().map_or(Ok(()), Err)
     }

@@ -9,7 +9,7 @@ use palisade_storage::{SimDisk, SimEngine, SimSnapshots};
 
 use super::{PORT, addresses, node_name};
 use crate::trace::Trace;
-use crate::world::simulated;
+use crate::world::{Traffic, simulated};
 
 /// What of a node outlives its process.
 #[derive(Clone)]
@@ -35,11 +35,11 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 const ELECTION: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(400));
 
 /// Runs until the host is crashed.
-pub async fn run(machine: Machine, trace: Trace) -> turmoil::Result {
+pub async fn run(machine: Machine, traffic: Traffic, trace: Trace) -> turmoil::Result {
     let start = machine.starts.fetch_add(1, Ordering::Relaxed);
     let name = node_name(machine.node);
     let seed = machine.seed ^ ((machine.node as u64) << 32) ^ (start << 48);
-    let world = simulated(seed);
+    let world = simulated(seed, &traffic);
     let disk = machine.disk.clone();
     let pump = {
         let (disk, world, every) = (disk.clone(), world.clone(), machine.sync_every);

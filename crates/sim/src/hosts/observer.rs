@@ -1,15 +1,14 @@
 //! An observer: follows the election from outside.
 
 use palisade_client::ObservedKind;
+use palisade_world::World;
 
 use super::candidate::ELECTION;
 use super::client;
 use crate::invariants::{Fact, Witness};
-use crate::world::simulated;
 
 /// Runs until the simulation ends.
-pub async fn run(seed: u64, witness: Witness) -> turmoil::Result {
-    let world = simulated(seed);
+pub async fn run(world: World, witness: Witness) -> turmoil::Result {
     let client = client(&world);
     let mut observer = client.observe(ELECTION);
     loop {

@@ -5,17 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_client::PutOptions;
+use palisade_world::World;
 
 use super::client;
 use crate::invariants::{Fact, Witness};
-use crate::world::simulated;
 
 /// The one key.
 pub const KEY: &str = "sim/number";
 
 /// Runs until the simulation ends. `served` counts acknowledged writes, for the end of the run.
-pub async fn run(seed: u64, witness: Witness, served: Arc<AtomicU64>) -> turmoil::Result {
-    let world = simulated(seed);
+pub async fn run(world: World, witness: Witness, served: Arc<AtomicU64>) -> turmoil::Result {
     let client = client(&world);
     let mut acknowledged = 0;
     for number in 1.. {
