@@ -10,7 +10,7 @@ use palisade_client::{
     CampaignOptions, Client, ClientConfig, ConfigError, ElectionFollower, Leadership, LostWhy, OnDisconnect, Session,
     SessionOptions, Value,
 };
-use palisade_fence::{ClusterId, LeaderSource, Token};
+use palisade_fence::{ClusterId, LeaderSource, LeaderView, Token};
 use palisade_rpc::{RpcService, RpcServiceConfig};
 use palisade_world::{Task, World};
 use tokio::sync::watch;
@@ -284,10 +284,13 @@ impl Process {
         }
     }
 
+    /// The cluster that granted the leadership. A view from before the cluster was founded names none.
     async fn cluster(&self) -> Result<ClusterId, String> {
-        match self.follower.latest() {
-            Some(view) => Ok(view.cluster),
-            None => Ok(self.follower.read().await.map_err(|error| error.to_string())?.cluster),
+        let named = |view: &LeaderView| view.cluster != ClusterId::default();
+        if let Some(view) = self.follower.latest().filter(named) {
+            return Ok(view.cluster);
         }
+        let view = self.follower.read().await.map_err(|error| error.to_string())?;
+        if named(&view) { Ok(view.cluster) } else { Err("the store does not name its cluster".to_owned()) }
     }
 }

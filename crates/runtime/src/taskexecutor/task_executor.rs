@@ -227,7 +227,7 @@ async fn serve(listener: Listener, exchange: ExchangeServer) {
 
 async fn run(process: Process, mut stop: watch::Receiver<Stop>) {
     let first = tokio::select! {
-        view = process.follower.changed(0) => view,
+        view = first_view(&process) => view,
         _ = stop.wait_for(|stop| *stop == Stop::Yes) => return,
     };
     process.cluster.send_replace(Some(first.cluster));
@@ -257,6 +257,18 @@ async fn run(process: Process, mut stop: watch::Receiver<Stop>) {
     tasks.end_all().await;
     endpoint.stop();
     let _ = endpoint.terminated().await;
+}
+
+/// The first view that names the cluster: one from before the cluster was founded does not.
+async fn first_view(process: &Process) -> LeaderView {
+    let mut seen = 0;
+    loop {
+        let view = process.follower.changed(seen).await;
+        if view.cluster != ClusterId::default() {
+            return view;
+        }
+        seen = view.seq;
+    }
 }
 
 /// Acts on what the election says: a new leader, or its address.
