@@ -24,6 +24,9 @@ const ROUND: Duration = Duration::from_millis(50);
 /// Between rounds once it serves and only wants to hear from everybody once.
 const LATER: Duration = Duration::from_secs(1);
 
+/// Rounds in which a member may say that it does not know this node before that is believed.
+const DOUBTS: u32 = 20;
+
 /// How far a node has come, for status and health.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Formation {
@@ -110,6 +113,7 @@ impl Joiner {
             // Its vote and its log are here, and every call says which store it means: it takes part at once, and asks on.
             self.admit();
         }
+        let mut doubts = 0;
         loop {
             let addresses = self.addresses();
             self.ask(&addresses).await;
@@ -124,6 +128,11 @@ impl Joiner {
                 None => judge(&own, &addresses, &self.told),
             };
             let pause = match standing {
+                // A member that has just started may not know its membership yet.
+                Standing::Refused(Misfit::NotAMember { .. }) if doubts < DOUBTS => {
+                    doubts += 1;
+                    ROUND
+                }
                 Standing::Refused(misfit) => {
                     self.tell.send_replace(Formation::Refused(misfit));
                     return;

@@ -45,7 +45,7 @@ async fn header(cluster: &Cluster, node: u64) -> Header {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_bad_request_names_field_value_and_limit_and_changes_nothing() {
-    let mut cluster = Cluster::start(1, 31).await;
+    let cluster = Cluster::start(1, 31).await;
     let leader = cluster.leader().await;
     let (mut kv, mut elections) = (cluster.kv(leader), cluster.elections(leader));
     let before = header(&cluster, leader).await;
@@ -94,12 +94,11 @@ async fn each_bad_request_names_field_value_and_limit_and_changes_nothing() {
     assert_eq!((field.as_str(), limit.as_str()), ("value", "at most 65536 bytes encoded"));
 
     assert_eq!(header(&cluster, leader).await, before, "nothing of this took a place in the order");
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_bad_frame_names_field_value_and_limit_and_the_stream_goes_on() {
-    let mut cluster = Cluster::start(1, 32).await;
+    let cluster = Cluster::start(1, 32).await;
     let leader = cluster.leader().await;
     let mut stream = SessionStream::connect(&cluster, leader).await;
     let session = stream.open().await;
@@ -156,24 +155,22 @@ async fn each_bad_frame_names_field_value_and_limit_and_the_stream_goes_on() {
         other => panic!("expected a refusal, got {other:?}"),
     }
     assert!(stream.campaign(session, 1, "e", "a").await.is_some(), "the stream goes on");
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_election_that_nobody_campaigned_in_has_no_leader_and_cannot_be_resigned() {
-    let mut cluster = Cluster::start(1, 33).await;
+    let cluster = Cluster::start(1, 33).await;
     let mut elections = cluster.elections(cluster.leader().await);
     let asked = elections.leader(LeaderRequest { election: "e".to_owned() }).await.unwrap().into_inner();
     assert_eq!(asked.leader, None);
     let resign = ResignRequest { election: "e".to_owned(), token: 1, ..ResignRequest::default() };
     let refused = detail(&elections.resign(resign).await.unwrap_err()).unwrap();
     assert_eq!((refused.kind(), refused.value.as_str()), (Kind::ElectionNotFound, "e"));
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_bytes_close_that_connection_and_no_other() {
-    let mut cluster = Cluster::start(1, 34).await;
+    let cluster = Cluster::start(1, 34).await;
     let leader = cluster.leader().await;
     let mut kv = cluster.kv(leader);
     kv.put(put()).await.unwrap();
@@ -188,5 +185,4 @@ async fn garbage_bytes_close_that_connection_and_no_other() {
     }
     kv.put(put()).await.expect("the other connection goes on");
     assert!(cluster.status(leader).await.unwrap().healthy);
-    cluster.stop_all().await;
 }

@@ -54,10 +54,11 @@ impl Net for Loopback {
 
 /// Nodes 1 to `n`, each with a folder.
 pub(crate) struct Cluster {
+    /// Dropped before their folders.
+    pub(crate) nodes: BTreeMap<u64, Node>,
     pub(crate) world: World,
     pub(crate) folders: TempDir,
     pub(crate) initial: Vec<(u64, String)>,
-    pub(crate) nodes: BTreeMap<u64, Node>,
 }
 
 pub(crate) fn name(id: u64) -> String {

@@ -75,7 +75,6 @@ async fn a_store_leader_goes(end: End, seed: u64) {
     cluster
         .until("the restarted node to catch up", async || (cluster.status(old).await?.header?.seq >= seq).then_some(()))
         .await;
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,12 +105,11 @@ async fn restarting_all_three_from_disk_keeps_everything() {
     assert_eq!(leader.into_inner().leader.as_ref(), Some(&grant));
     let attached = SessionStream::connect(&cluster, after).await.attach(session).await;
     assert_eq!(attached.held, [grant]);
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resigning_a_holder_that_keeps_until_its_ttl_from_outside_needs_force() {
-    let mut cluster = Cluster::start(1, 23).await;
+    let cluster = Cluster::start(1, 23).await;
     let leader = cluster.leader().await;
     let mut stream = SessionStream::connect(&cluster, leader).await;
     let session = stream.open().await;
@@ -125,5 +123,4 @@ async fn resigning_a_holder_that_keeps_until_its_ttl_from_outside_needs_force() 
 
     elections.resign(ResignRequest { force: true, ..outside }).await.unwrap();
     assert_eq!(elections.leader(LeaderRequest { election: "e".to_owned() }).await.unwrap().into_inner().leader, None);
-    cluster.stop_all().await;
 }

@@ -33,7 +33,6 @@ async fn the_first_cluster_forms_only_when_all_initial_nodes_have_reported() {
     stores.dedup();
     assert_eq!((status.members.len(), stores.len()), (3, 3));
     assert_eq!((status.version.as_str(), status.node_id), (palisade_server::build_info::VERSION, leader));
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,7 +53,6 @@ async fn a_wiped_node_under_its_old_id_is_refused_and_a_committed_write_is_kept(
     let leader = cluster.leader().await;
     let read = cluster.kv(leader).get(GetRequest { key: b"k".to_vec() }).await.unwrap().into_inner();
     assert_eq!(read.kv.unwrap().value, b"v");
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,12 +85,11 @@ async fn a_wiped_node_votes_for_nobody_while_no_peer_answers() {
         })
         .await;
     assert!(!status.healthy && status.role != "leader", "{status:?}");
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_under_one_id_is_told_so() {
-    let mut cluster = Cluster::start(3, 44).await;
+    let cluster = Cluster::start(3, 44).await;
     cluster.leader().await;
     // The same id and list, another folder, and another place to listen.
     let config = NodeConfig { listen: "elsewhere:7070".to_owned(), ..cluster.config(2) };
@@ -101,7 +98,17 @@ async fn a_second_process_under_one_id_is_told_so() {
     let NodeFailed::Misfit(misfit) = failed else { panic!("{failed}") };
     assert!(matches!(misfit, Misfit::IdUsedTwice { .. } | Misfit::StoreLost { .. }), "{misfit}");
     node.shutdown().await;
-    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_not_a_member_is_told_so() {
+    let mut cluster = Cluster::start(3, 48).await;
+    cluster.leader().await;
+    cluster.initial.push((4, name(4)));
+    let mut node = cluster.try_start(cluster.config(4), &cluster.folder(4)).await.unwrap();
+    let failed = cluster.failure(&mut node).await;
+    assert!(matches!(failed, NodeFailed::Misfit(Misfit::NotAMember { node_id: 4, .. })), "{failed}");
+    node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,7 +128,6 @@ async fn a_data_folder_of_another_cluster_is_refused() {
     assert!(matches!(misfit, Misfit::OtherCluster { .. } | Misfit::StoreLost { .. }), "{misfit}");
     node.shutdown().await;
     cluster.leader().await;
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

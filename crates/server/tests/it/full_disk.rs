@@ -73,5 +73,4 @@ async fn a_full_disk_is_told_and_refuses_writes_and_serves_reads() {
     kv.put(put("after")).await.unwrap();
     clusters.health(HealthRequest {}).await.unwrap();
     health.check(asked).await.unwrap();
-    cluster.stop_all().await;
 }

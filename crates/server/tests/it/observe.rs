@@ -18,7 +18,7 @@ async fn next(cluster: &Cluster, stream: &mut Streaming<ObserveReply>) -> (u64, 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn observe_says_no_leader_first_and_then_every_change_in_order() {
-    let mut cluster = Cluster::start(3, 11).await;
+    let cluster = Cluster::start(3, 11).await;
     let leader = cluster.leader().await;
     let mut elections = cluster.elections(leader);
     let election = || "e".to_owned();
@@ -79,7 +79,6 @@ async fn observe_says_no_leader_first_and_then_every_change_in_order() {
     rises(at);
     assert_eq!(event, vacant);
     assert_eq!(next(&cluster, &mut late).await, (at, vacant));
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,5 +92,4 @@ async fn an_observer_is_let_go_when_its_node_stops() {
     cluster.stop_node(leader).await;
     let ended = soon(&world, "the end of the stream", observed.message()).await;
     assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
-    cluster.stop_all().await;
 }

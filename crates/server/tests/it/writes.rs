@@ -17,7 +17,7 @@ fn get(key: &str) -> GetRequest {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_written_read_and_removed_with_their_counters() {
-    let mut cluster = Cluster::start(3, 1).await;
+    let cluster = Cluster::start(3, 1).await;
     let mut kv = cluster.kv(cluster.leader().await);
 
     let first = kv.put(put("a", "1")).await.unwrap().into_inner();
@@ -38,12 +38,11 @@ async fn keys_are_written_read_and_removed_with_their_counters() {
     assert_eq!(kv.delete(delete.clone()).await.unwrap().into_inner().deleted, 1);
     assert_eq!(kv.delete(delete).await.unwrap().into_inner().deleted, 0);
     assert_eq!(kv.get(get("a")).await.unwrap().into_inner().kv, None);
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_under_a_stale_fence_changes_nothing() {
-    let mut cluster = Cluster::start(3, 2).await;
+    let cluster = Cluster::start(3, 2).await;
     let leader = cluster.leader().await;
     let (mut kv, mut elections) = (cluster.kv(leader), cluster.elections(leader));
     let mut stream = SessionStream::connect(&cluster, leader).await;
@@ -71,12 +70,11 @@ async fn a_write_under_a_stale_fence_changes_nothing() {
 
     kv.put(fenced("new", new)).await.unwrap();
     assert_eq!(value(kv.get(get("k")).await.unwrap().into_inner()), b"new");
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_request_takes_effect_once() {
-    let mut cluster = Cluster::start(3, 3).await;
+    let cluster = Cluster::start(3, 3).await;
     let leader = cluster.leader().await;
     let mut kv = cluster.kv(leader);
     let session = SessionStream::connect(&cluster, leader).await.open().await;
@@ -92,12 +90,11 @@ async fn a_repeated_request_takes_effect_once() {
 
     let other = PutRequest { value: b"other".to_vec(), ..request };
     assert_eq!(detail(&kv.put(other).await.unwrap_err()).unwrap().kind(), Kind::SerialReused);
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_writers_at_once_each_get_their_own_answer() {
-    let mut cluster = Cluster::start(3, 4).await;
+    let cluster = Cluster::start(3, 4).await;
     let kv = cluster.kv(cluster.leader().await);
     let writers = (0..64).map(|n: u64| {
         let mut kv = kv.clone();
@@ -114,12 +111,11 @@ async fn many_writers_at_once_each_get_their_own_answer() {
     seqs.sort_unstable();
     seqs.dedup();
     assert_eq!(seqs.len(), 64, "each command has its own place in the order");
-    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_not_the_store_leader_refuses_with_a_hint() {
-    let mut cluster = Cluster::start(3, 5).await;
+    let cluster = Cluster::start(3, 5).await;
     let leader = cluster.leader().await;
     for other in (1..=3).filter(|id| *id != leader) {
         let hint = cluster
@@ -135,5 +131,4 @@ async fn a_node_that_is_not_the_store_leader_refuses_with_a_hint() {
         assert_eq!((read.kind(), read.outcome()), (Kind::NotStoreLeader, Outcome::NotApplied));
     }
     assert_eq!(cluster.kv(leader).get(get("k")).await.unwrap().into_inner().kv, None);
-    cluster.stop_all().await;
 }
