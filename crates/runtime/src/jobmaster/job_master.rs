@@ -50,6 +50,8 @@ pub(crate) enum Command {
         tasks: Vec<(TaskId, u64)>,
         reply: oneshot::Sender<bool>,
     },
+    /// The result is known to be stored.
+    ResultStored(JobResult),
     /// The leadership is over, found out by a refused write.
     Over(String),
 }
@@ -113,6 +115,8 @@ struct JobMaster {
     resumed: Option<Duration>,
     /// A checkpoint of an earlier leadership whose confirmation is to be repeated once the tasks run.
     unconfirmed: Option<CheckpointId>,
+    /// The stored result.
+    ended: Option<JobResult>,
     over: Option<String>,
 }
 
@@ -183,6 +187,7 @@ async fn run(
         registered: None,
         resumed: None,
         unconfirmed,
+        ended: None,
         over: None,
         cx,
     };
@@ -229,6 +234,13 @@ impl JobMaster {
                 }
                 // The TaskExecutor may have stopped waiting.
                 let _ = reply.send(current);
+            }
+            Command::ResultStored(result) => {
+                self.ended = Some(result.clone());
+                self.on(Event::ResultStored);
+                // Whoever waits for the result finds a status that says so.
+                self.publish();
+                self.result.send_replace(Some(result));
             }
             Command::Over(why) => self.over = Some(why),
         }
@@ -412,13 +424,12 @@ impl JobMaster {
 
     fn store_result(&mut self, state: JobState, parts: Vec<ResultPart>, why: Option<String>) {
         let result = JobResult { state, dirty: true, parts, why, token: self.cx.fence.token.get() };
-        let (cx, commands, seen) = (self.cx.clone(), self.commands.clone(), self.result.clone());
+        let (cx, commands) = (self.cx.clone(), self.commands.clone());
         self.effects.spawn(async move {
             let command = match cx.store.put_result(&cx.graph.id, &result).await {
                 Ok(()) => {
                     tracing::info!(job = %cx.graph.id, fence = %cx.fence, %state, words = result.words(), "the result is stored");
-                    seen.send_replace(Some(result));
-                    Command::Event(Event::ResultStored)
+                    Command::ResultStored(result)
                 }
                 Err(error) => Command::Over(error.to_string()),
             };
@@ -428,7 +439,7 @@ impl JobMaster {
 
     fn clean_up(&mut self) {
         let (cx, commands) = (self.cx.clone(), self.commands.clone());
-        let Some(result) = self.result.borrow().clone() else { return };
+        let Some(result) = self.ended.clone() else { return };
         self.effects.spawn(async move {
             match clean_up(&cx.store, &cx.storage, &cx.graph.id, &result).await {
                 Ok(()) => {}

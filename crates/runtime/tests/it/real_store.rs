@@ -77,7 +77,7 @@ async fn jobmanagers_take_over_from_each_other_through_a_real_store() {
     let id: JobId = "real".parse().unwrap();
     cluster
         .within("the job", async {
-            jobs.submit(&id, &cluster.word_count(&contents, 4, 3)).await.unwrap();
+            jobs.submit(&id, &cluster.word_count(&contents, 4, 4)).await.unwrap();
             for end in ["killed", "ended in order"] {
                 let status = until(&jobs, &id, "a checkpoint", |status| status.completed_checkpoints > 0).await;
                 let leader = leader_of(&jobmanagers, status.token).expect("one of ours leads").address().to_owned();
