@@ -19,6 +19,9 @@ use crate::backoff::{Backoff, WHILE_SEARCHING};
 use crate::links::Purpose;
 use crate::requests::Shared;
 
+/// A session that attaches again is told all that it holds in one frame: 1,024 grants of 64 KiB, and some more.
+const FRAME_BYTES: usize = 80 << 20;
+
 /// How long a node may take to accept or refuse a stream: a connection over a bad link, and one round trip.
 const ACCEPT: Duration = Duration::from_secs(1);
 
@@ -102,7 +105,7 @@ async fn open(shared: &Shared, address: &str) -> Result<Dialed, Option<String>> 
     });
     let Ok(channel) = channel else { return Err(None) };
     let (send, frames) = mpsc::unbounded_channel();
-    let mut client = SessionServiceClient::new(channel);
+    let mut client = SessionServiceClient::new(channel).max_decoding_message_size(FRAME_BYTES);
     let asked = client.stream(UnboundedReceiverStream::new(frames));
     match shared.world.timeout(ACCEPT, asked).await {
         Some(Ok(accepted)) => Ok(Dialed { address: address.to_owned(), send, receive: accepted.into_inner() }),

@@ -259,7 +259,14 @@ impl<M: Machine> Inner<M> {
     }
 
     async fn write(&self, condition: Option<Leadership>, entry: Bytes) -> Result<M::Reply, ProposeError> {
-        assert!(entry.len() <= MAX_ENTRY_BYTES, "an entry of {} bytes, the limit is {MAX_ENTRY_BYTES}", entry.len());
+        if entry.len() > MAX_ENTRY_BYTES {
+            tracing::error!(
+                bytes = entry.len(),
+                limit = MAX_ENTRY_BYTES,
+                "an entry is too large: its batch was weighed wrongly"
+            );
+            return Err(ProposeError::Overloaded);
+        }
         let _room = self.in_flight.try_acquire().map_err(|_| ProposeError::Overloaded)?;
         if self.stopping.load(Ordering::Acquire) || self.raft.metrics().borrow_watched().running_state.is_err() {
             return Err(ProposeError::Stopped);

@@ -1,6 +1,6 @@
 //! Elections over gRPC, all but campaigning: that goes through a session's stream. It decides nothing.
 
-use palisade_coord_core::Reply;
+use palisade_coord_core::{Grant, Reply};
 use palisade_wire::coord::v1::election_service_server::ElectionService;
 use palisade_wire::coord::v1::{
     ElectionSummary, LeaderReply, LeaderRequest, ListElectionsReply, ListElectionsRequest, ObserveReply,
@@ -41,7 +41,7 @@ impl ElectionService for Elections {
                     .elections()
                     .map(|(name, election)| ElectionSummary {
                         election: name.to_owned(),
-                        leader: election.leader.as_ref().map(convert::grant),
+                        leader: election.leader.as_ref().map(without_value),
                         waiting: u32::try_from(election.queue.len()).unwrap_or(u32::MAX),
                     })
                     .collect(),
@@ -71,5 +71,19 @@ impl ElectionService for Elections {
             (header, Reply::Resigned { already }) => Ok(Response::new(ResignReply { header: Some(header), already })),
             (_, other) => Err(wrong_reply(&other)),
         }
+    }
+}
+
+/// A grant as a list shows it: values may be 64 KiB each, and a list may be long.
+fn without_value(grant: &Grant) -> palisade_wire::coord::v1::Grant {
+    palisade_wire::coord::v1::Grant {
+        election: grant.election.clone(),
+        candidate_id: grant.candidate.clone(),
+        session: grant.session.get(),
+        serial: grant.serial.get(),
+        token: grant.token.get(),
+        seq: grant.seq.get(),
+        since_unix_ms: grant.since_unix_ms,
+        value: None,
     }
 }

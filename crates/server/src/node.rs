@@ -82,6 +82,14 @@ pub enum NodeFailed {
         /// What broke.
         why: String,
     },
+    /// A task that it cannot do without panicked.
+    #[error("{task} ended: {why}")]
+    Task {
+        /// Which.
+        task: &'static str,
+        /// What it said.
+        why: String,
+    },
     /// It no longer serves.
     #[error("serving stopped: {why}")]
     Server {
@@ -181,15 +189,18 @@ impl Node {
             .add_service(replica.peer_service(gate));
         let server = world.spawn("server", serve(router, listener, line_watch, stop_watch, failing.clone()));
 
+        // A store leader without one of these would go on winning heartbeats and serve nobody.
+        let vital = |task| vital(task, failing.clone(), &world);
+        let sessions = vital(sessions);
         let tasks = vec![
-            pump,
-            disk_task,
-            confirmation,
-            founding::start(&replica, &machine, proposer, &world),
+            vital(pump),
+            vital(disk_task),
+            vital(confirmation),
+            vital(founding::start(&replica, &machine, proposer, &world)),
             leadership_log::start(config.node_id, &replica, &world),
             health::report(health.clone(), reporter, &world),
-            watch_failure(health, failing, &world),
-            joining,
+            vital(joining),
+            watch_failure(health, failing.clone(), &world),
         ];
         Ok(Node { address, machine, replica, engine, failed, stop, line, server, sessions, tasks, world, folder })
     }
@@ -265,6 +276,19 @@ async fn serve(
     if let Err(error) = router.serve_with_incoming_shutdown(cuttable(listener, line), stopped).await {
         failing.send_replace(Some(NodeFailed::Server { why: error.to_string() }));
     }
+}
+
+/// Stops the node if a task of it panics. The task ends with the handle that is given back.
+fn vital(task: Task<()>, failing: watch::Sender<Option<NodeFailed>>, world: &World) -> Task<()> {
+    world.spawn("vital", async move {
+        let name = task.name();
+        if let Err(ended) = task.await
+            && let Some(why) = ended.panic
+        {
+            tracing::error!(task = name, why, "the node must stop");
+            failing.send_replace(Some(NodeFailed::Task { task: name, why }));
+        }
+    })
 }
 
 /// Passes on what stops a node.

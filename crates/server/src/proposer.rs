@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use palisade_coord_core::{Command, Op, Outcome, Value};
 use palisade_fence::{ClusterId, Fence};
 use palisade_replica::{Leadership, Peer, ProposeError, Replica, ReplicaStatus};
-use palisade_storage::EngineHealth;
+use palisade_storage::{EngineHealth, FullState};
 use palisade_wire::log;
 use palisade_world::{Task, World};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -117,7 +117,7 @@ impl Proposer {
 
     /// Has a command applied. Cancelling it does not take the command back.
     pub async fn submit(&self, command: Command) -> Answer {
-        self.admit()?;
+        self.admit(&command.op)?;
         let weight = weight(&command);
         let permits = u32::try_from(weight).map_err(|_| SubmitError::Overloaded)?;
         let room = Arc::clone(&self.bytes).try_acquire_many_owned(permits).map_err(|_| SubmitError::Overloaded)?;
@@ -140,9 +140,14 @@ impl Proposer {
     }
 
     /// What can be said before anything is queued.
-    fn admit(&self) -> Result<(), SubmitError> {
-        if let EngineHealth::DiskFull { .. } = *self.disk.borrow() {
-            return Err(SubmitError::DiskFull);
+    fn admit(&self, op: &Op) -> Result<(), SubmitError> {
+        match &*self.disk.borrow() {
+            // What keeps sessions alive or ends them is small, and the reserve is there for it: a full disk is the node's
+            // fault, and must release nobody.
+            EngineHealth::DiskFull { state: FullState::ReserveReached, .. }
+                if matches!(op, Op::Attach { .. } | Op::EndSession { .. } | Op::Resign { .. }) => {}
+            EngineHealth::DiskFull { .. } => return Err(SubmitError::DiskFull),
+            EngineHealth::Ok | EngineHealth::Failed { .. } => {}
         }
         {
             let status = self.status.borrow();
@@ -174,7 +179,8 @@ async fn answered(outcome: oneshot::Receiver<Answer>) -> Answer {
 fn weight(command: &Command) -> usize {
     const FRAME: usize = 64; // ids, lengths, stamps
     let value = |value: &Value| {
-        let components = value.components.iter().map(|(name, address)| name.len() + address.len()).sum::<usize>();
+        // A map entry has a frame of its own: without it, many empty components would outgrow what an entry may hold.
+        let components = value.components.iter().map(|(name, address)| 16 + name.len() + address.len()).sum::<usize>();
         value.address.len() + value.data.len() + components
     };
     let fence = |fence: &Option<Fence>| fence.as_ref().map_or(0, |fence| fence.election.len());

@@ -29,7 +29,8 @@ enum Verdict {
 fn verdict(detail: &ErrorDetail) -> Verdict {
     match detail.kind() {
         Kind::NotStoreLeader | Kind::NoStoreLeader | Kind::LostLeadership => Verdict::Elsewhere,
-        Kind::Overloaded => Verdict::Later,
+        // A full disk is the node's trouble, and passes: the session lives on.
+        Kind::Overloaded | Kind::DiskFull => Verdict::Later,
         // A lost race, or a kind that this program does not know: harmless to repeat, because opening leaves at most a
         // session to its TTL, and attaching, campaigning and closing take effect once.
         Kind::Unspecified => Verdict::Later,
@@ -39,7 +40,6 @@ fn verdict(detail: &ErrorDetail) -> Verdict {
         | Kind::StaleToken
         | Kind::CandidateExists
         | Kind::HolderKeepsUntilTtl
-        | Kind::DiskFull
         | Kind::Forgotten
         | Kind::Generation
         | Kind::WrongCluster
