@@ -11,6 +11,8 @@ use crate::cli::ServerArgs;
 use crate::exit::Failure;
 
 pub(crate) async fn run(args: ServerArgs, world: World) -> Result<(), Failure> {
+    #[cfg(feature = "planted")]
+    plant()?;
     if let Some(address) = args.join {
         return Err(Failure::usage(
             "--join",
@@ -35,6 +37,15 @@ pub(crate) async fn run(args: ServerArgs, world: World) -> Result<(), Failure> {
         None => Ok(()),
         Some(why) => Err(Failure::failed(why.to_string())),
     }
+}
+
+/// Only in builds that prove the checks: switches on the bug that the environment names.
+#[cfg(feature = "planted")]
+fn plant() -> Result<(), Failure> {
+    let Ok(name) = std::env::var("PALISADE_PLANTED") else { return Ok(()) };
+    palisade_server::planted::choose(&name).map_err(|known| Failure::usage("PALISADE_PLANTED", name.clone(), known))?;
+    eprintln!("palisade: warning: this node is deliberately broken: {name}");
+    Ok(())
 }
 
 fn config(args: &ServerArgs) -> Result<NodeConfig, Failure> {

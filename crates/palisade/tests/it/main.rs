@@ -11,5 +11,6 @@ mod elect_run;
 mod election;
 mod golden;
 mod harness;
+mod planted;
 mod skip;
 mod tidy;
