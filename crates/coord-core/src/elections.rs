@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use palisade_fence::Token;
 
 use crate::command::{EndReason, Force, OnDisconnect, Value};
-use crate::limits::{CANDIDACIES, CANDIDATES, ELECTIONS, MAX_CANDIDACIES, MAX_CANDIDATES, MAX_ELECTIONS};
+use crate::limits::{
+    CANDIDACIES, CANDIDACY_BYTES, CANDIDACY_SHARE_BYTES, CANDIDATES, COMPONENT_SHARE_BYTES, ELECTIONS, MAX_CANDIDACIES,
+    MAX_CANDIDACY_BYTES, MAX_CANDIDATES, MAX_ELECTIONS,
+};
 use crate::outcome::{Event, Grant, Refusal, Reply};
 use crate::queue::{Candidate, Place};
 use crate::state::{Candidacy, Election};
@@ -48,7 +51,7 @@ pub(crate) fn campaign(
             Err(Refusal::CandidateExists { election: name.to_owned(), candidate: entry.candidate.to_owned() })
         }
         Some((_, older)) if older > entry.serial => Err(Refusal::SerialReused { serial: entry.serial }),
-        Some((_, older)) => Ok(take_over(state, name, entry, older, events)),
+        Some((_, older)) => take_over(state, name, entry, older, events),
         None => enter(state, name, entry, at_unix_ms, events),
     }
 }
@@ -73,6 +76,7 @@ fn enter(
         }
         None | Some(_) => {}
     }
+    state.candidacy_bytes = with_room(state.candidacy_bytes, 0, weight(name, entry.candidate, entry.value))?;
 
     let candidacy = Candidacy { election: name.to_owned(), candidate: entry.candidate.to_owned() };
     session.candidacies.insert(entry.serial, candidacy);
@@ -94,7 +98,19 @@ fn enter(
 }
 
 /// The same session campaigns again under the same id: the same place, now under the newer serial and with the newer value.
-fn take_over(state: &mut State, name: &str, entry: Entry<'_>, older: Serial, events: &mut Vec<Event>) -> Reply {
+fn take_over(
+    state: &mut State,
+    name: &str,
+    entry: Entry<'_>,
+    older: Serial,
+    events: &mut Vec<Event>,
+) -> Result<Reply, Refusal> {
+    let election = state.elections.get(name).expect("the candidate was found in it");
+    let waiting = election.queue.get(entry.candidate).map(|waiting| &waiting.value);
+    let value = waiting.or(election.leader.as_ref().map(|grant| &grant.value)).expect("who does not wait leads");
+    let freed = weight(name, entry.candidate, value);
+    state.candidacy_bytes = with_room(state.candidacy_bytes, freed, weight(name, entry.candidate, entry.value))?;
+
     let session = state.sessions.get_mut(&entry.session).expect("the session was seen alive");
     let candidacy = session.candidacies.remove(&older).expect("a candidate stands in its session");
     session.candidacies.insert(entry.serial, candidacy);
@@ -103,7 +119,7 @@ fn take_over(state: &mut State, name: &str, entry: Entry<'_>, older: Serial, eve
     if let Some(waiting) = election.queue.get_mut(entry.candidate) {
         waiting.serial = entry.serial;
         waiting.value = entry.value.clone();
-        return Reply::Campaigned { grant: None };
+        return Ok(Reply::Campaigned { grant: None });
     }
     let grant = election.leader.as_mut().expect("who does not wait leads");
     assert_eq!((grant.candidate.as_str(), grant.serial), (entry.candidate, older));
@@ -112,7 +128,7 @@ fn take_over(state: &mut State, name: &str, entry: Entry<'_>, older: Serial, eve
         grant.value = entry.value.clone();
         events.push(Event::ValueChanged { grant: grant.clone() });
     }
-    Reply::Campaigned { grant: Some(grant.clone()) }
+    Ok(Reply::Campaigned { grant: Some(grant.clone()) })
 }
 
 pub(crate) fn proclaim(
@@ -122,11 +138,15 @@ pub(crate) fn proclaim(
     value: &Value,
     events: &mut Vec<Event>,
 ) -> Result<Reply, Refusal> {
+    let candidacy_bytes = state.candidacy_bytes;
     let election = found(state, name)?;
     match &mut election.leader {
         Some(grant) if grant.token == token => {
+            let freed = weight(name, &grant.candidate, &grant.value);
+            let candidacy_bytes = with_room(candidacy_bytes, freed, weight(name, &grant.candidate, value))?;
             grant.value = value.clone();
             events.push(Event::ValueChanged { grant: grant.clone() });
+            state.candidacy_bytes = candidacy_bytes;
             Ok(Reply::Proclaimed)
         }
         leader => Err(stale(name, leader.as_ref())),
@@ -180,12 +200,38 @@ pub(crate) fn end_candidacy(
     let election = state.elections.get_mut(&candidacy.election).expect("a candidacy names an election that exists");
     if let Some(waiting) = election.queue.leave(&candidacy.candidate) {
         assert_eq!((waiting.session, waiting.serial), (session, serial), "the candidacy of another was ended");
+        let freed = weight(&candidacy.election, &candidacy.candidate, &waiting.value);
+        state.candidacy_bytes = without(state.candidacy_bytes, freed);
         return;
     }
     let ended = election.leader.take().expect("a candidate that does not wait leads");
     assert_eq!((ended.session, ended.serial), (session, serial), "the leadership of another was ended");
+    let freed = weight(&candidacy.election, &candidacy.candidate, &ended.value);
+    state.candidacy_bytes = without(state.candidacy_bytes, freed);
     let twice = vacated.insert(candidacy.election.clone(), (ended.token, why));
     assert!(twice.is_none(), "election {:?} was vacated twice in one command", candidacy.election);
+}
+
+/// What a candidacy counts for in [`State::candidacy_bytes`]; the same while it waits and while it leads.
+pub(crate) fn weight(election: &str, candidate: &str, value: &Value) -> u64 {
+    let components = value.components.iter();
+    let components: u64 =
+        components.map(|(name, address)| COMPONENT_SHARE_BYTES + (name.len() + address.len()) as u64).sum();
+    let fields = election.len() + candidate.len() + value.address.len() + value.data.len();
+    CANDIDACY_SHARE_BYTES + components + fields as u64
+}
+
+/// The bytes of all candidacies after a change, if there is room for it.
+fn with_room(bytes: u64, freed: u64, taken: u64) -> Result<u64, Refusal> {
+    let bytes = without(bytes, freed) + taken;
+    if bytes > MAX_CANDIDACY_BYTES {
+        return Err(Refusal::Limit { what: CANDIDACY_BYTES, limit: MAX_CANDIDACY_BYTES });
+    }
+    Ok(bytes)
+}
+
+fn without(bytes: u64, freed: u64) -> u64 {
+    bytes.checked_sub(freed).expect("the sum holds each candidacy that is in it")
 }
 
 /// Fills each vacated election from its own line, at most once.

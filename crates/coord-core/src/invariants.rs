@@ -6,7 +6,8 @@ use std::fmt;
 
 use crate::command::{Command, Op};
 use crate::limits::{
-    MAX_ANSWERS, MAX_CANDIDACIES, MAX_CANDIDATES, MAX_ELECTIONS, MAX_KEY_SPACE_BYTES, MAX_KEYS, MAX_SESSIONS,
+    CANDIDACY_SHARE_BYTES, COMPONENT_SHARE_BYTES, MAX_ANSWERS, MAX_CANDIDACIES, MAX_CANDIDACY_BYTES, MAX_CANDIDATES,
+    MAX_ELECTIONS, MAX_KEY_SPACE_BYTES, MAX_KEYS, MAX_SESSIONS,
 };
 use crate::memory::is_small;
 use crate::outcome::{Event, Outcome};
@@ -54,6 +55,7 @@ pub fn check(state: &State) -> Result<(), Broken> {
     }
     let listed: usize = state.sessions.values().map(|session| session.candidacies.len()).sum();
     hold!(listed == standing.len(), "sessions list {listed} candidacies, elections {}", standing.len());
+    candidacy_bytes(state)?;
     keys(state)
 }
 
@@ -190,6 +192,23 @@ fn election_is_sound(state: &State, name: &str, election: &Election) -> Result<(
 fn stand(election: &Election) -> impl Iterator<Item = (SessionId, Serial)> {
     let leader = election.leader.iter().map(|grant| (grant.session, grant.serial));
     leader.chain(election.queue.iter().map(|(_, waiting)| (waiting.session, waiting.serial)))
+}
+
+fn candidacy_bytes(state: &State) -> Result<(), Broken> {
+    let mut bytes = 0;
+    for (name, election) in &state.elections {
+        let leader = election.leader.iter().map(|grant| (&grant.candidate, &grant.value));
+        for (candidate, value) in leader.chain(election.queue.iter().map(|(_, it)| (&it.candidate, &it.value))) {
+            bytes += CANDIDACY_SHARE_BYTES + name.len() as u64 + candidate.len() as u64;
+            bytes += value.address.len() as u64 + value.data.len() as u64;
+            for (component, address) in &value.components {
+                bytes += COMPONENT_SHARE_BYTES + component.len() as u64 + address.len() as u64;
+            }
+        }
+    }
+    hold!(bytes == state.candidacy_bytes, "{bytes} bytes of candidacies, counted as {}", state.candidacy_bytes);
+    hold!(bytes <= MAX_CANDIDACY_BYTES, "{bytes} bytes of candidacies");
+    Ok(())
 }
 
 fn keys(state: &State) -> Result<(), Broken> {

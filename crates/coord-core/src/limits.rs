@@ -18,19 +18,37 @@ pub const MAX_CANDIDACIES: u64 = 1_024;
 /// Keys. Coordination data is small; a snapshot is built in memory and sent whole.
 pub const MAX_KEYS: u64 = 1_000_000;
 
-/// Bytes of all keys and values together, for the same reason.
-pub const MAX_KEY_SPACE_BYTES: u64 = 1 << 30;
+/// Bytes of all keys and values together, for the same reason: half of the largest snapshot that is installed.
+pub const MAX_KEY_SPACE_BYTES: u64 = 512 << 20;
+
+/// Bytes of all candidacies together, waiting and leading: their names, their values, and the two shares below. The limits
+/// on their numbers alone would let a single client fill the memory of every replica. Room for two candidacies of about
+/// half a kilobyte for each of [`MAX_SESSIONS`].
+pub const MAX_CANDIDACY_BYTES: u64 = 256 << 20;
+
+/// What a candidacy counts for beside its names and value: its records and places in the indexes, so that many small
+/// candidacies do not pass below [`MAX_CANDIDACY_BYTES`].
+pub const CANDIDACY_SHARE_BYTES: u64 = 256;
+
+/// What a component of a value counts for beside its name and address, for the same reason.
+pub const COMPONENT_SHARE_BYTES: u64 = 64;
+
+// A replica installs no snapshot above 1 GiB (MAX_SNAPSHOT_BYTES in replica's snapshot_transfer.rs; no edge leads there).
+// A quarter is left for what is counted by number: sessions, names of elections, the numbers of each key, and answers.
+// Answers alone could still exceed it: MAX_SESSIONS times MAX_ANSWERS is bounded by number only, not by bytes.
+const _: () = assert!(MAX_KEY_SPACE_BYTES + MAX_CANDIDACY_BYTES <= (1 << 30) / 4 * 3);
 
 /// Answers remembered per session. A client that keeps more requests than this in flight under one session learns
 /// "unknown" for the oldest.
 pub const MAX_ANSWERS: usize = 1_024;
 
 /// What a limit is of, as [`crate::Refusal::Limit`] says it.
-const WHAT: [&str; 6] = [SESSIONS, ELECTIONS, CANDIDATES, CANDIDACIES, KEYS, KEY_SPACE_BYTES];
+const WHAT: [&str; 7] = [SESSIONS, ELECTIONS, CANDIDATES, CANDIDACIES, CANDIDACY_BYTES, KEYS, KEY_SPACE_BYTES];
 pub(crate) const SESSIONS: &str = "sessions";
 pub(crate) const ELECTIONS: &str = "elections";
 pub(crate) const CANDIDATES: &str = "candidates of the election";
 pub(crate) const CANDIDACIES: &str = "candidacies of the session";
+pub(crate) const CANDIDACY_BYTES: &str = "bytes of candidacies";
 pub(crate) const KEYS: &str = "keys";
 pub(crate) const KEY_SPACE_BYTES: &str = "bytes of keys and values";
 

@@ -11,7 +11,7 @@ use crate::memory::{Answer, Memory};
 use crate::outcome::Grant;
 use crate::queue::{Candidate, Place, Queue};
 use crate::state::{Candidacy, Election, KeyValue, Session};
-use crate::{AttachGeneration, Revision, Seq, Serial, SessionId, State};
+use crate::{AttachGeneration, Revision, Seq, Serial, SessionId, State, elections};
 
 /// A state, taken apart. What follows from the rest (a session's candidacies, sums, indexes) is not kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,14 +81,15 @@ impl State {
             last_session: parts.last_session,
             sessions: unique(parts.sessions.into_iter().map(session), "session")?,
             elections: BTreeMap::new(),
+            candidacy_bytes: 0,
             key_bytes: 0,
             keys: BTreeMap::new(),
         };
-        let mut elections = Vec::new();
+        let mut all = Vec::new();
         for election in parts.elections {
-            elections.push(restore_election(&mut state, election)?);
+            all.push(restore_election(&mut state, election)?);
         }
-        state.elections = unique(elections, "election")?;
+        state.elections = unique(all, "election")?;
         state.key_bytes = parts.keys.iter().map(|(key, kv)| (key.len() + kv.value.len()) as u64).sum();
         state.keys = unique(parts.keys, "key")?;
         invariants::check(&state)?;
@@ -110,10 +111,12 @@ fn session(parts: SessionParts) -> (SessionId, Session) {
 fn restore_election(state: &mut State, parts: ElectionParts) -> Result<(String, Election), Broken> {
     if let Some(grant) = &parts.leader {
         stand(state, grant.session, grant.serial, &parts.name, &grant.candidate)?;
+        state.candidacy_bytes += elections::weight(&parts.name, &grant.candidate, &grant.value);
     }
     let mut queue = Queue::default();
     for (place, candidate) in parts.queue {
         stand(state, candidate.session, candidate.serial, &parts.name, &candidate.candidate)?;
+        state.candidacy_bytes += elections::weight(&parts.name, &candidate.candidate, &candidate.value);
         if !queue.has_room(&place, &candidate.candidate) {
             return Err(Broken(format!("a place in the line of {:?} is taken twice", parts.name)));
         }

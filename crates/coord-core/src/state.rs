@@ -31,6 +31,8 @@ pub struct State {
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     /// Every election that anybody ever campaigned in.
     pub(crate) elections: BTreeMap<String, Election>,
+    /// Bytes of all candidacies, waiting and leading: exactly their sum, as [`crate::limits::MAX_CANDIDACY_BYTES`] counts.
+    pub(crate) candidacy_bytes: u64,
     /// The keys.
     pub(crate) keys: BTreeMap<Vec<u8>, KeyValue>,
     /// Bytes of all keys and values: exactly their sum.
@@ -104,6 +106,7 @@ impl State {
             last_session: SessionId::default(),
             sessions: BTreeMap::new(),
             elections: BTreeMap::new(),
+            candidacy_bytes: 0,
             keys: BTreeMap::new(),
             key_bytes: 0,
         }
