@@ -1,62 +1,40 @@
-//! A panic in a simulated task is a violation, although tokio would only end that task. The first one of a run is kept, and
-//! printed at once with its seed: a second one while the stack unwinds ends the process, and nobody could say which seed it was.
+//! A panic in a simulated task is a violation, although tokio would only end that task. A run has a thread of its own, and its
+//! first panic stops that thread for good before anything is unwound: what is dropped in the middle of a simulated step panics
+//! again, which would end the process, and nobody could say which seed it was.
 
 use std::cell::RefCell;
 use std::sync::Once;
+use std::sync::mpsc::Sender;
 
 thread_local! {
-    /// A run happens on one thread: its seed, and its first panic.
-    static RUN: RefCell<Option<(u64, Option<String>)>> = const { RefCell::new(None) };
+    /// The seed that this thread runs, and who is told how it ended.
+    static RUN: RefCell<Option<(u64, Sender<String>)>> = const { RefCell::new(None) };
 }
 
 static HOOK: Once = Once::new();
 
-/// Ends the watch when it is dropped.
-pub(crate) struct Watch(());
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        RUN.set(None);
-    }
-}
-
-/// Watches this thread for the run of a seed.
-pub(crate) fn watch(seed: u64) -> Watch {
+/// From now on, a panic of this thread is printed with the seed, told to `ended`, and ends the thread's work without unwinding.
+pub(crate) fn watch(seed: u64, ended: Sender<String>) {
     HOOK.call_once(|| {
         let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| match note(&info.to_string()) {
-            Noted::First(seed) => eprintln!("seed {seed}: {info}\n{}", replay_command(seed)),
-            Noted::Again => {}
-            Noted::NoRun => usual(info),
+        std::panic::set_hook(Box::new(move |info| match RUN.take() {
+            Some((seed, ended)) => {
+                eprintln!("seed {seed}: {info}\n{}", replay_command(seed));
+                // Nobody listens only when the process is ending anyway.
+                let _ = ended.send(info.to_string());
+                loop {
+                    std::thread::park();
+                }
+            }
+            None => usual(info),
         }));
     });
-    RUN.set(Some((seed, None)));
-    Watch(())
+    RUN.set(Some((seed, ended)));
 }
 
-enum Noted {
-    First(u64),
-    Again,
-    NoRun,
-}
-
-fn note(panic: &str) -> Noted {
-    RUN.with(|run| match run.try_borrow_mut().as_deref_mut() {
-        Ok(Some((_, Some(_)))) | Err(_) => Noted::Again,
-        Ok(Some((seed, first))) => {
-            *first = Some(panic.to_owned());
-            Noted::First(*seed)
-        }
-        Ok(None) => Noted::NoRun,
-    })
-}
-
-/// Whether nothing has panicked in this run.
-pub(crate) fn none() -> Result<(), String> {
-    RUN.with_borrow(|run| match run {
-        Some((_, Some(panic))) => Err(format!("nothing-panics: {panic}")),
-        _ => Ok(()),
-    })
+/// The run is over: a panic of this thread is an ordinary one again.
+pub(crate) fn unwatch() {
+    RUN.set(None);
 }
 
 /// What to type to see a seed again.

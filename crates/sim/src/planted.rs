@@ -47,17 +47,12 @@ pub fn all() -> Vec<Bug> {
 }
 
 impl Bug {
-    /// Runs one seed with this bug. A run stays on this thread, and so does the choice.
+    /// Runs one seed with this bug, which is chosen for the thread of that run and for no other.
     pub fn run(self, seed: u64) -> Report {
         let plan = Plan::draw(seed);
         match self.place {
-            Place::Core(bug) => {
-                core::choose(Some(bug));
-                let report = run_with(&plan, |_| ());
-                core::choose(None);
-                report
-            }
-            Place::Disk(bug) => run_with(&plan, |disk| disk.plant(bug)),
+            Place::Core(bug) => run_with(&plan, move |_| core::choose(Some(bug))),
+            Place::Disk(bug) => run_with(&plan, move |disks| disks.iter().for_each(|disk| disk.plant(bug))),
         }
     }
 

@@ -2,9 +2,8 @@
 //! cluster must elect and serve. A panic anywhere is a violation, too.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use palisade_storage::SimDisk;
@@ -48,26 +47,48 @@ pub fn run(plan: &Plan) -> Report {
     run_with(plan, |_| ())
 }
 
-/// The same, after `prepare` was given each of the disks.
-pub fn run_with(plan: &Plan, prepare: impl Fn(&SimDisk)) -> Report {
+/// The same; on the thread of the run, `prepare` is given the disks before anything starts.
+pub fn run_with(plan: &Plan, prepare: impl FnOnce(&[SimDisk]) + Send + 'static) -> Report {
     let trace = Trace::default();
-    let witness = Witness::new(trace.clone());
-    let _watch = panics::watch(plan.seed);
-    let mut run = Run::new(plan, trace.clone(), witness.clone());
-    run.disks.iter().for_each(prepare);
-    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run.phases()));
-    let violation = ended.unwrap_or(Ok(())).and_then(|()| panics::none()).err();
-    let progress = witness.progress();
-    let simulated = run.sim.elapsed();
-    trace.line_at(simulated, "network", &run.traffic);
-    let faults = std::mem::take(&mut run.happened);
-    // Hosts that are dropped may still say a last word: the trace ends here.
-    let (text, fingerprint) = (trace.text(), trace.fingerprint());
-    if panics::none().is_err() {
-        // Whoever panicked may hold half a state; another panic while that is dropped would end the process.
-        std::mem::forget(run);
+    let (ended, outcome) = mpsc::channel();
+    let (panicked, panic) = mpsc::channel();
+    let ran = (plan.clone(), trace.clone());
+    let thread = std::thread::spawn(move || {
+        let (plan, trace) = ran;
+        panics::watch(plan.seed, panicked);
+        let witness = Witness::new(trace.clone());
+        let mut run = Run::new(&plan, trace.clone(), witness.clone());
+        prepare(&run.disks);
+        let violation = run.phases().err();
+        let simulated = run.sim.elapsed();
+        trace.line_at(simulated, "network", &run.traffic);
+        // Hosts that are dropped may still say a last word: the trace ends here.
+        let (text, fingerprint) = (trace.text(), trace.fingerprint());
+        let faults = std::mem::take(&mut run.happened);
+        let progress = witness.progress();
+        drop(run);
+        panics::unwatch();
+        let report = Report { plan, violation, faults, progress, simulated, trace: text, fingerprint };
+        // The other end waits for this.
+        let _ = ended.send(report);
+    });
+    match panic.recv() {
+        Ok(why) => Report {
+            plan: plan.clone(),
+            violation: Some(format!("nothing-panics: {why}")),
+            faults: BTreeMap::new(),
+            progress: Progress::default(),
+            simulated: Duration::ZERO,
+            trace: trace.text(),
+            fingerprint: trace.fingerprint(),
+        },
+        // The watch is over and its sender dropped: the run came to its end.
+        Err(mpsc::RecvError) => {
+            let report = outcome.recv().expect("a run whose watch is over sends its report");
+            thread.join().expect("nothing comes after the report");
+            report
+        }
     }
-    Report { plan: plan.clone(), violation, faults, progress, simulated, trace: text, fingerprint }
 }
 
 /// What undoes a fault.
@@ -187,8 +208,7 @@ impl Run<'_> {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        self.sim.step().map_err(|error| format!("a host failed: {error}"))?;
-        panics::none()?;
+        self.sim.step().map_err(|error| format!("nothing-fails: {error}"))?;
         self.witness.tick(self.sim.elapsed());
         self.witness.violation().map_or(Ok(()), Err)
     }
