@@ -92,6 +92,9 @@ mod tests {
     fn zero_and_bit_63_are_not_tokens() {
         assert_eq!(Token::from_wire(0), None);
         assert_eq!(Token::from_wire(1 << 63), None);
-        assert_eq!("12x".parse::<Token>().unwrap_err().to_string(), "token: '12x' is not a number from 1 to 9223372036854775807");
+        assert_eq!(
+            "12x".parse::<Token>().unwrap_err().to_string(),
+            "token: '12x' is not a number from 1 to 9223372036854775807"
+        );
     }
 }

@@ -92,10 +92,14 @@ impl tower::Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let world = self.world.clone();
         Box::pin(async move {
-            let authority = uri.authority().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?.as_str().to_owned();
+            let authority =
+                uri.authority().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?.as_str().to_owned();
             match world.timeout(CONNECT, world.connect(&authority)).await {
                 Some(connected) => connected.map(TokioIo::new),
-                None => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {authority} within {CONNECT:?}"))),
+                None => Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("no connection to {authority} within {CONNECT:?}"),
+                )),
             }
         })
     }

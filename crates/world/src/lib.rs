@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use clock::{BootClock, Clock};
-pub use net::{Listener, Net, Socket, TcpNet, AcceptSocket, Io};
+pub use net::{AcceptSocket, Io, Listener, Net, Socket, TcpNet};
 pub use random::{OsRandom, Random, SeededRandom};
 pub use tasks::{Task, Tasks};
 

@@ -79,7 +79,8 @@ impl<T> Future for Task<T> {
                 let panic = error.is_panic().then(|| {
                     let payload = error.into_panic();
                     let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
-                    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(no message)".to_owned())
+                    text.or_else(|| payload.downcast_ref::<String>().cloned())
+                        .unwrap_or_else(|| "(no message)".to_owned())
                 });
                 TaskEnded { name, panic }
             })
