@@ -246,7 +246,6 @@ impl SessionDriver {
     }
 
     fn feed(&mut self, event: Event) {
-        tracing::trace!(at = ?self.shared.world.now(), ?event, "EVT");
         self.own.push_back(event);
         while let Some(event) = self.own.pop_front() {
             for effect in self.core.on(event, self.shared.world.now()) {
@@ -256,7 +255,6 @@ impl SessionDriver {
     }
 
     fn carry_out(&mut self, effect: Effect) {
-        tracing::trace!(at = ?self.shared.world.now(), ?effect, "EFF");
         match effect {
             Effect::Dial { hint } => {
                 let (shared, tell) = (Arc::clone(&self.shared), self.tell.clone());
