@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use palisade_client::{Client, ClientConfig, PutOptions};
+use palisade_client::{Client, ClientConfig, Grant, ObservedKind, Observer, PutOptions, Token};
 use palisade_runtime::{JobClient, JobId, JobSpec, JobState, JobStatus};
 use palisade_world::World;
 use serde_json::json;
@@ -210,7 +210,17 @@ impl Stage<'_> {
         what: &str,
         wanted: impl Fn(&JobStatus) -> bool,
     ) -> Result<JobStatus, Failure> {
-        let until = self.world.now() + LIMIT;
+        self.status_within(LIMIT, job, what, wanted).await
+    }
+
+    async fn status_within(
+        &self,
+        limit: Duration,
+        job: &JobId,
+        what: &str,
+        wanted: impl Fn(&JobStatus) -> bool,
+    ) -> Result<JobStatus, Failure> {
+        let until = self.world.now() + limit;
         while self.world.now() < until {
             if let Ok(status) = self.jobs.status(job).await {
                 self.timeline.progress(format!(
@@ -234,7 +244,7 @@ impl Stage<'_> {
             }
             self.world.sleep(LOOK).await;
         }
-        Err(Failure::failed(format!("did not come about within {LIMIT:?}: {what}")))
+        Err(Failure::failed(format!("did not come about within {limit:?}: {what}")))
     }
 
     /// Kills the leading JobManager and measures how the others take over; then lets its stale messages arrive.
@@ -257,13 +267,7 @@ impl Stage<'_> {
             leader.token,
             self.held()
         ));
-        let granted = loop {
-            if let palisade_client::ObservedKind::Elected { leader: next, .. } = observer.next().await?.kind
-                && next.token > leader.token
-            {
-                break next;
-            }
-        };
+        let granted = self.elected_above(leader.token, &mut observer).await?;
         let granted_after = self.world.now() - killed;
         self.say(format_args!(
             "{} leads with token {} after {:.1} ms",
@@ -289,8 +293,7 @@ impl Stage<'_> {
         ));
         self.jobmanagers[at].restart(self.world).await?;
         let stale = self.let_stale_arrive(leader.token).await?;
-        summary.stale.sent += stale.sent;
-        summary.stale.rejected += stale.rejected;
+        summary.stale.add(stale);
         Ok(JobManagerKill {
             id: leader.candidate,
             token_before: leader.token.get(),
@@ -325,18 +328,23 @@ impl Stage<'_> {
         Ok(StoreKill { id: (at + 1).to_string(), write_gap })
     }
 
-    async fn result(&self, job: &JobId) -> Result<BTreeMap<Vec<u8>, u64>, Failure> {
-        let limit = LIMIT * 5;
-        let finished = self.world.timeout(limit, async {
+    /// The next leader above `token`, within the limit.
+    async fn elected_above(&self, token: Token, observer: &mut Observer) -> Result<Grant, Failure> {
+        let elected = async {
             loop {
-                let status =
-                    self.status_when(job, "the job finishes", |status| status.state == JobState::Finished).await;
-                if status.is_ok() {
-                    return status;
+                if let ObservedKind::Elected { leader, .. } = observer.next().await?.kind
+                    && leader.token > token
+                {
+                    return Ok(leader);
                 }
             }
-        });
-        finished.await.ok_or_else(|| Failure::failed(format!("the job did not finish within {limit:?}")))??;
+        };
+        let elected = self.world.timeout(LIMIT, elected).await;
+        elected.unwrap_or_else(|| Err(Failure::failed(format!("nobody was elected within {LIMIT:?} after the kill"))))
+    }
+
+    async fn result(&self, job: &JobId) -> Result<BTreeMap<Vec<u8>, u64>, Failure> {
+        self.status_within(LIMIT * 5, job, "the job finishes", |status| status.state == JobState::Finished).await?;
         self.say("the job is finished");
         self.jobs.result(job).await.map_err(crate::job::failure)
     }

@@ -26,8 +26,9 @@ pub(crate) async fn jobmanager(args: JobmanagerArgs, global: &Global, world: Wor
     let process = JobManager::start(config, world.clone()).await.map_err(|error| Failure::failed(error.to_string()))?;
     // The one line that programs wait for.
     eprintln!("palisade: jobmanager {} listens on {}", args.id, process.address());
-    asked_to_stop(&mut terminate).await;
-    within_safeguard(process.shutdown(), &world).await
+    let interrupted = asked_to_stop(&mut terminate).await;
+    within_safeguard(process.shutdown(), &world).await?;
+    if interrupted { Err(Failure { message: String::new(), ..Failure::interrupted() }) } else { Ok(()) }
 }
 
 pub(crate) async fn taskexecutor(args: TaskexecutorArgs, global: &Global, world: World) -> Result<(), Failure> {
@@ -43,18 +44,20 @@ pub(crate) async fn taskexecutor(args: TaskexecutorArgs, global: &Global, world:
     let process =
         TaskExecutor::start(config, world.clone()).await.map_err(|error| Failure::failed(error.to_string()))?;
     eprintln!("palisade: taskexecutor {} listens on {}", args.id, process.address());
-    asked_to_stop(&mut terminate).await;
-    within_safeguard(process.shutdown(), &world).await
+    let interrupted = asked_to_stop(&mut terminate).await;
+    within_safeguard(process.shutdown(), &world).await?;
+    if interrupted { Err(Failure { message: String::new(), ..Failure::interrupted() }) } else { Ok(()) }
 }
 
 fn make_folder(field: &str, path: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(path).map_err(|error| Failure::usage(field, path.display().to_string(), error.to_string()))
 }
 
-async fn asked_to_stop(terminate: &mut tokio::signal::unix::Signal) {
+/// Whether it was Ctrl-C.
+async fn asked_to_stop(terminate: &mut tokio::signal::unix::Signal) -> bool {
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => false,
+        _ = tokio::signal::ctrl_c() => true,
     }
 }
 

@@ -35,7 +35,7 @@ fn replay(history: &[Record]) -> Result<(usize, usize), String> {
     // Reads carry the seq of the state that they saw: they come after the write with that seq.
     by_seq.sort_by_key(|op| (op.record.seq, op.record.f == "read"));
     let granted = grants(history);
-    let mut registers: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut registers: BTreeMap<&str, (&str, u64)> = BTreeMap::new();
     let mut highest: Option<(u64, &Record)> = None;
     let (mut writes, mut reads) = (0, 0);
     let mut taken = BTreeSet::new();
@@ -64,20 +64,26 @@ fn replay(history: &[Record]) -> Result<(usize, usize), String> {
                     ));
                 }
                 highest = Some((token, record));
-                registers.insert(key, value);
+                registers.insert(key, (value, token));
             }
             "read" => {
                 reads += 1;
-                let expected = registers.get(key).copied().unwrap_or_default();
+                let (expected, under) = registers.get(key).copied().unwrap_or_default();
                 if value != expected {
-                    let may_be = unknown.contains(&(key, value)) && taken.insert((key, value));
-                    if !may_be {
+                    let token = unknown.get(&(key, value)).copied().filter(|_| taken.insert((key, value)));
+                    // It overwrote `expected`, so it was applied after it: under an older token it must not have been.
+                    if let Some(token) = token.filter(|token| *token < under) {
+                        return Err(format!(
+                            "a stale write of unknown outcome was accepted: '{value}' under token {token} after '{expected}' under {under}"
+                        ));
+                    }
+                    let Some(token) = token else {
                         return Err(format!(
                             "a read of {key} at seq {:?} returned '{value}', the latest write was '{expected}'",
                             record.seq
                         ));
-                    }
-                    registers.insert(key, value);
+                    };
+                    registers.insert(key, (value, token));
                 }
             }
             _ => {}
@@ -92,13 +98,14 @@ fn grants(history: &[Record]) -> BTreeMap<u64, u64> {
     seen.filter_map(|r| Some((r.seq?, r.token?))).collect()
 }
 
-type Pending<'a> = BTreeSet<(&'a str, &'a str)>;
+/// Writes of unknown outcome, by key and value, with their tokens.
+type Pending<'a> = BTreeMap<(&'a str, &'a str), u64>;
 
 /// Pairs each completion with its invocation; writes that ended as `info`, or not at all, are unknown.
 fn complete(history: &[Record]) -> Result<(Vec<Done<'_>>, Pending<'_>), String> {
     let mut open: HashMap<&str, &Record> = HashMap::new();
     let mut done = Vec::new();
-    let mut unknown = BTreeSet::new();
+    let mut unknown = BTreeMap::new();
     for record in history.iter().filter(|r| r.f == "write" || r.f == "read") {
         match record.kind {
             Type::Invoke => {
@@ -112,13 +119,16 @@ fn complete(history: &[Record]) -> Result<(Vec<Done<'_>>, Pending<'_>), String> 
                     invoked.ok_or_else(|| format!("process {} completed what it never invoked", record.process))?;
                 match record.kind {
                     Type::Ok => done.push(Done { record, invoked_ns: invoked.time_ns }),
-                    Type::Info if invoked.f == "write" => drop(unknown.insert(written(invoked))),
+                    Type::Info if invoked.f == "write" => {
+                        unknown.insert(written(invoked), invoked.token.unwrap_or(0));
+                    }
                     _ => {}
                 }
             }
         }
     }
-    unknown.extend(open.into_values().filter(|record| record.f == "write").map(written));
+    let open_writes = open.into_values().filter(|record| record.f == "write");
+    unknown.extend(open_writes.map(|record| (written(record), record.token.unwrap_or(0))));
     Ok((done, unknown))
 }
 
@@ -210,9 +220,20 @@ mod tests {
         let mut records = history(&[op("1", "write", "a", Some(1), 10, 0, 5), op("3", "read", "b", None, 12, 8, 9)]);
         let mut invoke = Record::new("2", Type::Invoke, "write");
         (invoke.key, invoke.value, invoke.time_ns) = (Some("r".into()), "b".into(), 6);
+        invoke.token = Some(1);
         let info = Record { kind: Type::Info, time_ns: 7, ..invoke.clone() };
         records.splice(2..2, [invoke, info]);
         assert_eq!(check(&records).verdict, Verdict::Pass);
         assert_eq!(check(&records[..4]).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn a_stale_write_of_unknown_outcome_that_shows_up_is_a_violation() {
+        let mut records = history(&[op("1", "write", "a", Some(2), 10, 0, 5), op("3", "read", "b", None, 12, 8, 9)]);
+        let mut invoke = Record::new("2", Type::Invoke, "write");
+        (invoke.key, invoke.value, invoke.token, invoke.time_ns) = (Some("r".into()), "b".into(), Some(1), 6);
+        let info = Record { kind: Type::Info, time_ns: 7, ..invoke.clone() };
+        records.splice(2..2, [invoke, info]);
+        assert_eq!(check(&records).verdict, Verdict::Violation);
     }
 }

@@ -33,8 +33,22 @@ pub(crate) struct StoreKill {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stale {
     pub(crate) sent: u64,
+    /// Of these: written by a leader while it led, and held back until its successor had acted.
+    pub(crate) held: u64,
+    /// Kills after which no such message was there to be held.
+    pub(crate) without_held: u64,
     /// From the receivers' own counters.
     pub(crate) rejected: u64,
+}
+
+impl Stale {
+    /// Adds what one kill brought.
+    pub(crate) fn add(&mut self, kill: Stale) {
+        self.sent += kill.sent;
+        self.held += kill.held;
+        self.rejected += kill.rejected;
+        self.without_held += u64::from(kill.held == 0);
+    }
 }
 
 /// The result against the plain count.
@@ -61,6 +75,7 @@ impl Summary {
         words.mismatched == 0
             && words.counted == words.expected
             && self.stale.sent == self.stale.rejected
+            && self.stale.without_held == 0
             && self.kills.iter().all(|kill| kill.token_after > kill.token_before)
     }
 
@@ -88,6 +103,7 @@ impl Summary {
             "ok": self.ok(),
             "kills": kills,
             "stale_sent": self.stale.sent,
+            "stale_held": self.stale.held,
             "stale_rejected": self.stale.rejected,
             "stale_accepted": self.stale.sent.saturating_sub(self.stale.rejected),
             "words": {
@@ -120,9 +136,11 @@ impl Summary {
                 ms_f(kill.write_gap)
             );
         }
-        let Stale { sent, rejected } = self.stale;
+        let Stale { sent, held, rejected, .. } = self.stale;
         let words = self.words;
-        text += &format!("stale messages: {sent} sent, {rejected} refused\n");
+        text += &format!(
+            "stale messages: {sent} sent ({held} of them written by leaders while they led), {rejected} refused\n"
+        );
         text += &format!(
             "words: {} counted, {} by a plain count, {} distinct, {} differ\n",
             words.counted, words.expected, words.distinct, words.mismatched

@@ -17,15 +17,17 @@ use crate::exit::Failure;
 const PLAIN_CALLS: u64 = 3;
 /// What was let go is refused within this, or it was not refused.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
-/// The counter of refusals, as every process shows it.
+/// The counter of refusals, as every process shows it, and where it counts them.
 const REFUSED: &str = "rpc_stale";
+const REFUSED_BY: &str = "endpoint=taskexecutor,election=jobmanager";
 const METHOD: &str = "/palisade.runtime.v1.TaskExecutorGateway/LeaderHeartbeat";
 
 impl Stage<'_> {
     /// Gives how many stale messages were let loose, and how many of them the receivers say they refused.
     pub(super) async fn let_stale_arrive(&self, old: Token) -> Result<Stale, Failure> {
         let before = self.refused_as_stale().await?;
-        let mut sent: u64 = self.proxies.iter().map(super::proxy::Proxy::release).sum();
+        let held: u64 = self.proxies.iter().map(super::proxy::Proxy::release).sum();
+        let mut sent = held;
         for process in &self.taskexecutors {
             for _ in 0..PLAIN_CALLS {
                 self.plain_call(&process.address, old).await?;
@@ -41,7 +43,7 @@ impl Stage<'_> {
         self.say(format_args!(
             "let {sent} messages with token {old} of {ELECTION} arrive: {rejected} were refused as stale"
         ));
-        Ok(Stale { sent, rejected })
+        Ok(Stale { sent, held, without_held: 0, rejected })
     }
 
     /// What the TaskExecutors have refused as stale since they started.
@@ -49,8 +51,11 @@ impl Stage<'_> {
         let mut refused = 0;
         for process in &self.taskexecutors {
             let counters = self.jobs.counters_of(&process.address).await.map_err(crate::job::failure)?;
-            refused +=
-                counters.iter().filter(|counter| counter.name == REFUSED).map(|counter| counter.value).sum::<u64>();
+            refused += counters
+                .iter()
+                .filter(|counter| counter.name == REFUSED && counter.labels == REFUSED_BY)
+                .map(|counter| counter.value)
+                .sum::<u64>();
         }
         Ok(refused)
     }

@@ -60,6 +60,10 @@ fn guard(args: &GuardianArgs) -> std::io::Result<u8> {
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let control = File::open(format!("/proc/self/fd/{}", args.control_fd))?;
     let mut report = File::options().write(true).open(format!("/proc/self/fd/{}", args.report_fd))?;
+    // Our copies close on exec; the inherited ones must not reach the command, which could speak for us through them.
+    for fd in [args.control_fd, args.report_fd] {
+        nix::unistd::close(i32::try_from(fd).unwrap_or(-1))?;
+    }
     let (program, rest) = args.command.split_first().expect("clap requires a command");
     let child = match Command::new(program).args(rest).process_group(0).spawn() {
         Ok(child) => child,
@@ -71,7 +75,8 @@ fn guard(args: &GuardianArgs) -> std::io::Result<u8> {
         }
     };
     let group = Pid::from_raw(i32::try_from(child.id()).expect("a process id fits in i32"));
-    writeln!(report, "group {group}")?;
+    // A parent that is gone already is noticed by the control pipe, in order: never leave before that.
+    let _ = writeln!(report, "group {group}");
     let (send, news) = mpsc::channel();
     watch_control(control, send.clone());
     watch_child(child, send);

@@ -9,6 +9,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 use palisade_client::{Client, Leadership, LeadershipState, Value};
 use palisade_world::World;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -21,6 +24,9 @@ use super::lead::{Attempt, Led, lead};
 use crate::cli::RunArgs;
 use crate::exit::Failure;
 
+/// How often a group that is being killed is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// How a term of the command ended.
 enum Term {
     /// The command ended by itself.
@@ -28,16 +34,21 @@ enum Term {
     /// The leadership ended; the group is gone.
     Lost,
     /// We were told to stop; the group is gone.
-    Stopped,
+    Stopped { interrupted: bool },
 }
 
 pub(crate) async fn run(args: RunArgs, client: Client, world: World) -> Result<(), Failure> {
     let own = |failure: Failure| failure.with_code(OWN_FAILURE);
     let mut stop = Stop::new().map_err(Failure::from).map_err(own)?;
+    // What a dead guardian leaves behind comes to us.
+    let _ = nix::sys::prctl::set_child_subreaper(true);
     let mut attempt = Attempt::First;
     loop {
         let led = lead(&args.election, &args.session, Value::default(), attempt, &client, &world, &mut stop).await;
-        let Led::Leading(session, leadership) = led.map_err(own)? else { return Ok(()) };
+        let (session, leadership) = match led.map_err(own)? {
+            Led::Leading(session, leadership) => (session, leadership),
+            Led::Stopped { interrupted } => return stopped(interrupted),
+        };
         attempt = Attempt::Later;
         eprintln!("palisade: leading as {}", leadership.fence());
         let term = serve(&args, &leadership, &world, &mut stop).await.map_err(own);
@@ -50,7 +61,7 @@ pub(crate) async fn run(args: RunArgs, client: Client, world: World) -> Result<(
             eprintln!("palisade: resigning: {error} (the session ends at its TTL)");
         }
         match term? {
-            Term::Stopped => return Ok(()),
+            Term::Stopped { interrupted } => return stopped(interrupted),
             Term::Exited(0) if !args.restart => return Ok(()),
             Term::Exited(code) if !args.restart => return Err(Failure::silent(code)),
             Term::Exited(code) => eprintln!("palisade: the command ended with {code}; campaigning again"),
@@ -68,9 +79,12 @@ async fn serve(args: &RunArgs, leadership: &Leadership, world: &World, stop: &mu
     let mut state = leadership.state();
     let mut term = Term::Exited(0);
     let mut ending = false;
+    let mut last_deadline = leadership.deadline();
+    let mut killed = false;
     loop {
         match state.borrow_and_update().clone() {
             LeadershipState::Held { deadline } | LeadershipState::Suspect { deadline } => {
+                last_deadline = deadline;
                 guardian.tell(&format!("deadline {}", nanos(deadline)))
             }
             LeadershipState::Lost { .. } if !ending => {
@@ -87,10 +101,15 @@ async fn serve(args: &RunArgs, leadership: &Leadership, world: &World, stop: &mu
                 (Term::Exited(_), code) => Term::Exited(code),
                 (told, _) => told,
             }),
-            _ = stop.asked(), if !ending => {
+            interrupted = stop.asked(), if !ending => {
                 ending = true;
-                term = Term::Stopped;
+                term = Term::Stopped { interrupted };
                 guardian.tell("end");
+            }
+            // The guardian does the same; but it may be stopped.
+            () = world.sleep_until(last_deadline), if !killed => {
+                killed = true;
+                guardian.kill_group();
             }
             changed = state.changed(), if !matches!(term, Term::Lost) => if changed.is_err() && !ending {
                 ending = true;
@@ -99,6 +118,10 @@ async fn serve(args: &RunArgs, leadership: &Leadership, world: &World, stop: &mu
             },
         }
     }
+}
+
+fn stopped(interrupted: bool) -> Result<(), Failure> {
+    if interrupted { Err(Failure { message: String::new(), ..Failure::interrupted() }) } else { Ok(()) }
 }
 
 fn nanos(deadline: Duration) -> u64 {
@@ -162,7 +185,7 @@ impl Guardian {
                     Some(("exit", code)) => return Ok(code.parse().unwrap_or(OWN_FAILURE)),
                     _ => {
                         let _ = self.child.wait().await;
-                        return self.end_orphans();
+                        return self.end_orphans().await;
                     }
                 },
                 _ = self.child.wait() => {
@@ -174,19 +197,42 @@ impl Guardian {
                             _ => {}
                         }
                     }
-                    return self.end_orphans();
+                    return self.end_orphans().await;
                 }
             }
         }
     }
 
-    /// The guardian is gone without having ended the group.
-    fn end_orphans(&self) -> Result<u8, Failure> {
+    fn kill_group(&self) {
         if let Some(group) = self.group {
-            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), nix::sys::signal::Signal::SIGKILL);
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+    }
+
+    /// The guardian is gone without having ended the group: ends it, and returns once it is gone. A guardian that died before
+    /// it could name the group has left us its children, since orphans come to us.
+    async fn end_orphans(&mut self) -> Result<u8, Failure> {
+        for group in self.group.into_iter().chain(own_children()) {
+            let group = Pid::from_raw(group);
+            while killpg(group, Signal::SIGKILL).is_ok() {
+                let _ = waitpid(Pid::from_raw(-group.as_raw()), Some(WaitPidFlag::WNOHANG));
+                tokio::time::sleep(LOOK).await;
+            }
         }
         Err(Failure::failed("the guardian process died; the command's process group was killed"))
     }
+}
+
+/// Ids of the processes whose parent this process is.
+fn own_children() -> Vec<i32> {
+    let own = std::process::id().to_string();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let of_ours = |pid: &i32| {
+        // After the name in parentheses: the state, then the parent.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1).map(|parent| parent == own)).unwrap_or(false)
+    };
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(of_ours).collect()
 }
 
 fn pipe_pair() -> std::io::Result<(OwnedFd, OwnedFd)> {

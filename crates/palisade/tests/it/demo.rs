@@ -44,7 +44,8 @@ fn the_demo_survives_its_kills_with_an_exact_result() {
     assert_eq!(document["words"]["mismatched"], 0);
     assert_eq!(document["stale_accepted"], 0);
     assert_eq!(document["stale_sent"], document["stale_rejected"]);
-    assert!(document["stale_sent"].as_u64() > Some(0), "no stale message was sent: {document}");
+    assert!(document["stale_held"].as_u64() > Some(0), "no leader's own message was held and let go: {document}");
+    assert!(document["stale_sent"].as_u64() > document["stale_held"].as_u64(), "no plain call was made: {document}");
     let kills = document["kills"].as_array().unwrap();
     assert_eq!(kills.iter().filter(|kill| kill["what"] == "jobmanager").count(), 1);
     assert_eq!(kills.iter().filter(|kill| kill["what"] == "store").count(), 1);

@@ -97,3 +97,18 @@ fn when_run_itself_is_stopped_the_child_ends_at_the_deadline() {
     assert!(!alive(&pid));
     first.signal(Signal::SIGCONT);
 }
+
+#[test]
+fn when_the_guardian_is_killed_the_command_is_gone_before_the_next_one_runs() {
+    let cluster = Cluster::start();
+    let _first = run(&cluster, "first", &["--ttl", "5s"], "echo $$ > $OUT/first; exec sleep 1000");
+    let pid = eventually("the first runs", || read(&cluster, "first"));
+    let script = r#"if kill -0 $(cat $OUT/first) 2>/dev/null; then echo overlap > $OUT/second; else echo alone > $OUT/second; fi; exec sleep 1000"#;
+    let _second = run(&cluster, "second", &["--ttl", "5s"], script);
+    // The guardian is the command's parent.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let guardian = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+    kill(Pid::from_raw(guardian), Signal::SIGKILL).unwrap();
+    assert_eq!(eventually("the second runs", || read(&cluster, "second")), "alone");
+    assert!(!alive(&pid));
+}

@@ -58,13 +58,16 @@ impl Registration {
                 Ok((gateway, interval)) => {
                     let executor = &self.description.executor;
                     tracing::info!(%executor, token = %self.token, address = self.address, "registered");
-                    pause = RETRY;
+                    let registered_at = self.world.now();
                     if self.heartbeats(&gateway, interval).await == Silence::Forgotten {
                         // The leader gave this process up: its jobs are restarted, so nothing here is of use.
                         tracing::warn!(%executor, token = %self.token, "the leader had given this process up");
                         self.tasks.end_all().await;
                         let _ = self.endpoint.run_async(|state, _| state.forget_slots());
-                        continue;
+                    }
+                    // A registration that did not last is no success: going round at once would keep the leader busy.
+                    if self.world.now() - registered_at >= interval {
+                        pause = RETRY;
                     }
                 }
                 Err(why) => tracing::debug!(token = %self.token, address = self.address, why, "registering again"),

@@ -208,6 +208,10 @@ impl State {
             let attempt = self.open_attempt(&spec).await.map_err(|error| error.to_string())?;
             self.jobs.insert(spec.job.clone(), attempt);
         }
+        // The world may have changed while we waited.
+        if spec.attempt.token.get() < self.floor.load(Ordering::Acquire) {
+            return Err("a newer leader has been accepted".to_owned());
+        }
         let shared = self.shared.clone();
         let Some(attempt) = self.jobs.get_mut(&spec.job) else { return Err("the attempt is gone".to_owned()) };
         if attempt.tasks.contains_key(&spec.task) {
