@@ -310,7 +310,7 @@ impl<B: SessionBackend> Leading<B> {
     fn close_streams(&mut self, why: CloseReason, store_leader: Option<StoreLeader>) {
         tracing::info!(?why, "session streams are closed");
         self.streams.close_all(&refuse(frames::closed(why, store_leader.clone())));
-        self.slots.clear();
+        self.slots.close_all();
         self.entrance.send_replace(Entrance::Shut(frames::elsewhere(store_leader)));
     }
 }
