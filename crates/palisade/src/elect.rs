@@ -78,7 +78,12 @@ async fn list(global: &Global, client: &Client) -> Result<(), Failure> {
         .map(|election| {
             json!({
                 "election": election.election,
-                "leader": election.leader.as_ref().map(|grant| Value::Object(output::grant(grant))),
+                "leader": election.leader.as_ref().map(|grant| {
+                    // A list is told without values.
+                    let mut leader = output::grant(grant);
+                    leader.shift_remove("value");
+                    Value::Object(leader)
+                }),
                 "waiting": election.waiting,
             })
         })
