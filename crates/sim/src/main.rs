@@ -36,6 +36,11 @@ enum Command {
         #[arg(long)]
         planted: Option<String>,
     },
+    /// Runs one seed twice and says where the traces part; exit 1 if they do.
+    Twice {
+        /// The seed.
+        seed: u64,
+    },
     /// Plants each known bug and prints what caught it; exit 1 if one is not caught. Needs a build with `--features planted`.
     Planted,
 }
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Command::Run { seeds, from } => run_many(seeds, from),
         Command::Replay { seed, planted: None } => tell(&run(&Plan::draw(seed))),
         Command::Replay { seed, planted: Some(name) } => replay_planted(seed, &name),
+        Command::Twice { seed } => twice(seed),
         Command::Planted => planted(),
     }
 }
@@ -67,6 +73,23 @@ fn tell(report: &Report) -> ExitCode {
         None => ExitCode::SUCCESS,
         Some(why) => {
             println!("VIOLATION {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn twice(seed: u64) -> ExitCode {
+    let first = run(&Plan::draw(seed));
+    // Shown with RUST_LOG=info, between what the two runs log.
+    tracing::info!(fingerprint = first.fingerprint, "the first run has ended");
+    let second = run(&Plan::draw(seed));
+    match first.trace.lines().zip(second.trace.lines()).find(|(one, two)| one != two) {
+        None if first.trace == second.trace => {
+            println!("seed {seed}: twice the same {} bytes", first.trace.len());
+            ExitCode::SUCCESS
+        }
+        parted => {
+            println!("seed {seed}: the traces part at {parted:#?}");
             ExitCode::FAILURE
         }
     }

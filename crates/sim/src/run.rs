@@ -252,7 +252,7 @@ impl Run<'_> {
         let name = node_name(node);
         let up = self.sim.is_host_running(name.as_str());
         if up {
-            self.sim.crash(name.as_str());
+            self.traffic.while_crashing(|| self.sim.crash(name.as_str()));
             self.disks[node - 1].crash(self.rng.random());
         }
         up
@@ -262,7 +262,7 @@ impl Run<'_> {
         let name = candidate_name(candidate);
         let up = self.sim.is_host_running(name.as_str());
         if up {
-            self.sim.crash(name.as_str());
+            self.traffic.while_crashing(|| self.sim.crash(name.as_str()));
             // A process that is gone believes nothing.
             self.witness.forget(&name, self.sim.elapsed());
         }

@@ -1,6 +1,7 @@
 //! The simulated seam: turmoil's sockets, the simulation's clock, randomness from the seed. Every byte that is written to a
 //! socket goes into the [`Traffic`] of the run, so that two runs are compared by all that they said, not by what we looked at.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -14,7 +15,11 @@ use palisade_world::{AcceptSocket, Clock, Listener, Net, SeededRandom, Socket, W
 
 /// A world for one host. `seed` should differ between hosts and between restarts of a host.
 pub fn simulated(seed: u64, traffic: &Traffic) -> World {
-    World::new(Arc::new(SimClock), Arc::new(SeededRandom::new(seed)), Arc::new(SimNet { traffic: traffic.clone() }))
+    World::new(
+        Arc::new(SimClock),
+        Arc::new(SeededRandom::new(seed)),
+        Arc::new(SimNet { traffic: traffic.clone(), sockets: Sockets::default() }),
+    )
 }
 
 /// A fingerprint of all bytes that all hosts wrote to their sockets, in order and with their times.
@@ -27,6 +32,7 @@ struct Sums {
     writes: u64,
     bytes: u64,
     hash: u64,
+    crashing: bool,
 }
 
 impl Traffic {
@@ -44,6 +50,13 @@ impl Traffic {
         });
     }
 
+    /// Runs what crashes a process: its sockets are closed in the order in which they were opened.
+    pub(crate) fn while_crashing(&self, crash: impl FnOnce()) {
+        self.sums(|sums| sums.crashing = true);
+        crash();
+        self.sums(|sums| sums.crashing = false);
+    }
+
     fn sums<T>(&self, act: impl FnOnce(&mut Sums) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -51,38 +64,89 @@ impl Traffic {
 
 impl std::fmt::Display for Traffic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Sums { dials, writes, bytes, hash } = self.sums(|sums| *sums);
+        let Sums { dials, writes, bytes, hash, .. } = self.sums(|sums| *sums);
         write!(f, "{dials} dials, {writes} writes, {bytes} bytes, fingerprint {hash:016x}")
+    }
+}
+
+/// The open sockets of one process, by the order in which they were opened.
+#[derive(Clone, Default)]
+struct Sockets(Arc<Mutex<BTreeMap<u64, Stream>>>);
+
+/// `None`: closed by the crash of its process.
+type Stream = Arc<Mutex<Option<turmoil::net::TcpStream>>>;
+
+impl Sockets {
+    fn opened(&self, stream: turmoil::net::TcpStream, traffic: &Traffic) -> Counted {
+        let stream = Arc::new(Mutex::new(Some(stream)));
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = open.last_key_value().map_or(0, |(last, _)| last + 1);
+        open.insert(number, Arc::clone(&stream));
+        Counted { stream, number, sockets: self.clone(), traffic: traffic.clone() }
+    }
+
+    fn close_all(&self) {
+        let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for stream in all.into_values() {
+            drop(stream.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 }
 
 /// A socket whose writes are counted.
 struct Counted {
-    stream: turmoil::net::TcpStream,
+    stream: Stream,
+    number: u64,
+    sockets: Sockets,
     traffic: Traffic,
 }
 
+impl Counted {
+    fn poll<T>(
+        &self,
+        act: impl FnOnce(Pin<&mut turmoil::net::TcpStream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match self.stream.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(stream) => act(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.traffic.sums(|sums| sums.crashing) {
+            // The tasks of a process that crashes are dropped in an order that depends on how many tasks this program ever
+            // had. Its peers are told in an order that does not.
+            self.sockets.close_all();
+        } else {
+            let open = self.sockets.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+            drop(open);
+        }
+    }
+}
+
 impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll(|stream| stream.poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.poll(|stream| stream.poll_write(cx, buf));
         if let Poll::Ready(Ok(count)) = &written {
             self.traffic.wrote(&buf[..*count]);
         }
         written
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(|stream| stream.poll_flush(cx))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(|stream| stream.poll_shutdown(cx))
     }
 }
 
@@ -108,6 +172,7 @@ impl Clock for SimClock {
 
 struct SimNet {
     traffic: Traffic,
+    sockets: Sockets,
 }
 
 #[async_trait::async_trait]
@@ -116,7 +181,7 @@ impl Net for SimNet {
         self.traffic.dialled();
         let stream = turmoil::net::TcpStream::connect(address).await?;
         let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
-        Ok(Socket::new(Counted { stream, traffic: self.traffic.clone() }, local, peer))
+        Ok(Socket::new(self.sockets.opened(stream, &self.traffic), local, peer))
     }
 
     async fn bind(&self, address: &str) -> io::Result<Listener> {
@@ -125,20 +190,21 @@ impl Net for SimNet {
             port.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no port in '{address}'")))?;
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
         let listener = turmoil::net::TcpListener::bind(any).await?;
-        Ok(Listener::new(Accept { listener, traffic: self.traffic.clone() }, any))
+        Ok(Listener::new(Accept { listener, traffic: self.traffic.clone(), sockets: self.sockets.clone() }, any))
     }
 }
 
 struct Accept {
     listener: turmoil::net::TcpListener,
     traffic: Traffic,
+    sockets: Sockets,
 }
 
 #[async_trait::async_trait]
 impl AcceptSocket for Accept {
     async fn accept(&mut self) -> io::Result<Socket> {
         let (stream, peer) = self.listener.accept().await?;
-        let stream = Counted { stream, traffic: self.traffic.clone() };
+        let stream = self.sockets.opened(stream, &self.traffic);
         Ok(Socket::new(stream, Some(self.listener.local_addr()?), Some(peer)))
     }
 }
