@@ -108,9 +108,8 @@ async fn demonstrate(args: &DemoArgs, files: Vec<InputFile>, dir: &Path, world: 
     timeline.say(world.now(), format_args!("counting {} files, {bytes} bytes", files.len()));
     let expected = {
         let files = files.clone();
-        tokio::task::spawn_blocking(move || input::count(&files))
-            .await
-            .map_err(|error| Failure::failed(error.to_string()))??
+        let counted = world.blocking("count", move || input::count(&files)).await;
+        counted.map_err(|error| Failure::failed(error.to_string()))??
     };
     let mut stage = Stage::set(args, dir, timeline, world).await?;
     let seconds = u64::from(args.kills + 1) * SECONDS_PER_KILL;

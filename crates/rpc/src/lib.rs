@@ -49,7 +49,7 @@
 //!
 //! # What is deliberately not here
 //! Any knowledge of a store: tokens and leaders come through [`palisade_fence::TokenSource`] and
-//! [`palisade_fence::LeaderSource`]. Files: a worker's durable guard is handed in as a [`DurableGuard`].
+//! [`palisade_fence::LeaderSource`]. A worker's durable guard is handed in as a [`DurableGuard`]; [`GuardFile`] keeps one in a file.
 
 mod actor;
 mod address;
@@ -61,6 +61,7 @@ mod endpoint;
 mod error;
 mod fencing;
 mod gateway;
+mod guard_file;
 mod guards;
 mod inbound;
 mod interface;
@@ -81,6 +82,7 @@ pub use counters::{AnswerKind, Counted, Counters};
 pub use endpoint::{CreateError, EndpointBuilder, EndpointFailure, EndpointHandle, Life, RpcEndpoint};
 pub use error::{AppError, ConnectError, Outcome, RpcError};
 pub use gateway::RawGateway;
+pub use guard_file::{GuardFile, GuardFileError};
 pub use guards::{DurableGuard, DurableGuardError, GuardSpec, Guards};
 pub use interface::{InterfaceInfo, MethodInfo, MethodKind, RpcGateway, Served};
 pub use leader_seat::LeaderSeat;

@@ -74,34 +74,3 @@ pub enum OpenError {
         source: std::io::Error,
     },
 }
-
-/// Why a durable guard was not raised.
-#[derive(Debug, thiserror::Error)]
-pub enum GuardError {
-    /// The guard stands higher; it never goes back.
-    #[error("the guard of election {election} stands at {current}, above {offered}")]
-    Stale {
-        /// Whose guard.
-        election: String,
-        /// Where it stands.
-        current: u64,
-        /// What was offered.
-        offered: u64,
-    },
-    /// More elections than a worker can follow.
-    #[error("{what} is over the limit of {limit}")]
-    Limit {
-        /// What is limited.
-        what: &'static str,
-        /// The limit.
-        limit: usize,
-    },
-    /// It could not be written: the guard in memory is unchanged, on disk it stands at the old or the new value.
-    #[error("writing {path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-}

@@ -1,4 +1,4 @@
-//! The only crate of the store that touches files: log engines, snapshots, data folders, a worker's durable guard.
+//! The only crate of the store that touches files: log engines, snapshots, data folders.
 //!
 //! The promise: **nothing is reported as done before the `fdatasync` that covers it has returned**, and a store that
 //! cannot be read completely is reported as lost, never opened as an empty one. Bytes are opaque: this crate puts its own
@@ -7,7 +7,7 @@
 //! Reading order: [`LogEngine`] (the seam, with its rules for callbacks and reads), [`LogOp`] and [`LogState`] (what goes
 //! in and what stands), [`SnapshotStore`], [`DataFolder`] (whose folder it is), [`SledEngine`] and [`FileSnapshots`]
 //! (production), [`SimDisk`] with [`SimEngine`] and [`SimSnapshots`] (a disk that loses what was not synced, for the
-//! simulation), [`GuardFile`] (a worker's highest accepted tokens).
+//! simulation).
 
 mod acked_mark;
 mod data_folder;
@@ -16,7 +16,6 @@ mod durable_file;
 mod engine_health;
 mod error;
 mod file_snapshots;
-mod guard_file;
 mod log_engine;
 mod log_op;
 mod log_state;
@@ -35,9 +34,8 @@ mod tail;
 
 pub use data_folder::DataFolder;
 pub use engine_health::{EngineHealth, FullState};
-pub use error::{GuardError, OpenError, StorageError};
+pub use error::{OpenError, StorageError};
 pub use file_snapshots::FileSnapshots;
-pub use guard_file::{GuardFile, MAX_GUARDS};
 pub use log_engine::{Done, LogEngine};
 pub use log_op::{LogOp, MAX_META_BYTES, MAX_RECORD_BYTES, MetaSlot};
 pub use log_state::LogState;

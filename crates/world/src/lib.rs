@@ -1,44 +1,66 @@
-//! The only door to clocks, randomness, sockets and tasks.
+//! The only door to clocks, randomness, sockets, tasks, threads and files.
 //!
 //! Everything that touches the world asks a [`World`]: binaries hand in [`World::real`], the simulation hands in one whose
-//! clock is paused, whose random source is seeded and whose network can be cut. Nothing else in the workspace reads a clock,
-//! opens a socket or spawns a task (`.clippy.toml` says so).
+//! clock is paused, whose random source is seeded, whose network can be cut and whose files lose what was not synced. Nothing
+//! else in the workspace reads a clock, opens a socket or spawns a task (`.clippy.toml` says so); only `storage` and command
+//! lines touch files by themselves.
 //!
 //! What is deliberately not here: decisions, retries, protocols.
 
 mod clock;
+pub mod files;
 pub mod grpc;
 mod net;
 mod random;
 mod tasks;
+mod threads;
 
 use std::future::Future;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 pub use clock::{BootClock, Clock};
+pub use files::{Files, LocalFiles};
 pub use net::{AcceptSocket, Io, Listener, Net, Socket, TcpNet};
 pub use random::{OsRandom, Random, SeededRandom};
-pub use tasks::{Task, Tasks};
+pub use tasks::{Task, TaskEnded, Tasks};
+pub use threads::{ThreadPool, Threads};
 
-/// Clock, randomness, network and tasks in one cheap handle.
+/// Clock, randomness, network, tasks, threads and files in one cheap handle.
 #[derive(Clone)]
 pub struct World {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     net: Arc<dyn Net>,
+    threads: Arc<dyn Threads>,
+    files: Arc<dyn Files>,
 }
 
 impl World {
-    /// The real one: boot-time clock, operating system's randomness, TCP.
+    /// The real one: boot-time clock, operating system's randomness, TCP, the threads and files of this machine.
     pub fn real() -> World {
-        World { clock: Arc::new(BootClock), random: Arc::new(OsRandom), net: Arc::new(TcpNet) }
+        World::new(Arc::new(BootClock), Arc::new(OsRandom), Arc::new(TcpNet))
     }
 
-    /// One put together by a test or the simulation.
+    /// One put together by a test or the simulation, on the threads and files of this machine.
     pub fn new(clock: Arc<dyn Clock>, random: Arc<dyn Random>, net: Arc<dyn Net>) -> World {
-        World { clock, random, net }
+        World { clock, random, net, threads: Arc::new(ThreadPool), files: Arc::new(LocalFiles) }
+    }
+
+    /// The same world with other threads.
+    #[must_use]
+    pub fn with_threads(self, threads: Arc<dyn Threads>) -> World {
+        World { threads, ..self }
+    }
+
+    /// The same world with other files.
+    #[must_use]
+    pub fn with_files(self, files: Arc<dyn Files>) -> World {
+        World { files, ..self }
     }
 
     /// Time since an origin that is fixed for this boot of the machine. Never goes back; goes on during suspend.
@@ -94,6 +116,29 @@ impl World {
         F::Output: Send + 'static,
     {
         Task::start(name, future)
+    }
+
+    /// Runs work that blocks, off the threads that everything else shares. Whoever stops waiting does not stop the work.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, TaskEnded> {
+        let (done, outcome) = oneshot::channel();
+        self.threads.run(Box::new(move || {
+            // Whoever waited may have stopped.
+            let _ = done.send(panic::catch_unwind(AssertUnwindSafe(work)));
+        }));
+        match outcome.await {
+            Ok(Ok(out)) => Ok(out),
+            Ok(Err(payload)) => Err(TaskEnded { name, panic: Some(tasks::panic_text(&*payload)) }),
+            Err(_) => Err(TaskEnded { name, panic: None }),
+        }
+    }
+
+    /// The file system. Its methods block.
+    pub fn files(&self) -> Arc<dyn Files> {
+        self.files.clone()
     }
 
     /// Connects to `host:port`, without delay for small writes (`TCP_NODELAY`). Bound it with [`World::timeout`].

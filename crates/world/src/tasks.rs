@@ -1,5 +1,6 @@
 //! Tasks that end with their handle, so that nothing outlives its owner by accident.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -66,6 +67,12 @@ impl std::fmt::Display for TaskEnded {
 
 impl std::error::Error for TaskEnded {}
 
+/// What a panic said, if that was text.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(no message)".to_owned())
+}
+
 impl<T> Future for Task<T> {
     type Output = Result<T, TaskEnded>;
 
@@ -76,12 +83,7 @@ impl<T> Future for Task<T> {
         };
         Pin::new(handle).poll(cx).map(|done| {
             done.map_err(|error| {
-                let panic = error.is_panic().then(|| {
-                    let payload = error.into_panic();
-                    let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
-                    text.or_else(|| payload.downcast_ref::<String>().cloned())
-                        .unwrap_or_else(|| "(no message)".to_owned())
-                });
+                let panic = error.is_panic().then(|| panic_text(&*error.into_panic()));
                 TaskEnded { name, panic }
             })
         })

@@ -33,7 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "palisade-world",
         ],
     ),
-    ("palisade-runtime", &["palisade-fence", "palisade-storage", "palisade-client", "palisade-rpc", "palisade-world"]),
+    ("palisade-runtime", &["palisade-fence", "palisade-client", "palisade-rpc", "palisade-world"]),
     // 6
     (
         "palisade",
@@ -75,6 +75,9 @@ const CONFINED: &[(&str, &[&str])] = &[
 
 /// Packages that touch no clock, no socket, no file and no task: these are all the foreign dependencies that they may have.
 const PURE: &[(&str, &[&str])] = &[("palisade-fence", &[]), ("palisade-coord-core", &[]), ("palisade-liveness", &[])];
+
+/// Packages that are simulated whole: they touch files through `palisade_world::Files` only.
+const WITHOUT_FILES: &[&str] = &["client", "rpc", "runtime"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace is there")
@@ -183,26 +186,43 @@ fn the_top_level_holds_what_was_agreed() {
 
 #[test]
 fn every_file_says_what_it_is() {
-    fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
-                walk(&path, files);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                files.push(path);
-            }
-        }
-    }
-    let mut files = Vec::new();
-    walk(&root().join("crates"), &mut files);
-    walk(&root().join("jepsen-lite"), &mut files);
+    let mut files = sources(&root().join("crates"));
+    files.extend(sources(&root().join("jepsen-lite")));
     assert!(files.len() > 20, "the walk found nothing to check");
-    for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
+    for (file, text) in files {
         assert!(text.starts_with("//!"), "{} does not start with //!: what it is, what it does not do", file.display());
         for mark in ["todo!(", "unimplemented!(", "FIXME", "#[ignore"].map(|mark| mark.to_owned()) {
             let found = text.contains(&mark) && !file.ends_with("tidy.rs");
             assert!(!found, "{} holds {mark}", file.display());
         }
     }
+}
+
+#[test]
+fn what_is_simulated_whole_touches_files_through_the_world() {
+    for package in WITHOUT_FILES {
+        let files = sources(&root().join("crates").join(package).join("src"));
+        assert!(files.len() > 5, "{package}: the walk found nothing to check");
+        for (file, text) in files {
+            // Unit tests may.
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let found = ["std::fs", "tokio::fs"].into_iter().find(|door| text.contains(door));
+            assert_eq!(found, None, "{} touches files by itself", file.display());
+        }
+    }
+}
+
+/// All Rust files below a folder, with their text.
+fn sources(dir: &Path) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            files.push((path, text));
+        }
+    }
+    files
 }

@@ -1,7 +1,7 @@
 //! One open stream to another process, seen from the caller: what is queued, what is awaited. It lives until the stream breaks
 //! and is never mended; its link opens another.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -52,9 +52,9 @@ pub(crate) struct Open {
 
 struct State {
     next_id: u64,
-    pending: HashMap<u64, Pending>,
+    pending: BTreeMap<u64, Pending>,
     /// Tells are told apart by their gateway: refusals name the upper half of the id.
-    tellers: HashMap<u32, (Arc<str>, Weak<Report>)>,
+    tellers: BTreeMap<u32, (Arc<str>, Weak<Report>)>,
     /// Why the stream has ended.
     broken: Option<String>,
 }
@@ -75,7 +75,7 @@ impl Open {
             queue,
             queued: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
-            state: Mutex::new(State { next_id: 1, pending: HashMap::new(), tellers: HashMap::new(), broken: None }),
+            state: Mutex::new(State { next_id: 1, pending: BTreeMap::new(), tellers: BTreeMap::new(), broken: None }),
             task: Mutex::new(None),
         });
         let greeting = Handshake { version: VERSION, ..Handshake::default() };

@@ -1,7 +1,7 @@
 //! The listening side: streams from other processes, plain gRPC, reflection and health on one port. Keeps true: what one
 //! connection can make us keep is bounded; a connection that does not read its answers is not read from either.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -176,7 +176,7 @@ struct Peer {
     max_message: usize,
     outbox: Arc<Outbox>,
     /// Asks that have not been answered, to be cancelled by id.
-    asks: Arc<Mutex<HashMap<u64, Arc<Cancel>>>>,
+    asks: Arc<Mutex<BTreeMap<u64, Arc<Cancel>>>>,
     greeted: Greeted,
 }
 
@@ -302,7 +302,7 @@ impl Peer {
         Some((cancel, reply))
     }
 
-    fn asks(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Cancel>>> {
+    fn asks(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Cancel>>> {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

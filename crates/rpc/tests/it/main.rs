@@ -7,6 +7,7 @@ mod counter;
 mod election;
 mod fencing;
 mod first_call;
+mod guard_file;
 mod guards;
 mod life;
 mod plain;

@@ -1,9 +1,9 @@
 //! Lists the input of a job: once, at submission, so that every attempt reads the same bytes.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use palisade_world::files::{FileKind, Files};
 use thiserror::Error;
 
 use super::spec::Input;
@@ -39,58 +39,57 @@ pub enum InputError {
 }
 
 /// The files of an input with their sizes, sorted by path; each once. Blocking.
-pub fn list_input(input: &Input) -> Result<Vec<InputFile>, InputError> {
-    let mut files = Vec::new();
+pub fn list_input(files: &dyn Files, input: &Input) -> Result<Vec<InputFile>, InputError> {
+    let mut found = Vec::new();
     match input {
-        Input::Path(path) => walk(&path.to_path(), &mut files)?,
-        Input::Files(paths) => paths.iter().try_for_each(|path| walk(&path.to_path(), &mut files))?,
+        Input::Path(path) => walk(files, &path.to_path(), &mut found)?,
+        Input::Files(paths) => paths.iter().try_for_each(|path| walk(files, &path.to_path(), &mut found))?,
     }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    files.dedup_by(|a, b| a.path == b.path);
-    if files.is_empty() { Err(InputError::Empty) } else { Ok(files) }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found.dedup_by(|a, b| a.path == b.path);
+    if found.is_empty() { Err(InputError::Empty) } else { Ok(found) }
 }
 
-fn walk(root: &Path, files: &mut Vec<InputFile>) -> Result<(), InputError> {
+fn walk(files: &dyn Files, root: &Path, found: &mut Vec<InputFile>) -> Result<(), InputError> {
     let unreadable = |path: &Path| {
         let path = path.to_owned();
         move |error| InputError::Unreadable { path, error }
     };
     let root = std::path::absolute(root).map_err(unreadable(root))?;
-    let metadata = fs::symlink_metadata(&root).map_err(unreadable(&root))?;
-    if metadata.is_file() {
-        return add(&root, metadata.len(), files);
-    }
-    if !metadata.is_dir() {
-        return Err(InputError::NotAFile { path: root });
+    match files.kind(&root).map_err(unreadable(&root))? {
+        FileKind::File { bytes } => return add(&root, bytes, found),
+        FileKind::Other => return Err(InputError::NotAFile { path: root }),
+        FileKind::Folder => {}
     }
     // A stack of our own: a deep tree must not overflow the thread's.
     let mut folders = vec![root];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(unreadable(&folder))? {
-            let entry = entry.map_err(unreadable(&folder))?;
-            let path = entry.path();
-            let kind = entry.file_type().map_err(unreadable(&path))?;
-            if kind.is_dir() {
-                folders.push(path);
-            } else if kind.is_file() {
-                let size = entry.metadata().map_err(unreadable(&path))?.len();
-                add(&path, size, files)?;
+        for entry in files.list(&folder).map_err(unreadable(&folder))? {
+            let path = folder.join(entry.name);
+            match entry.kind {
+                FileKind::Folder => folders.push(path),
+                FileKind::File { bytes } => add(&path, bytes, found)?,
+                FileKind::Other => {}
             }
         }
     }
     Ok(())
 }
 
-fn add(path: &Path, size: u64, files: &mut Vec<InputFile>) -> Result<(), InputError> {
-    if files.len() >= FILES_MAX {
+fn add(path: &Path, size: u64, found: &mut Vec<InputFile>) -> Result<(), InputError> {
+    if found.len() >= FILES_MAX {
         return Err(InputError::TooMany);
     }
-    files.push(InputFile { path: InputPath::from(path), size });
+    found.push(InputFile { path: InputPath::from(path), size });
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use palisade_world::LocalFiles;
+
     use super::*;
 
     #[test]
@@ -102,14 +101,17 @@ mod tests {
         fs::write(at("b/c/d"), "123").unwrap();
         std::os::unix::fs::symlink(at("a"), at("link")).unwrap();
         std::os::unix::fs::symlink(at("b"), at("loop")).unwrap();
-        let files = list_input(&Input::Path(InputPath::from(folder.path()))).unwrap();
+        let files = list_input(&LocalFiles, &Input::Path(InputPath::from(folder.path()))).unwrap();
         let found: Vec<(PathBuf, u64)> = files.iter().map(|file| (file.path.to_path(), file.size)).collect();
         assert_eq!(found, [(at("a"), 5), (at("b/c/d"), 3)]);
         let link = Input::Files(vec![InputPath::from(at("link").as_path())]);
-        assert!(matches!(list_input(&link), Err(InputError::NotAFile { .. })));
+        assert!(matches!(list_input(&LocalFiles, &link), Err(InputError::NotAFile { .. })));
         let twice = Input::Files(vec![InputPath::from(at("a").as_path()), InputPath::from(at("a").as_path())]);
-        assert_eq!(list_input(&twice).unwrap().len(), 1);
+        assert_eq!(list_input(&LocalFiles, &twice).unwrap().len(), 1);
         fs::create_dir(at("empty")).unwrap();
-        assert!(matches!(list_input(&Input::Path(InputPath::from(at("empty").as_path()))), Err(InputError::Empty)));
+        assert!(matches!(
+            list_input(&LocalFiles, &Input::Path(InputPath::from(at("empty").as_path()))),
+            Err(InputError::Empty)
+        ));
     }
 }

@@ -81,8 +81,7 @@ impl JobManager {
     pub async fn start(config: JobManagerConfig, world: World) -> Result<JobManager, StartError> {
         let client =
             Client::new(ClientConfig { endpoints: config.endpoints.clone(), request_timeout: REQUEST }, world.clone())?;
-        let root = config.storage.clone();
-        let storage = StorageFolder::open(&root)?;
+        let storage = StorageFolder::open(world.files(), &config.storage)?;
         let mut rpc = RpcServiceConfig::listen(config.listen.clone())
             .interface::<DispatcherGateway>()
             .interface::<ResourceManagerGateway>()

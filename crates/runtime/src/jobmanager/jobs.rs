@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use palisade_fence::Fence;
 use palisade_rpc::{AppError, LeaderSeat, RpcService};
-use palisade_world::{Task, World};
+use palisade_world::{Files, Task, World};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::config::Heartbeats;
@@ -129,7 +129,8 @@ impl Jobs {
         let payload = part.map(|part| part.payload.clone());
         let payload = payload.ok_or_else(|| AppError::new(code::INVALID, "part: the result has no such part"))?;
         let storage = self.leading.storage.clone();
-        let read = tokio::task::spawn_blocking(move || storage.read_at(&payload, offset, PIECE_BYTES)).await;
+        let world = &self.leading.world;
+        let read = world.blocking("read result", move || storage.read_at(&payload, offset, PIECE_BYTES)).await;
         let failed = |why: String| AppError::new(code::FAILED, why);
         read.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
     }
@@ -218,7 +219,7 @@ async fn take_up(leading: &Arc<Leading>, job: StoredJob) -> Known {
         let clean_up = result.dirty.then(|| {
             let leading = leading.clone();
             leading.world.clone().spawn("clean-up", async move {
-                if let Err(error) = clean_up(&leading.store, &leading.storage, &id, &unfinished).await {
+                if let Err(error) = clean_up(&leading.world, &leading.store, &leading.storage, &id, &unfinished).await {
                     tracing::warn!(job = %id, %error, "the next leader finishes the clean-up");
                 }
             })
@@ -238,8 +239,8 @@ async fn take_up(leading: &Arc<Leading>, job: StoredJob) -> Known {
 async fn run(leading: &Arc<Leading>, record: JobRecord) -> Result<Known, String> {
     let storage = leading.storage.clone();
     let payload = record.graph.clone();
-    let read = tokio::task::spawn_blocking(move || storage.read(&payload)).await.map_err(|error| error.to_string())?;
-    let bytes = read.map_err(|error| error.to_string())?;
+    let read = leading.world.blocking("read graph", move || storage.read(&payload)).await;
+    let bytes = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let graph: JobGraph = serde_json::from_slice(&bytes).map_err(|error| format!("job graph: {error}"))?;
     let endpoint_id = format!("jobmaster-{}", graph.id);
     let context = |address: String| JobMasterContext {
@@ -291,9 +292,13 @@ async fn submit(
     spec.check().map_err(|error| AppError::new(code::INVALID, error.to_string()))?;
     let (storage, token, writer) = (leading.storage.clone(), leading.fence.token, leading.world.random_u64());
     let (job, described) = (id.clone(), spec.clone());
-    let work =
-        tokio::task::spawn_blocking(move || write_graph(&storage, job, described, &format!("graph-{token}"), writer));
-    let graph = work.await.map_err(|error| AppError::new(code::FAILED, error.to_string()))??;
+    let files = leading.world.files();
+    let write = move || write_graph(&*files, &storage, job, described, &format!("graph-{token}"), writer);
+    let graph = leading
+        .world
+        .blocking("write graph", write)
+        .await
+        .map_err(|error| AppError::new(code::FAILED, error.to_string()))??;
     let record = JobRecord { spec, graph, submitted_unix_ms: leading.world.unix_ms() };
     leading.store.add(&id, &record).await.map_err(|error| match error {
         JobStoreError::TooMany => AppError::new(code::TOO_MANY, error.to_string()),
@@ -308,14 +313,15 @@ async fn submit(
 
 /// Fixes the input and writes the graph. Blocking.
 fn write_graph(
+    files: &dyn Files,
     storage: &StorageFolder,
     id: JobId,
     spec: JobSpec,
     name: &str,
     writer: u64,
 ) -> Result<Payload, AppError> {
-    let files =
-        list_input(&spec.input).map_err(|error: InputError| AppError::new(code::BAD_INPUT, error.to_string()))?;
+    let files = list_input(files, &spec.input)
+        .map_err(|error: InputError| AppError::new(code::BAD_INPUT, error.to_string()))?;
     let path = format!("jobs/{id}/{name}");
     let graph = JobGraph::new(id, spec, files);
     let bytes = serde_json::to_vec(&graph).map_err(|error| AppError::new(code::FAILED, error.to_string()))?;

@@ -441,7 +441,7 @@ impl JobMaster {
         let (cx, commands) = (self.cx.clone(), self.commands.clone());
         let Some(result) = self.ended.clone() else { return };
         self.effects.spawn(async move {
-            match clean_up(&cx.store, &cx.storage, &cx.graph.id, &result).await {
+            match clean_up(&cx.world, &cx.store, &cx.storage, &cx.graph.id, &result).await {
                 Ok(()) => {}
                 Err(JobStoreError::Over(why)) => {
                     let _ = commands.send(Command::Over(why)).await;
@@ -456,7 +456,7 @@ impl JobMaster {
         self.effects.spawn(async move {
             let storage = cx.storage.clone();
             let path = folder.clone();
-            let removed = tokio::task::spawn_blocking(move || storage.remove(&path)).await;
+            let removed = cx.world.blocking("remove folder", move || storage.remove(&path)).await;
             if let Ok(Err(error)) = removed {
                 tracing::warn!(job = %cx.graph.id, folder, %error, "a folder was not removed; the job's end removes it");
             }
@@ -510,7 +510,7 @@ impl JobMaster {
 async fn write_metadata(cx: &JobMasterContext, folder: &str, metadata: &CheckpointMetadata) -> Result<Payload, String> {
     let bytes = serde_json::to_vec(metadata).map_err(|error| error.to_string())?;
     let (storage, path, writer) = (cx.storage.clone(), format!("{folder}/metadata"), cx.world.random_u64());
-    let written = tokio::task::spawn_blocking(move || storage.write(&path, &bytes, writer)).await;
+    let written = cx.world.blocking("write metadata", move || storage.write(&path, &bytes, writer)).await;
     written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
@@ -527,7 +527,9 @@ async fn deploy(
         None => None,
         Some(completed) => match known.filter(|known| known.id == completed.id) {
             Some(known) => Some(known),
-            None => Some(recovery::read_metadata(&cx.storage, &completed).await.map_err(|error| error.to_string())?),
+            None => Some(
+                recovery::read_metadata(&cx.world, &cx.storage, &completed).await.map_err(|error| error.to_string())?,
+            ),
         },
     };
     let index = usize::try_from(task.subtask).map_err(|error| error.to_string())?;
@@ -558,6 +560,7 @@ async fn deploy(
 
 /// What is left to do for a job whose result is stored: the pointer goes first, then the payloads, then the mark.
 pub(crate) async fn clean_up(
+    world: &World,
     store: &JobStore,
     storage: &StorageFolder,
     job: &JobId,
@@ -566,7 +569,7 @@ pub(crate) async fn clean_up(
     store.remove_checkpoints(job).await?;
     let kept: Vec<String> = result.parts.iter().map(|part| part.payload.path.clone()).collect();
     let (storage, folder) = (storage.clone(), format!("jobs/{job}"));
-    let removed = tokio::task::spawn_blocking(move || {
+    let remove = move || {
         let mut failed = 0_u32;
         for name in storage.list(&folder).unwrap_or_default() {
             let attempt = format!("{folder}/{name}");
@@ -581,8 +584,8 @@ pub(crate) async fn clean_up(
             }
         }
         failed
-    });
-    if removed.await.unwrap_or(1) > 0 {
+    };
+    if world.blocking("clean-up", remove).await.unwrap_or(1) > 0 {
         tracing::warn!(%job, "some payloads of an ended job were not removed; the next leader tries again");
         return Ok(());
     }

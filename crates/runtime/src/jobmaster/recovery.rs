@@ -3,6 +3,8 @@
 //! It keeps true: the pointer is read after this leadership was granted, so that no earlier leader can change it any more;
 //! only then are payloads above it removed.
 
+use palisade_world::World;
+
 use super::checkpoints::{CheckpointMetadata, CheckpointPointer, CompletedCheckpoint};
 use super::job_master::JobMasterContext;
 use crate::dataflow::align::CheckpointId;
@@ -33,13 +35,13 @@ pub(crate) enum RecoveryError {
 pub(crate) async fn recover(cx: &JobMasterContext) -> Result<Recovered, RecoveryError> {
     let pointer = cx.store.checkpoints(&cx.graph.id).await?;
     let metadata = match pointer.completed.last() {
-        Some(newest) => Some(read_metadata(&cx.storage, newest).await?),
+        Some(newest) => Some(read_metadata(&cx.world, &cx.storage, newest).await?),
         None => None,
     };
     let (storage, root) = (cx.storage.clone(), format!("jobs/{}", cx.graph.id));
     let kept: Vec<String> = pointer.completed.iter().map(|completed| completed.folder.clone()).collect();
     let own = cx.fence.token.get();
-    let swept = tokio::task::spawn_blocking(move || sweep(&storage, &root, &kept, own)).await;
+    let swept = cx.world.blocking("sweep", move || sweep(&storage, &root, &kept, own)).await;
     let seen = swept.unwrap_or(CheckpointId(0));
     tracing::info!(job = %cx.graph.id, fence = %cx.fence, newest = ?metadata.as_ref().map(|metadata| metadata.id), "taking the job up");
     Ok(Recovered { pointer, metadata, seen })
@@ -47,13 +49,14 @@ pub(crate) async fn recover(cx: &JobMasterContext) -> Result<Recovered, Recovery
 
 /// Reads the metadata of a completed checkpoint.
 pub(crate) async fn read_metadata(
+    world: &World,
     storage: &StorageFolder,
     completed: &CompletedCheckpoint,
 ) -> Result<CheckpointMetadata, RecoveryError> {
     let (storage, payload, id) = (storage.clone(), completed.metadata.clone(), completed.id);
     let bad = |why: String| RecoveryError::Metadata { id, why };
-    let bytes =
-        tokio::task::spawn_blocking(move || storage.read(&payload)).await.map_err(|error| bad(error.to_string()))??;
+    let read = world.blocking("read metadata", move || storage.read(&payload)).await;
+    let bytes = read.map_err(|error| bad(error.to_string()))??;
     serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))
 }
 
@@ -81,12 +84,16 @@ fn sweep(storage: &StorageFolder, root: &str, kept: &[String], own: u64) -> Chec
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use palisade_world::LocalFiles;
+
     use super::*;
 
     #[test]
     fn a_replaced_leader_that_sweeps_late_leaves_its_successors_checkpoints() {
         let root = tempfile::tempdir().unwrap();
-        let storage = StorageFolder::open(root.path()).unwrap();
+        let storage = StorageFolder::open(Arc::new(LocalFiles), root.path()).unwrap();
         for path in
             ["jobs/j/4-1/chk-2/metadata", "jobs/j/4-1/chk-3/metadata", "jobs/j/5-1/chk-4/a", "jobs/j/6-1/chk-9/a"]
         {

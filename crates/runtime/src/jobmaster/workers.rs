@@ -1,6 +1,6 @@
 //! Gateways to TaskExecutors under one leadership, connected when first needed. Every message carries this leader's token.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade_fence::{ClusterId, Fence};
@@ -14,7 +14,7 @@ pub(crate) struct Workers {
     service: RpcService,
     cluster: ClusterId,
     fence: Fence,
-    known: Arc<Mutex<HashMap<String, TaskExecutorGateway>>>,
+    known: Arc<Mutex<BTreeMap<String, TaskExecutorGateway>>>,
 }
 
 impl Workers {

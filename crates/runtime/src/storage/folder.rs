@@ -1,12 +1,13 @@
 //! Writes and reads payloads. A payload is written under a temporary name, synced, renamed, and its folder synced, so that a
 //! name is either absent or whole, also after a power cut. It decides nothing about when a payload may be removed.
 //!
-//! All methods block; call them off the main threads.
+//! All methods block; call them within [`World::blocking`](palisade_world::World::blocking).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
+use palisade_world::files::{self, FileKind, Files};
 use thiserror::Error;
 
 use super::Payload;
@@ -37,38 +38,33 @@ pub enum StorageError {
     BadPath(String),
 }
 
-/// The folder.
-#[derive(Clone, Debug)]
+/// The folder. Cheap to clone.
+#[derive(Clone)]
 pub struct StorageFolder {
+    files: Arc<dyn Files>,
     root: PathBuf,
+}
+
+impl std::fmt::Debug for StorageFolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StorageFolder").field("root", &self.root).finish_non_exhaustive()
+    }
 }
 
 impl StorageFolder {
     /// Opens it; creates it if it is not there.
-    pub fn open(root: &Path) -> Result<StorageFolder, StorageError> {
-        fs::create_dir_all(root).map_err(|error| failed("creating", root, error))?;
-        let root = fs::canonicalize(root).map_err(|error| failed("opening", root, error))?;
-        Ok(StorageFolder { root })
+    pub fn open(files: Arc<dyn Files>, root: &Path) -> Result<StorageFolder, StorageError> {
+        files.create_folder(root).map_err(|error| failed("creating", root, error))?;
+        let root = std::path::absolute(root).map_err(|error| failed("opening", root, error))?;
+        Ok(StorageFolder { files, root })
     }
 
     /// Writes a payload; when this returns it survives a power cut. `writer` makes the temporary name unique.
     pub fn write(&self, path: &str, bytes: &[u8], writer: u64) -> Result<Payload, StorageError> {
         let target = self.resolve(path)?;
-        let folder = target.parent().unwrap_or(&self.root).to_owned();
-        self.create_folder(&folder)?;
+        self.create_folder(target.parent().unwrap_or(&self.root))?;
         let temporary = target.with_extension(format!("{writer:016x}.tmp"));
-        let written = (|| {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &target)?;
-            sync_folder(&folder)
-        })();
-        if let Err(error) = written {
-            // Best effort: a left-over temporary file is never read.
-            let _ = fs::remove_file(&temporary);
-            return Err(failed("writing", &target, error));
-        }
+        files::replace(&*self.files, &target, &temporary, bytes).map_err(|error| failed("writing", &target, error))?;
         let length = u64::try_from(bytes.len()).expect("a usize fits in a u64");
         Ok(Payload { path: path.to_owned(), length, crc32: crc32fast::hash(bytes) })
     }
@@ -77,14 +73,17 @@ impl StorageFolder {
     pub fn read(&self, payload: &Payload) -> Result<Vec<u8>, StorageError> {
         let path = self.resolve(&payload.path)?;
         let damaged = |why: String| StorageError::Damaged { path: path.clone(), why };
-        let file = File::open(&path).map_err(|error| failed("reading", &path, error))?;
-        let length = file.metadata().map_err(|error| failed("reading", &path, error))?.len();
-        if length != payload.length {
-            return Err(damaged(format!("it has {length} bytes instead of {}", payload.length)));
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-        // One more than the length: a file that grew between is noticed, and cannot fill the memory.
-        file.take(length + 1).read_to_end(&mut bytes).map_err(|error| failed("reading", &path, error))?;
+        let read = || {
+            let file = self.files.open(&path)?;
+            let length = file.length()?;
+            if length != payload.length {
+                return Ok(Err(damaged(format!("it has {length} bytes instead of {}", payload.length))));
+            }
+            let mut bytes = vec![0; usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?];
+            file.read_exact_at(&mut bytes, 0)?;
+            Ok(Ok(bytes))
+        };
+        let bytes: Vec<u8> = read().map_err(|error| failed("reading", &path, error))??;
         let crc32 = crc32fast::hash(&bytes);
         if crc32 != payload.crc32 {
             return Err(damaged(format!("its CRC-32 is {crc32:08x} instead of {:08x}", payload.crc32)));
@@ -96,8 +95,7 @@ impl StorageFolder {
     pub fn read_at(&self, payload: &Payload, offset: u64, at_most: usize) -> Result<Vec<u8>, StorageError> {
         let path = self.resolve(&payload.path)?;
         let read = || {
-            use std::os::unix::fs::FileExt;
-            let file = File::open(&path)?;
+            let file = self.files.open(&path)?;
             let left = usize::try_from(payload.length.saturating_sub(offset)).unwrap_or(usize::MAX);
             let mut bytes = vec![0; at_most.min(left)];
             file.read_exact_at(&mut bytes, offset)?;
@@ -109,11 +107,10 @@ impl StorageFolder {
     /// Removes a file or a folder with all that is in it; being gone already is fine.
     pub fn remove(&self, path: &str) -> Result<(), StorageError> {
         let target = self.resolve(path)?;
-        let removed = match fs::symlink_metadata(&target) {
-            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&target),
-            Ok(_) => fs::remove_file(&target),
-            Err(error) => Err(error),
-        };
+        let removed = self.files.kind(&target).and_then(|kind| match kind {
+            FileKind::Folder => self.files.remove_folder(&target),
+            FileKind::File { .. } | FileKind::Other => self.files.remove_file(&target),
+        });
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removing", &target, error)),
             _ => Ok(()),
@@ -123,13 +120,12 @@ impl StorageFolder {
     /// Names in a folder, sorted; none if it is not there.
     pub fn list(&self, path: &str) -> Result<Vec<String>, StorageError> {
         let folder = self.resolve(path)?;
-        let entries = match fs::read_dir(&folder) {
+        let entries = match self.files.list(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(failed("listing", &folder, error)),
         };
-        let mut names: Vec<String> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> = entries.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect();
         names.sort();
         Ok(names)
     }
@@ -146,21 +142,17 @@ impl StorageFolder {
     fn create_folder(&self, folder: &Path) -> Result<(), StorageError> {
         let mut missing = Vec::new();
         let mut at = folder;
-        while !at.exists() {
+        while self.files.kind(at).is_err() {
             missing.push(at);
             at = at.parent().unwrap_or(&self.root);
         }
-        fs::create_dir_all(folder).map_err(|error| failed("creating", folder, error))?;
+        self.files.create_folder(folder).map_err(|error| failed("creating", folder, error))?;
         for made in missing.into_iter().rev() {
             let parent = made.parent().unwrap_or(&self.root);
-            sync_folder(parent).map_err(|error| failed("syncing", parent, error))?;
+            self.files.sync_folder(parent).map_err(|error| failed("syncing", parent, error))?;
         }
         Ok(())
     }
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 fn failed(what: &'static str, path: &Path, error: io::Error) -> StorageError {
@@ -169,12 +161,16 @@ fn failed(what: &'static str, path: &Path, error: io::Error) -> StorageError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use palisade_world::LocalFiles;
+
     use super::*;
 
     #[test]
     fn a_payload_comes_back_whole_or_not_at_all() {
         let root = tempfile::tempdir().unwrap();
-        let folder = StorageFolder::open(&root.path().join("s")).unwrap();
+        let folder = StorageFolder::open(Arc::new(LocalFiles), &root.path().join("s")).unwrap();
         let payload = folder.write("jobs/j/41/chk-1/count-0", b"hello", 1).unwrap();
         assert_eq!(folder.read(&payload).unwrap(), b"hello");
         assert_eq!(folder.read_at(&payload, 3, 100).unwrap(), b"lo");
@@ -192,7 +188,7 @@ mod tests {
     #[test]
     fn a_path_cannot_leave_the_folder() {
         let root = tempfile::tempdir().unwrap();
-        let folder = StorageFolder::open(root.path()).unwrap();
+        let folder = StorageFolder::open(Arc::new(LocalFiles), root.path()).unwrap();
         for path in ["", "..", "a/../../b", "/etc/passwd"] {
             assert!(matches!(folder.write(path, b"", 1), Err(StorageError::BadPath(_))), "{path}");
         }

@@ -13,7 +13,7 @@ use crate::dataflow::align::{Aligned, Aligner, CheckpointId};
 use crate::dataflow::count::Counts;
 use crate::job::ResultPart;
 use crate::jobmaster::checkpoints::TaskSnapshot;
-use crate::storage::{Payload, StorageError, StorageFolder};
+use crate::storage::{Payload, StorageFolder};
 
 /// Everything a count needs.
 pub(crate) struct CountTask {
@@ -67,8 +67,9 @@ impl CountTask {
         let bytes = self.counts.snapshot();
         let path = format!("{}/chk-{id}/count-{}", self.folder, self.subtask);
         let (storage, reports, writer) = (self.storage.clone(), self.reports.clone(), self.world.random_u64());
+        let world = self.world.clone();
         self.world.spawn("snapshot", async move {
-            let report = match write(storage, path, bytes, writer).await {
+            let report = match write(&world, storage, path, bytes, writer).await {
                 Ok(payload) => Report::Acknowledge(id, TaskSnapshot::Count(payload)),
                 Err(error) => Report::Decline(id, error.to_string()),
             };
@@ -79,14 +80,19 @@ impl CountTask {
     async fn finish(self) -> Result<(), TaskError> {
         let path = format!("{}/result/count-{}", self.folder, self.subtask);
         let (words, distinct) = (self.counts.total(), self.counts.distinct());
-        let payload = write(self.storage, path, self.counts.snapshot(), self.world.random_u64()).await?;
+        let payload = write(&self.world, self.storage, path, self.counts.snapshot(), self.world.random_u64()).await?;
         self.reports.send(Report::CountFinished(ResultPart { payload, words, distinct })).await;
         Ok(())
     }
 }
 
-async fn write(storage: StorageFolder, path: String, bytes: Vec<u8>, writer: u64) -> Result<Payload, TaskError> {
-    let work = tokio::task::spawn_blocking(move || storage.write(&path, &bytes, writer));
-    let written: Result<Payload, StorageError> = work.await.map_err(|_| TaskError::Panicked)?;
-    Ok(written?)
+async fn write(
+    world: &World,
+    storage: StorageFolder,
+    path: String,
+    bytes: Vec<u8>,
+    writer: u64,
+) -> Result<Payload, TaskError> {
+    let written = world.blocking("write state", move || storage.write(&path, &bytes, writer)).await;
+    Ok(written.map_err(|_| TaskError::Panicked)??)
 }

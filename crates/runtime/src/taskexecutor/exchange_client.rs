@@ -3,7 +3,7 @@
 //! `send` waits while the receiver has given no credit: that is the back-pressure. A channel is never opened again: when it
 //! breaks, the task fails and the job goes back to its last checkpoint.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade_fence::ClusterId;
@@ -36,7 +36,7 @@ pub(crate) struct ExchangeClient {
     pub(crate) election: String,
     pub(crate) cluster: ClusterId,
     pub(crate) world: World,
-    pub(crate) connections: Arc<Mutex<HashMap<String, Channel>>>,
+    pub(crate) connections: Arc<Mutex<BTreeMap<String, Channel>>>,
 }
 
 impl ExchangeClient {

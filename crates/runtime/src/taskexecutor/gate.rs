@@ -3,7 +3,7 @@
 //! A channel can be opened once. What comes for an attempt that has no gate here is refused, so records of an old attempt
 //! never meet those of a new one. Nothing here decides which attempt is the right one: gates are opened and closed with tasks.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +62,7 @@ pub(crate) struct ChannelEntry {
 }
 
 /// Names a gate.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct GateId {
     pub(crate) job: JobId,
     pub(crate) attempt: AttemptId,
@@ -83,7 +83,7 @@ pub(crate) enum OpenRefused {
 /// All gates of a TaskExecutor. Cheap to clone; locked for short synchronous steps only.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gates {
-    open: Arc<Mutex<HashMap<GateId, Vec<Option<ChannelEntry>>>>>,
+    open: Arc<Mutex<BTreeMap<GateId, Vec<Option<ChannelEntry>>>>>,
     /// The newest leader's token that was accepted by this process; 0 before the first.
     newest: Arc<AtomicU64>,
 }
@@ -121,7 +121,7 @@ impl Gates {
         entries.get_mut(index).ok_or(OpenRefused::NoSuchTask)?.take().ok_or(OpenRefused::OpenedTwice)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<GateId, Vec<Option<ChannelEntry>>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<GateId, Vec<Option<ChannelEntry>>>> {
         // A panic elsewhere leaves the map whole: each step under the lock is one call.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

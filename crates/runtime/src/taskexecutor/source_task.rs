@@ -3,14 +3,13 @@
 //! What it reads, where it stands and which word goes where is decided in [`crate::dataflow`]; here are the file, the pace and
 //! the channels.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use palisade_world::World;
+use palisade_world::files::OpenFile;
 use tokio::sync::mpsc;
 
 use super::exchange_client::{ChannelBroken, ChannelSender};
@@ -54,7 +53,7 @@ impl SourceTask {
         let mut output = Output { channels, batches };
         let mut pace = Pace::new(&graph, &world);
         let read_bytes = if pace.is_some() { PACED_READ_BYTES } else { READ_BYTES };
-        let mut input = InputFiles { graph: graph.clone(), open: None };
+        let mut input = InputFiles { world: world.clone(), graph: graph.clone(), open: None };
         loop {
             while let Ok(id) = triggers.try_recv() {
                 checkpoint(id, &source, &mut output, &reports).await?;
@@ -152,8 +151,9 @@ impl Pace {
 
 /// Reads ranges of the job's files; keeps the last one open.
 struct InputFiles {
+    world: World,
     graph: Arc<JobGraph>,
-    open: Option<(usize, File)>,
+    open: Option<(usize, Box<dyn OpenFile>)>,
 }
 
 impl InputFiles {
@@ -162,18 +162,19 @@ impl InputFiles {
     }
 
     async fn read(mut self, read: Read) -> Result<(InputFiles, Vec<u8>), TaskError> {
-        let work = tokio::task::spawn_blocking(move || {
+        let world = self.world.clone();
+        let work = move || {
             let bytes = self.read_blocking(read);
             bytes.map(|bytes| (self, bytes))
-        });
-        work.await.map_err(|_| TaskError::Panicked)?
+        };
+        world.blocking("read input", work).await.map_err(|_| TaskError::Panicked)?
     }
 
     fn read_blocking(&mut self, read: Read) -> Result<Vec<u8>, TaskError> {
         let path = self.path(read.file);
         let failed = |error| TaskError::Input { path: path.clone(), error };
         if self.open.as_ref().is_none_or(|(open, _)| *open != read.file) {
-            self.open = Some((read.file, File::open(&path).map_err(failed)?));
+            self.open = Some((read.file, self.world.files().open(&path).map_err(failed)?));
         }
         let Some((_, file)) = &self.open else { return Err(TaskError::Panicked) };
         let mut bytes = vec![0; usize::try_from(read.length).unwrap_or(usize::MAX)];

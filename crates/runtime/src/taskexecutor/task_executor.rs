@@ -1,13 +1,11 @@
 //! The TaskExecutor process: slots and tasks for whoever leads. It follows the election from leader to leader and never exits
 //! because one is missing.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use palisade_client::{Client, ClientConfig, ConfigError};
 use palisade_fence::{ClusterId, LeaderSource, LeaderView, Token};
-use palisade_rpc::{DurableGuard, DurableGuardError, EndpointHandle, GuardSpec, Guards, RpcService, RpcServiceConfig};
-use palisade_storage::GuardFile;
+use palisade_rpc::{EndpointHandle, GuardFile, GuardFileError, GuardSpec, Guards, RpcService, RpcServiceConfig};
 use palisade_world::{Listener, Task, World};
 use tokio::sync::watch;
 
@@ -59,7 +57,7 @@ pub enum TaskExecutorStartError {
     },
     /// The guard cannot be read: a worker that may have forgotten a token must not serve.
     #[error("data folder: {0}")]
-    Guard(String),
+    Guard(#[from] GuardFileError),
     /// The number of slots.
     #[error("slots: {0} is not from 1 to {SLOTS_MAX}")]
     Slots(u32),
@@ -81,19 +79,6 @@ pub struct TaskExecutor {
 enum Stop {
     No,
     Yes,
-}
-
-/// The storage crate's guard file, as the RPC layer wants it.
-struct FileGuard(GuardFile);
-
-impl DurableGuard for FileGuard {
-    fn load(&self, cluster: ClusterId, election: &str) -> Result<Option<Token>, DurableGuardError> {
-        Ok(self.0.get(cluster.0, election).and_then(Token::from_wire))
-    }
-
-    fn raise(&self, cluster: ClusterId, election: &str, token: Token) -> Result<(), DurableGuardError> {
-        self.0.raise(cluster.0, election, token.get()).map_err(|error| DurableGuardError { why: error.to_string() })
-    }
 }
 
 /// What the main task needs.
@@ -129,8 +114,8 @@ impl TaskExecutor {
         if !(1..=SLOTS_MAX).contains(&config.slots) {
             return Err(TaskExecutorStartError::Slots(config.slots));
         }
-        let storage = StorageFolder::open(&config.storage)?;
-        let guard = open_guard(&config.data)?;
+        let storage = StorageFolder::open(world.files(), &config.storage)?;
+        let guard = GuardFile::open(world.files(), &config.data)?;
         let mut rpc = RpcServiceConfig::listen(config.listen.clone())
             .interface::<TaskExecutorGateway>()
             .interface::<IntrospectionGateway>();
@@ -142,9 +127,9 @@ impl TaskExecutor {
         introspection::start(&service, Introspection { rpc: service.counters(), own: counters.clone() })
             .await
             .map_err(|error| TaskExecutorStartError::Endpoint(error.to_string()))?;
-        let spec = GuardSpec { source: follower.clone(), cluster: None, durable: Some(Arc::new(FileGuard(guard))) };
+        let spec = GuardSpec { source: follower.clone(), cluster: None, durable: Some(Arc::new(guard)) };
         let guards =
-            Guards::new(vec![spec], &world).map_err(|error| TaskExecutorStartError::Guard(error.to_string()))?;
+            Guards::new(vec![spec], &world).map_err(|error| TaskExecutorStartError::Endpoint(error.to_string()))?;
 
         let listener = bind_data(&config, &world).await?;
         let data_address = format!("{}:{}", host(service.node()), listener.local_addr().port());
@@ -199,12 +184,6 @@ impl TaskExecutor {
             tracing::warn!(%error, "the RPC service ended badly");
         }
     }
-}
-
-fn open_guard(data: &Path) -> Result<GuardFile, TaskExecutorStartError> {
-    std::fs::create_dir_all(data)
-        .map_err(|error| TaskExecutorStartError::Guard(format!("{}: {error}", data.display())))?;
-    GuardFile::open(data).map_err(|error| TaskExecutorStartError::Guard(error.to_string()))
 }
 
 /// The host part of `host:port`.

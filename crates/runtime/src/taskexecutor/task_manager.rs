@@ -231,7 +231,7 @@ impl State {
     async fn open_attempt(&self, spec: &TaskSpec) -> Result<Attempt, TaskError> {
         let storage = self.shared.storage.clone();
         let payload = spec.graph.clone();
-        let bytes = blocking(move || Ok(storage.read(&payload)?)).await?;
+        let bytes = blocking(&self.shared.world, move || Ok(storage.read(&payload)?)).await?;
         let graph: JobGraph = serde_json::from_slice(&bytes)
             .map_err(|error| TaskError::BadGraph { path: spec.graph.path.clone(), why: error.to_string() })?;
         let (reports, queue) = mpsc::channel(REPORTS);
@@ -321,7 +321,7 @@ async fn start_count(shared: &Shared, attempt: &Attempt, spec: TaskSpec) -> Resu
     let counts = match spec.restore {
         Restore::Count(payload) => {
             let storage = shared.storage.clone();
-            blocking(move || Ok(Counts::restore(&storage.read(&payload)?)?)).await?
+            blocking(&shared.world, move || Ok(Counts::restore(&storage.read(&payload)?)?)).await?
         }
         Restore::Nothing | Restore::Source(_) => Counts::default(),
     };
@@ -362,11 +362,12 @@ async fn guarded(run: impl Future<Output = Result<(), TaskError>>, reports: Repo
     reports.send(failed).await;
 }
 
-/// Work on files, off the main threads.
-pub(crate) async fn blocking<T: Send + 'static>(
+/// Work on files.
+async fn blocking<T: Send + 'static>(
+    world: &World,
     work: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
 ) -> Result<T, TaskError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| TaskError::Panicked)?
+    world.blocking("read state", work).await.map_err(|_| TaskError::Panicked)?
 }
 
 /// Records counted by each subtask.

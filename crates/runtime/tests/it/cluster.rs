@@ -202,7 +202,7 @@ impl MiniCluster {
             fence: Fence { election: ELECTION.to_owned(), token },
             source: self.follower(),
             store: Arc::new(Store(self.coordination.clone())),
-            storage: StorageFolder::open(&self.path("storage")).unwrap(),
+            storage: StorageFolder::open(self.world.files(), &self.path("storage")).unwrap(),
             heartbeats: Heartbeats { interval: Duration::from_millis(100), timeout: Duration::from_secs(5) },
             granted: self.world.now(),
             world: self.world.clone(),

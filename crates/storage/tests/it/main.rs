@@ -6,7 +6,6 @@
 mod damage;
 mod folder;
 mod full_disk;
-mod guard;
 mod kill;
 mod model;
 #[cfg(feature = "planted")]
