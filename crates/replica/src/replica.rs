@@ -227,6 +227,12 @@ impl<M: Machine> Replica<M> {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// Asks a voter to take the leadership of the store over, if this node has it. Returns whether this node gave it up within
+    /// twice the election timeout; who has it then, the status shows. Cancelling it takes nothing back.
+    pub async fn hand_over_to(&self, node_id: u64) -> bool {
+        self.0.hand_over_to(node_id).await
+    }
+
     /// Stops replication; a store leader first hands over to the follower that is furthest. What is in flight ends as
     /// unknown. Bounded by twice the election timeout and what the disk needs.
     pub async fn shutdown(&self) {
@@ -292,19 +298,24 @@ impl<M: Machine> Inner<M> {
 
     /// Gives leadership away before a stop: one round trip instead of a whole election timeout without a store leader.
     async fn hand_over(&self) {
-        let mut status = self.credentials.status.clone();
-        if status.borrow().role != Role::Leader {
-            return;
+        if let Some(to) = self.furthest_voter() {
+            self.hand_over_to(to).await;
         }
-        let Some(to) = self.furthest_voter() else { return };
-        if self.seeds.scope(self.raft.trigger().transfer_leader(to)).await.is_err() {
-            return;
+    }
+
+    async fn hand_over_to(&self, to: u64) -> bool {
+        let mut status = self.credentials.status.clone();
+        let leads = status.borrow().role == Role::Leader && to != self.credentials.node_id;
+        if !leads || self.seeds.scope(self.raft.trigger().transfer_leader(to)).await.is_err() {
+            return false;
         }
         let given = status.wait_for(|now| now.role != Role::Leader);
         let limit = self.timings.election_max * 2;
-        if self.world.timeout(limit, given).await.is_none() {
+        let given = self.world.timeout(limit, given).await.is_some();
+        if !given {
             tracing::info!(to, "leadership was not taken over in time");
         }
+        given
     }
 
     /// The follower that votes and has most of the log.

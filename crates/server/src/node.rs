@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_replica::{Gate, Replica, ReplicaConfig};
+use palisade_replica::{Gate, Replica, ReplicaConfig, ReplicaStatus};
 use palisade_storage::{DataFolder, LogEngine, SnapshotStore};
 use palisade_wire::coord::v1::cluster_service_server::ClusterServiceServer;
 use palisade_wire::coord::v1::election_service_server::ElectionServiceServer;
@@ -208,6 +208,16 @@ impl Node {
     /// Where it listens, with the port that was taken.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What this node knows about itself and who leads the store.
+    pub fn status(&self) -> watch::Receiver<ReplicaStatus> {
+        self.replica.status()
+    }
+
+    /// Asks another node to take the leadership of the store over, if this one has it. Returns whether this node gave it up.
+    pub async fn hand_over_to(&self, node_id: u64) -> bool {
+        self.replica.hand_over_to(node_id).await
     }
 
     /// Waits until the node must stop, and says why. Cancelling it is harmless.

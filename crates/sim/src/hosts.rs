@@ -1,37 +1,146 @@
-//! What runs on the simulated hosts: nodes with simulated disks, candidates, a writer, an observer.
+//! What runs on the simulated hosts, one file for each role. Everything real is real: nodes, clients, endpoints are the crates
+//! that ship; what is simulated lies below the seam.
 
 pub mod candidate;
 pub mod node;
 pub mod observer;
 pub mod writer;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_client::{Client, ClientConfig};
 use palisade_world::World;
+use tokio::sync::watch;
+use turmoil::Sim;
 
-use crate::plan::NODES;
+use crate::phase::Phase;
+use crate::plan::{Plan, Role, Who};
+use crate::trace::Trace;
+use crate::witness::Witness;
+use crate::world::{Gate, SimClock, Traffic, simulated};
 
-/// The port that every node listens on.
+/// The port that every process listens on.
 pub const PORT: u16 = 7070;
 
-/// Name of a node's host.
-pub fn node_name(node: usize) -> String {
-    format!("node-{node}")
+/// `HOST:PORT` of a process.
+pub fn address(who: Who) -> String {
+    format!("{who}:{PORT}")
 }
 
-/// Name of a candidate's host.
-pub fn candidate_name(candidate: usize) -> String {
-    format!("candidate-{candidate}")
+/// What all processes of a run share.
+#[derive(Clone)]
+pub(crate) struct Stage {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) trace: Trace,
+    pub(crate) witness: Witness,
+    pub(crate) traffic: Traffic,
+    pub(crate) phase: watch::Sender<Phase>,
 }
 
-/// `HOST:PORT` of every node.
-pub fn addresses() -> Vec<String> {
-    (1..=NODES).map(|node| format!("{}:{PORT}", node_name(node))).collect()
+/// What of a process's machine outlives the process.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    pub(crate) gate: Gate,
+    pub(crate) clock: SimClock,
+    starts: Arc<AtomicU64>,
 }
 
-/// A client of the simulated cluster.
-pub(crate) fn client(world: &World) -> Client {
-    let config = ClientConfig { endpoints: addresses(), request_timeout: Duration::from_secs(2) };
-    Client::new(config, world.clone()).expect("the simulated addresses are well formed")
+/// One process, from its start to its end.
+#[derive(Clone)]
+pub(crate) struct Process {
+    /// Which one.
+    pub(crate) who: Who,
+    /// How often it was started before.
+    pub(crate) start: u64,
+    /// Its clock, randomness and network.
+    pub(crate) world: World,
+    /// What it saw is told here.
+    pub(crate) witness: Witness,
+    /// What was decided before the run.
+    pub(crate) plan: Arc<Plan>,
+    /// Whether there are faults.
+    pub(crate) phase: watch::Receiver<Phase>,
+    trace: Trace,
+    clock: SimClock,
+}
+
+impl Process {
+    /// A name that no other process has, before or after: a restarted process is somebody else.
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}", self.who, self.start)
+    }
+
+    /// Writes a line into the trace.
+    pub(crate) fn trace(&self, what: impl std::fmt::Display) {
+        self.trace.line(&self.who.to_string(), what);
+    }
+
+    /// The simulated time at which this process's clock will show `reading`.
+    pub(crate) fn simulated(&self, reading: Duration) -> Duration {
+        self.clock.simulated(reading)
+    }
+
+    /// A client of the simulated cluster.
+    pub(crate) fn client(&self) -> Client {
+        let endpoints = self.plan.all(Role::Node).map(address).collect();
+        let config = ClientConfig { endpoints, request_timeout: Duration::from_secs(2) };
+        Client::new(config, self.world.clone()).expect("the simulated addresses are well formed")
+    }
+}
+
+/// Everybody who takes part, registered with the simulation.
+pub(crate) struct Cast {
+    pub(crate) machines: BTreeMap<Who, Machine>,
+    pub(crate) nodes: BTreeMap<usize, node::Hardware>,
+}
+
+/// Registers everybody. Nothing runs before the first step of the simulation.
+pub(crate) fn assemble(sim: &mut Sim<'_>, stage: &Stage) -> Cast {
+    let mut cast = Cast { machines: BTreeMap::new(), nodes: BTreeMap::new() };
+    for who in stage.plan.everybody() {
+        let gate = Gate::default();
+        let machine = Machine { clock: SimClock::new(gate.clone()), gate, starts: Arc::default() };
+        match who.role {
+            Role::Node => {
+                let hardware = node::Hardware::new(&stage.plan, who.number);
+                cast.nodes.insert(who.number, hardware.clone());
+                install(sim, stage, &machine, who, move |process| node::run(process, hardware.clone()));
+            }
+            Role::Candidate => install(sim, stage, &machine, who, candidate::run),
+            Role::Writer => install(sim, stage, &machine, who, writer::run),
+            Role::Observer => install(sim, stage, &machine, who, observer::run),
+        }
+        cast.machines.insert(who, machine);
+    }
+    cast
+}
+
+/// `software` is called at each start of the process; it runs until the process is ended from outside.
+fn install<F, Fut>(sim: &mut Sim<'_>, stage: &Stage, machine: &Machine, who: Who, software: F)
+where
+    F: Fn(Process) -> Fut + 'static,
+    Fut: Future<Output = turmoil::Result> + 'static,
+{
+    let (stage, machine) = (stage.clone(), machine.clone());
+    sim.host(who.to_string(), move || {
+        let start = machine.starts.fetch_add(1, Ordering::Relaxed);
+        software(Process {
+            who,
+            start,
+            world: simulated(seed(&stage.plan, who, start), &machine.clock, &machine.gate, &stage.traffic),
+            witness: stage.witness.clone(),
+            plan: Arc::clone(&stage.plan),
+            phase: stage.phase.subscribe(),
+            trace: stage.trace.clone(),
+            clock: machine.clock.clone(),
+        })
+    });
+}
+
+/// Different for each process and each start of it.
+fn seed(plan: &Plan, who: Who, start: u64) -> u64 {
+    plan.seed ^ ((who.role as u64 + 1) << 56) ^ ((who.number as u64) << 40) ^ (start << 24)
 }

@@ -1,18 +1,29 @@
-//! The whole of the store under one seed: real nodes and real clients on a simulated network, clock and disk.
+//! The whole under one seed: real nodes, clients and endpoints on a simulated network, clock and disk.
 //!
 //! The same seed gives the same trace, byte for byte. Reading order: [`plan`] (what a seed decides), [`world`] (the simulated
-//! seam), [`hosts`] (what runs), [`run`] (the phases), [`invariants`] (what must hold, one file each), [`trace`].
+//! seam), [`hosts`] (what runs, one file for each role), [`facts`] (what they see), [`invariants`] (what must hold, one file
+//! each), `nemesis` (carries out the faults), [`run()`] (the phases), [`summary`] (many runs), [`shrink()`] (a failing plan made
+//! smaller), [`found`] (plans that once found something).
 
+pub mod facts;
+pub mod found;
 pub mod hosts;
 pub mod invariants;
+mod nemesis;
 mod panics;
+pub mod phase;
 pub mod plan;
 #[cfg(feature = "planted")]
 pub mod planted;
-pub mod run;
-pub mod trace;
+mod run;
+mod shrink;
+pub mod summary;
+mod trace;
+pub mod witness;
 pub mod world;
 
 pub use panics::replay_command;
 pub use plan::Plan;
 pub use run::{Report, run, run_with};
+pub use shrink::shrink;
+pub use summary::Summary;

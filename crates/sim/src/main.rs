@@ -1,17 +1,26 @@
-//! `palisade-sim`: runs seeds, replays one, and shows that planted bugs are caught.
+//! `palisade-sim`: runs seeds, replays one, makes a failing one smaller, and shows that planted bugs are caught.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use clap::{Parser, Subcommand};
-use palisade_sim::{Plan, Report, replay_command, run};
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use palisade_sim::{Plan, Report, Summary, found, replay_command, run, shrink};
 
-/// Deterministic simulation of the coordination store: the same seed gives the same trace.
+/// Deterministic simulation of the whole: the same seed gives the same trace.
+///
+/// Nodes, clients and endpoints are the ones that ship; network, clocks and disks are simulated, and go wrong as a seed says.
 #[derive(Parser)]
-#[command(name = "palisade-sim", version, arg_required_else_help = true)]
+#[command(
+    name = "palisade-sim",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  palisade-sim run --seeds 200\n  palisade-sim replay 93\n  palisade-sim shrink 93 --output smaller.plan\n  \
+                  palisade-sim replay --plan smaller.plan"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -19,7 +28,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs many seeds on all cores; exit 1 with the failing seed and the command that replays it.
+    /// Runs many seeds on all cores, and every plan that once found something; exit 1 with the failing seed and the command
+    /// that replays it.
     Run {
         /// How many seeds.
         #[arg(long, default_value_t = 200)]
@@ -27,47 +37,102 @@ enum Command {
         /// The first seed.
         #[arg(long, default_value_t = 1)]
         from: u64,
+        /// Runs on after a failure and lists all that failed.
+        #[arg(long)]
+        keep_going: bool,
     },
     /// Runs one seed and prints its plan, its trace and what became of it.
-    Replay {
-        /// The seed.
-        seed: u64,
-        /// With this bug planted (one of those that `planted` lists; needs a build with `--features planted`).
-        #[arg(long)]
-        planted: Option<String>,
-    },
+    Replay(What),
     /// Runs one seed twice and says where the traces part; exit 1 if they do.
-    Twice {
-        /// The seed.
-        seed: u64,
+    Twice(What),
+    /// Makes the plan of a failing seed smaller while it fails in the same way, and prints what is left.
+    Shrink {
+        #[command(flatten)]
+        what: What,
+        /// How many runs that may take.
+        #[arg(long, default_value_t = 200)]
+        runs: usize,
+        /// Writes the plan there, too.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
-    /// Plants each known bug and prints what caught it; exit 1 if one is not caught. Needs a build with `--features planted`.
-    Planted,
+    /// Prints the plan of a seed without running it.
+    Plan(What),
+    /// Plants each known bug, or one, and prints what caught it; exit 1 if one is not caught. Needs a build with
+    /// `--features planted`.
+    Planted {
+        /// Only this one.
+        name: Option<String>,
+    },
 }
 
-/// A run in which one of these never happened in any seed proves too little (only asked of 20 seeds and more).
-const REQUIRED: [&str; 6] = ["crash-node", "crash-all", "cut-off", "one-way", "crash-candidate", "cut-off-candidate"];
+/// What to run.
+#[derive(Args)]
+struct What {
+    /// The seed.
+    #[arg(required_unless_present = "plan")]
+    seed: Option<u64>,
+    /// Instead of a seed's plan: the one in this file, or the kept one of this name.
+    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    plan: Option<String>,
+    /// With this bug planted (one of those that `planted` lists; needs a build with `--features planted`).
+    #[arg(long, value_name = "NAME")]
+    planted: Option<String>,
+}
 
 /// What a usage error exits with.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     // Filtered by RUST_LOG; silent by default.
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .init();
-    match Cli::parse().command {
-        Command::Run { seeds, from } => run_many(seeds, from),
-        Command::Replay { seed, planted: None } => tell(&run(&Plan::draw(seed))),
-        Command::Replay { seed, planted: Some(name) } => replay_planted(seed, &name),
-        Command::Twice { seed } => twice(seed),
-        Command::Planted => planted(),
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let done = match Cli::parse().command {
+        Command::Run { seeds, from, keep_going } => Ok(run_many(seeds, from, keep_going)),
+        Command::Replay(what) => what.runner().map(|(plan, run)| tell(&run(&plan))),
+        Command::Twice(what) => what.runner().map(|(plan, run)| twice(&plan, &*run)),
+        Command::Shrink { what, runs, output } => {
+            what.runner().and_then(|(plan, run)| shrink_plan(&plan, &*run, runs, output))
+        }
+        Command::Plan(what) => what.runner().map(|(plan, _)| {
+            print!("{plan}");
+            ExitCode::SUCCESS
+        }),
+        Command::Planted { name } => planted(name.as_deref()),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("palisade-sim: {error:#}");
+        ExitCode::from(USAGE)
+    })
+}
+
+type Runner = Box<dyn Fn(&Plan) -> Report>;
+
+impl What {
+    fn runner(&self) -> anyhow::Result<(Plan, Runner)> {
+        let plan = match (&self.plan, self.seed) {
+            (Some(name), _) => read_plan(name)?,
+            (None, Some(seed)) => Plan::draw(seed),
+            (None, None) => anyhow::bail!("name a seed or a plan"),
+        };
+        let run: Runner = match &self.planted {
+            None => Box::new(run),
+            Some(name) => planted_runner(name)?,
+        };
+        Ok((plan, run))
     }
 }
 
+fn read_plan(name: &str) -> anyhow::Result<Plan> {
+    let text = match found::ALL.iter().find(|(kept, _)| *kept == name) {
+        Some((_, text)) => (*text).to_owned(),
+        None => std::fs::read_to_string(name).with_context(|| format!("--plan: '{name}' cannot be read"))?,
+    };
+    text.parse().with_context(|| format!("--plan: '{name}' is not a plan"))
+}
+
 fn tell(report: &Report) -> ExitCode {
-    print!("{}{}", report.plan, report.trace);
+    print!("{}\n{}", report.plan, report.trace);
     println!("fingerprint {:016x}", report.fingerprint);
     match &report.violation {
         None => ExitCode::SUCCESS,
@@ -78,108 +143,112 @@ fn tell(report: &Report) -> ExitCode {
     }
 }
 
-fn twice(seed: u64) -> ExitCode {
-    let first = run(&Plan::draw(seed));
+fn twice(plan: &Plan, run: &dyn Fn(&Plan) -> Report) -> ExitCode {
+    let first = run(plan);
     // Shown with RUST_LOG=info, between what the two runs log.
     tracing::info!(fingerprint = first.fingerprint, "the first run has ended");
-    let second = run(&Plan::draw(seed));
+    let second = run(plan);
     match first.trace.lines().zip(second.trace.lines()).find(|(one, two)| one != two) {
         None if first.trace == second.trace => {
-            println!("seed {seed}: twice the same {} bytes", first.trace.len());
+            println!("seed {}: twice the same {} bytes", plan.seed, first.trace.len());
             ExitCode::SUCCESS
         }
         parted => {
-            println!("seed {seed}: the traces part at {parted:#?}");
+            println!("seed {}: the traces part at {parted:#?}", plan.seed);
             ExitCode::FAILURE
         }
     }
 }
 
-#[cfg(feature = "planted")]
-fn replay_planted(seed: u64, name: &str) -> ExitCode {
-    match palisade_sim::planted::all().into_iter().find(|bug| bug.name == name) {
-        Some(bug) => tell(&bug.run(seed)),
-        None => {
-            let names: Vec<_> = palisade_sim::planted::all().iter().map(|bug| bug.name).collect();
-            eprintln!("no planted bug '{name}': there are {}", names.join(", "));
-            ExitCode::from(USAGE)
-        }
+fn shrink_plan(
+    plan: &Plan,
+    run: &dyn Fn(&Plan) -> Report,
+    budget: usize,
+    output: Option<PathBuf>,
+) -> anyhow::Result<ExitCode> {
+    let first = run(plan);
+    let Some(violated) = first.violated() else {
+        println!("seed {} violates nothing: there is nothing to make smaller", plan.seed);
+        return Ok(ExitCode::SUCCESS);
+    };
+    eprintln!("violates {violated}; making it smaller");
+    let bar = indicatif::ProgressBar::new(budget as u64);
+    let (small, runs) = shrink(plan, budget, |smaller| {
+        bar.inc(1);
+        run(smaller).violated() == Some(violated)
+    });
+    bar.finish_and_clear();
+    let last = run(&small);
+    println!("# {}\n# after {runs} runs", last.violation.as_deref().unwrap_or_default().replace('\n', " "));
+    print!("{small}");
+    if let Some(path) = output {
+        std::fs::write(&path, small.to_string()).with_context(|| format!("--output: {}", path.display()))?;
     }
+    Ok(ExitCode::FAILURE)
 }
 
 #[cfg(feature = "planted")]
-fn planted() -> ExitCode {
+fn planted_runner(name: &str) -> anyhow::Result<Runner> {
+    let all = palisade_sim::planted::all();
+    let Some(bug) = all.iter().find(|bug| bug.name == name).copied() else {
+        let names: Vec<_> = all.iter().map(|bug| bug.name).collect();
+        anyhow::bail!("no planted bug '{name}': there are {}", names.join(", "));
+    };
+    Ok(Box::new(move |plan| bug.run(plan)))
+}
+
+#[cfg(feature = "planted")]
+fn planted(name: Option<&str>) -> anyhow::Result<ExitCode> {
+    if let Some(name) = name {
+        planted_runner(name)?;
+    }
+    println!("{:<30} {:<6} caught by", "bug", "seeds");
+    let mut all_caught = true;
     // One bug after the other: what a run prints when a planted bug makes it panic stays readable.
-    let verdicts: Vec<_> = palisade_sim::planted::all().into_iter().map(palisade_sim::planted::Bug::hunt).collect();
-    println!("{:<18} {:<6} caught by", "bug", "seeds");
-    for verdict in &verdicts {
-        let violation = verdict.caught.as_ref().and_then(|report| report.violation.as_deref());
-        let by = violation.map_or("NOT CAUGHT", |why| why.split(':').next().unwrap_or(why));
-        println!("{:<18} {:<6} {by}", verdict.bug.name, verdict.seeds);
+    for bug in palisade_sim::planted::all().into_iter().filter(|bug| name.is_none_or(|name| name == bug.name)) {
+        let verdict = bug.hunt();
+        let by = verdict.caught.as_ref().and_then(Report::violated);
+        println!("{:<30} {:<6} {}", bug.name, verdict.seeds, by.unwrap_or("NOT CAUGHT"));
+        all_caught &= by.is_some();
     }
-    if verdicts.iter().all(|verdict| verdict.caught.is_some()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[cfg(not(feature = "planted"))]
-fn replay_planted(_: u64, _: &str) -> ExitCode {
-    planted()
+fn planted_runner(_: &str) -> anyhow::Result<Runner> {
+    anyhow::bail!(
+        "this build has no planted bugs; use: cargo run --release -p palisade-sim --features planted -- planted"
+    )
 }
 
 #[cfg(not(feature = "planted"))]
-fn planted() -> ExitCode {
-    eprintln!("this build has no planted bugs; use: cargo run --release -p palisade-sim --features planted -- planted");
-    ExitCode::from(USAGE)
-}
-
-/// Sums over all seeds.
-#[derive(Default)]
-struct Summary {
-    run: u64,
-    faults: BTreeMap<&'static str, u64>,
-    grants: u64,
-    acknowledged: u64,
-    fenced: u64,
-    refused: u64,
-    simulated: Duration,
-    failed: Vec<Report>,
-}
-
-impl Summary {
-    fn take(&mut self, mut report: Report) {
-        self.run += 1;
-        for (kind, count) in &report.faults {
-            *self.faults.entry(kind).or_default() += count;
-        }
-        self.grants += report.progress.grants;
-        self.acknowledged += report.progress.acknowledged;
-        self.fenced += report.progress.fenced;
-        self.refused += report.progress.refused;
-        self.simulated += report.simulated;
-        // Faults that hit nothing, or a cluster that never came up, must not pass for a good run.
-        if report.violation.is_none() && (report.progress.grants == 0 || report.progress.acknowledged == 0) {
-            report.violation = Some("coverage: nothing was granted or nothing was written".into());
-        }
-        if report.violation.is_some() {
-            self.failed.push(report);
-        }
-    }
+fn planted(_: Option<&str>) -> anyhow::Result<ExitCode> {
+    planted_runner("").map(|_| ExitCode::SUCCESS)
 }
 
 #[allow(clippy::disallowed_methods)] // how long the run took in real time: for people, outside of any simulation
-fn run_many(seeds: u64, from: u64) -> ExitCode {
+fn run_many(seeds: u64, from: u64, keep_going: bool) -> ExitCode {
     let began = Instant::now();
-    let bar = indicatif::ProgressBar::new(seeds);
-    let (next, stop, summary) = (AtomicU64::new(from), AtomicBool::new(false), Mutex::new(Summary::default()));
+    let kept: Vec<Plan> =
+        found::ALL.iter().map(|(name, text)| text.parse().unwrap_or_else(|error| panic!("{name}: {error}"))).collect();
+    let kept_count = kept.len() as u64;
+    let bar = indicatif::ProgressBar::new(seeds + kept_count);
+    let (next, stop, summary) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(Summary::default()));
     let work = || {
         while !stop.load(Ordering::Relaxed) {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= from + seeds {
-                return;
-            }
-            let report = run(&Plan::draw(seed));
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let plan = match number.checked_sub(kept_count) {
+                None => kept[number as usize].clone(),
+                Some(more) if more < seeds => Plan::draw(from + more),
+                Some(_) => return,
+            };
+            let report = run(&plan);
             let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
-            summary.take(report);
-            stop.fetch_or(!summary.failed.is_empty(), Ordering::Relaxed);
+            if let Some(why) = &report.violation {
+                bar.suspend(|| println!("VIOLATION {why}\n{}", replay_command(plan.seed)));
+            }
+            summary.add(report);
+            stop.fetch_or(!keep_going && !summary.failed.is_empty(), Ordering::Relaxed);
             bar.inc(1);
         }
     };
@@ -190,24 +259,20 @@ fn run_many(seeds: u64, from: u64) -> ExitCode {
     });
     bar.finish_and_clear();
     let summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let (simulated, real) = (summary.simulated.as_secs_f64(), began.elapsed().as_secs_f64());
-    println!(
-        "{} seeds from {from}: {} grants, {} writes, {} fenced writes and {} refused as stale; faults {:?}",
-        summary.run, summary.grants, summary.acknowledged, summary.fenced, summary.refused, summary.faults
-    );
-    println!("{simulated:.0} s simulated in {real:.1} s: {:.0} times real time", simulated / real);
+    let real = began.elapsed().as_secs_f64();
+    println!("{summary}\n{real:.1} s: {:.0} times real time", summary.simulated().as_secs_f64() / real);
     for report in &summary.failed {
         println!(
-            "VIOLATION {}\n{}commit {}\n{}",
+            "\nVIOLATION {}\n{}commit {}\n{}",
             report.violation.as_deref().unwrap_or_default(),
             report.plan,
             palisade_server::build_info::COMMIT,
             replay_command(report.plan.seed)
         );
     }
-    let missing: Vec<_> = REQUIRED.iter().filter(|kind| seeds >= 20 && !summary.faults.contains_key(*kind)).collect();
-    if summary.failed.is_empty() && !missing.is_empty() {
-        println!("COVERAGE these faults never happened: {missing:?}");
+    let missing = summary.missing();
+    if !missing.is_empty() {
+        println!("COVERAGE never happened: {}", missing.join(", "));
     }
     if summary.failed.is_empty() && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

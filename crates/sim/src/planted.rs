@@ -1,13 +1,20 @@
-//! Deliberately broken variants of the store: each must be caught by an invariant within a budget of seeds, or the simulation
+//! Deliberately broken variants of the product: each must be caught by an invariant within a budget of seeds, or the simulation
 //! proves nothing about it.
 
+use std::cell::Cell;
+
 use palisade_coord_core::planted as core;
-use palisade_storage::Planted;
+use palisade_storage::{Planted, SimDisk};
 
 use crate::{Plan, Report, run_with};
 
 /// Seeds until a planted bug must have been caught.
 pub const BUDGET: u64 = 200;
+
+thread_local! {
+    /// What is planted under every disk of this thread's run.
+    static ON_DISK: Cell<Option<Planted>> = const { Cell::new(None) };
+}
 
 /// Where a bug is planted.
 #[derive(Clone, Copy, Debug)]
@@ -46,20 +53,26 @@ pub fn all() -> Vec<Bug> {
     in_core.chain(on_disk).collect()
 }
 
+/// A disk with the bug of this run, if it is one for disks.
+pub(crate) fn plant(disk: &SimDisk) {
+    if let Some(bug) = ON_DISK.get() {
+        disk.plant(bug);
+    }
+}
+
 impl Bug {
-    /// Runs one seed with this bug, which is chosen for the thread of that run and for no other.
-    pub fn run(self, seed: u64) -> Report {
-        let plan = Plan::draw(seed);
+    /// Runs one plan with this bug, which is chosen for the thread of that run and for no other.
+    pub fn run(self, plan: &Plan) -> Report {
         match self.place {
-            Place::Core(bug) => run_with(&plan, move |_| core::choose(Some(bug))),
-            Place::Disk(bug) => run_with(&plan, move |disks| disks.iter().for_each(|disk| disk.plant(bug))),
+            Place::Core(bug) => run_with(plan, move || core::choose(Some(bug))),
+            Place::Disk(bug) => run_with(plan, move || ON_DISK.set(Some(bug))),
         }
     }
 
     /// Runs seeds from 1 on until one catches it.
     pub fn hunt(self) -> Verdict {
         for seed in 1..=BUDGET {
-            let report = self.run(seed);
+            let report = self.run(&Plan::draw(seed));
             if report.violation.is_some() {
                 return Verdict { bug: self, seeds: seed, caught: Some(report) };
             }

@@ -1,70 +1,203 @@
 //! A node: the real server on a simulated disk. The disk outlives the process; what was not synced may not.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use palisade_server::{Node, NodeConfig, Stores};
+use palisade_server::{Misfit, Node, NodeConfig, NodeFailed, Stores};
 use palisade_storage::{SimDisk, SimEngine, SimSnapshots};
+use palisade_world::{Task, World};
+use tokio::sync::watch;
 
-use super::{PORT, addresses, node_name};
-use crate::trace::Trace;
-use crate::world::{Traffic, simulated};
-
-/// What of a node outlives its process.
-#[derive(Clone)]
-pub struct Machine {
-    /// Which node.
-    pub node: usize,
-    /// Its disk.
-    pub disk: SimDisk,
-    /// The store id in its data folder.
-    pub store_id: u64,
-    /// How often it was started.
-    pub starts: Arc<AtomicU64>,
-    /// The seed of the run.
-    pub seed: u64,
-    /// Time between two syncs.
-    pub sync_every: Duration,
-    /// Entries between two snapshots.
-    pub snapshot_every: u64,
-}
+use super::{PORT, Process, address};
+use crate::facts::Fact;
+use crate::plan::{Plan, Role};
 
 /// Raft's timers in the simulation: its latencies are a hundred times those of loopback.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 const ELECTION: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(400));
 
-/// Runs until the host is crashed.
-pub async fn run(machine: Machine, traffic: Traffic, trace: Trace) -> turmoil::Result {
-    let start = machine.starts.fetch_add(1, Ordering::Relaxed);
-    let name = node_name(machine.node);
-    let seed = machine.seed ^ ((machine.node as u64) << 32) ^ (start << 48);
-    let world = simulated(seed, &traffic);
-    let disk = machine.disk.clone();
-    let pump = {
-        let (disk, world, every) = (disk.clone(), world.clone(), machine.sync_every);
-        world.clone().spawn("disk", async move {
-            loop {
-                world.sleep(every).await;
-                disk.sync();
+/// What of a node outlives its process. Clones are the same hardware.
+#[derive(Clone)]
+pub(crate) struct Hardware {
+    parts: Arc<Mutex<Parts>>,
+    orders: watch::Sender<Order>,
+}
+
+struct Parts {
+    disk: SimDisk,
+    /// The store id in the data folder.
+    store_id: u64,
+    /// Between two syncs of the disk.
+    sync_every: Duration,
+    /// The process has ended by itself and nothing of it runs.
+    ended: bool,
+    /// Failures that the node rightly stops for.
+    disk_broke: bool,
+    wiped: bool,
+}
+
+/// What an administrator may ask of a running node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Order {
+    None,
+    Stop,
+    HandOverTo(u64),
+}
+
+impl Hardware {
+    pub(crate) fn new(plan: &Plan, node: usize) -> Hardware {
+        let parts = Parts {
+            disk: new_disk(),
+            store_id: store_id(plan, node, 0),
+            sync_every: plan.sync_every,
+            ended: false,
+            disk_broke: false,
+            wiped: false,
+        };
+        Hardware { parts: Arc::new(Mutex::new(parts)), orders: watch::Sender::new(Order::None) }
+    }
+
+    /// Its disk.
+    pub(crate) fn disk(&self) -> SimDisk {
+        self.lock().disk.clone()
+    }
+
+    /// Whether the process has ended by itself.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Asks the process to end in good order.
+    pub(crate) fn stop(&self) {
+        self.orders.send_replace(Order::Stop);
+    }
+
+    /// Asks the node, if it leads the store, to hand over.
+    pub(crate) fn hand_over_to(&self, node: usize) {
+        self.orders.send_replace(Order::HandOverTo(node as u64));
+    }
+
+    /// Sets the time between two syncs.
+    pub(crate) fn sync_every(&self, span: Duration) {
+        self.lock().sync_every = span;
+    }
+
+    /// From now on the process may stop because of its disk.
+    pub(crate) fn disk_breaks(&self) {
+        self.lock().disk_broke = true;
+    }
+
+    /// Replaces the disk by an empty one, as a person does who puts the node's name on another machine.
+    pub(crate) fn wipe(&self, plan: &Plan, node: usize) {
+        let mut parts = self.lock();
+        parts.disk = new_disk();
+        parts.store_id = store_id(plan, node, 1);
+        parts.wiped = true;
+    }
+
+    fn expects(&self, failed: &NodeFailed) -> bool {
+        let parts = self.lock();
+        match failed {
+            NodeFailed::Misfit(Misfit::StoreLost { .. }) => parts.wiped,
+            NodeFailed::Replica { .. } => parts.disk_broke,
+            _ => false,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn new_disk() -> SimDisk {
+    let disk = SimDisk::new();
+    #[cfg(feature = "planted")]
+    crate::planted::plant(&disk);
+    disk
+}
+
+fn store_id(plan: &Plan, node: usize, life: u64) -> u64 {
+    (plan.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ ((node as u64) << 8) ^ life).max(1)
+}
+
+/// Runs until the process is ended from outside.
+pub(crate) async fn run(process: Process, hardware: Hardware) -> turmoil::Result {
+    hardware.lock().ended = false;
+    hardware.orders.send_replace(Order::None);
+    let pump = pump(&hardware, &process.world);
+    let mut node = start(&process, &hardware).await?;
+    process.trace(format_args!("started ({})", process.start));
+    let (mut orders, mut status, mut leads) = (hardware.orders.subscribe(), node.status(), None);
+    loop {
+        tokio::select! {
+            biased;
+            why = node.wait_failed() => {
+                process.trace(format_args!("failed: {why}"));
+                if !hardware.expects(&why) {
+                    return Err(format!("{} failed: {why}", process.who).into());
+                }
+                process.witness.count("nodes that stopped by themselves");
+                drop(node);
+                break;
             }
-        })
-    };
-    let initial = addresses().into_iter().enumerate().map(|(at, address)| (at as u64 + 1, address)).collect();
-    let mut config = NodeConfig::new(machine.node as u64, format!("{name}:{PORT}"), initial);
+            Ok(()) = status.changed() => {
+                let leadership = status.borrow_and_update().leadership;
+                if let Some(leadership) = leadership.filter(|_| leadership != leads) {
+                    process.witness.saw(process.who, Fact::LeadsStore { term: leadership.term, node: leadership.node });
+                }
+                leads = leadership;
+            }
+            Ok(()) = orders.changed() => {
+                let order = *orders.borrow_and_update();
+                match order {
+                    Order::None => {}
+                    Order::HandOverTo(to) => {
+                        let handed = node.hand_over_to(to).await;
+                        process.trace(format_args!("handed over to {to}: {handed}"));
+                    }
+                    Order::Stop => {
+                        node.shutdown().await;
+                        process.trace("stopped");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    drop(pump);
+    hardware.lock().ended = true;
+    // Turmoil takes the end of a host's software for the end of the run's interest in it.
+    std::future::pending().await
+}
+
+async fn start(process: &Process, hardware: &Hardware) -> Result<Node, Box<dyn std::error::Error>> {
+    let plan = &process.plan;
+    let initial = plan.all(Role::Node).map(|who| (who.number as u64, address(who))).collect();
+    let mut config = NodeConfig::new(process.who.number as u64, format!("{}:{PORT}", process.who), initial);
     config.timings.heartbeat = HEARTBEAT;
     (config.timings.election_min, config.timings.election_max) = ELECTION;
-    config.snapshot_every = machine.snapshot_every;
+    config.snapshot_every = plan.snapshot_every;
+    let (disk, store_id) = {
+        let parts = hardware.lock();
+        (parts.disk.clone(), parts.store_id)
+    };
     let stores = Stores {
-        store_id: machine.store_id,
+        store_id,
         engine: Arc::new(SimEngine::open(&disk)?),
         snapshots: Arc::new(SimSnapshots::open(&disk)?),
         folder: None,
     };
-    let mut node = Node::start(config, stores, world).await?;
-    trace.line(&name, format_args!("started ({start})"));
-    let why = node.wait_failed().await;
-    trace.line(&name, format_args!("failed: {why}"));
-    drop(pump);
-    Err(format!("{name} failed: {why}").into())
+    Ok(Node::start(config, stores, process.world.clone()).await?)
+}
+
+/// The disk syncs in the rhythm of the hardware, for as long as its process lives.
+fn pump(hardware: &Hardware, world: &World) -> Task<()> {
+    let (hardware, seam) = (hardware.clone(), world.clone());
+    world.spawn("disk", async move {
+        loop {
+            let every = hardware.lock().sync_every;
+            seam.sleep(every).await;
+            hardware.disk().sync();
+        }
+    })
 }

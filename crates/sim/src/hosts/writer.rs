@@ -1,15 +1,12 @@
 //! A writer: writes rising numbers to a few keys in turn and reads back what was acknowledged last, and keeps honest books of
 //! what was acknowledged.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_client::PutOptions;
-use palisade_world::World;
 
-use super::client;
-use crate::invariants::{Fact, Witness};
+use super::Process;
+use crate::facts::Fact;
 
 /// So many keys take turns: what was acknowledged last is not overwritten by the attempts of a whole outage before it is read.
 const KEYS: u64 = 16;
@@ -18,12 +15,12 @@ fn key(number: u64) -> String {
     format!("sim/number-{}", number % KEYS)
 }
 
-/// Runs until the simulation ends. `served` counts acknowledged writes, for the end of the run.
-pub async fn run(world: World, witness: Witness, served: Arc<AtomicU64>) -> turmoil::Result {
-    let client = client(&world);
+/// Runs until the simulation ends.
+pub(crate) async fn run(process: Process) -> turmoil::Result {
+    let (client, saw) = (process.client(), |fact| process.witness.saw(process.who, fact));
     let mut acknowledged = 0;
     for number in 1.. {
-        witness.saw("writer", Fact::Attempted { key: key(number), number });
+        saw(Fact::Attempted { key: key(number), number });
         let put =
             PutOptions { key: key(number).into(), value: number.to_string().into_bytes(), fence: None, session: None };
         // What the write before this one was told must still be true, also after an outage that this write ends.
@@ -31,8 +28,7 @@ pub async fn run(world: World, witness: Witness, served: Arc<AtomicU64>) -> turm
         match client.put(put).await {
             Ok(_) => {
                 acknowledged = number;
-                served.fetch_add(1, Ordering::Relaxed);
-                witness.saw("writer", Fact::Acknowledged { key: key(number), number });
+                saw(Fact::Acknowledged { key: key(number), number });
             }
             Err(error) => tracing::debug!(%error, number, "a write failed"),
         }
@@ -41,9 +37,9 @@ pub async fn run(world: World, witness: Witness, served: Arc<AtomicU64>) -> turm
         {
             let text = got.kv.map(|kv| String::from_utf8_lossy(&kv.value).into_owned()).unwrap_or_default();
             let number = text.parse().unwrap_or(0);
-            witness.saw("writer", Fact::Read { key: key(before), number, acknowledged_before: before });
+            saw(Fact::Read { key: key(before), number, acknowledged_before: before });
         }
-        world.sleep(Duration::from_millis(5) + world.jitter(Duration::from_millis(40))).await;
+        process.world.sleep(Duration::from_millis(5) + process.world.jitter(Duration::from_millis(40))).await;
     }
     Ok(())
 }

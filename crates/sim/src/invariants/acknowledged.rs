@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Fact, Invariant};
+use super::Invariant;
+use crate::facts::Fact;
 
 #[derive(Default)]
 pub(super) struct AcknowledgedIsVisible {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use palisade_fence::Token;
 
-use super::{Fact, Invariant};
+use super::Invariant;
+use crate::facts::Fact;
+use crate::plan::Who;
 
 #[derive(Default)]
 pub(super) struct BeliefsDoNotOverlap {
@@ -25,7 +27,7 @@ impl Invariant for BeliefsDoNotOverlap {
                 self.believers.insert(candidate.clone(), (*token, *until));
                 self.tick(at)
             }
-            Fact::Disbelieves { candidate, .. } => {
+            Fact::Lost { candidate, .. } | Fact::Resigns { candidate, .. } => {
                 self.believers.remove(candidate);
                 Ok(())
             }
@@ -33,8 +35,9 @@ impl Invariant for BeliefsDoNotOverlap {
         }
     }
 
-    fn forget(&mut self, host: &str) {
-        self.believers.retain(|candidate, _| candidate.rsplit_once('.').is_none_or(|(of, _)| of != host));
+    fn gone(&mut self, who: Who) {
+        let who = who.to_string();
+        self.believers.retain(|candidate, _| candidate.rsplit_once('.').is_none_or(|(of, _)| of != who));
     }
 
     fn tick(&mut self, at: Duration) -> Result<(), String> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use palisade_fence::Token;
 
-use super::{Fact, Invariant};
+use super::Invariant;
+use crate::facts::Fact;
 
 #[derive(Default)]
 pub(super) struct TokensRise {

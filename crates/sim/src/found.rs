@@ -1,0 +1,6 @@
+//! Plans that once found something in the product, by name. They are run for ever.
+//!
+//! A file `found/NAME.plan` begins with a comment that says what it found.
+
+/// Every kept plan: its name and its text.
+pub const ALL: &[(&str, &str)] = &[];

@@ -1,0 +1,78 @@
+//! One link between two nodes that is cut, with nothing else wrong, deposes nobody: neither the store leader nor a holder.
+
+use std::time::Duration;
+
+use super::Invariant;
+use crate::facts::Fact;
+use crate::plan::{Fault, Pattern, Role};
+
+/// The last trouble must be this long ago: what it set going must be over.
+const QUIET: Duration = Duration::from_millis(1_500);
+
+#[derive(Default)]
+pub(super) struct OneLinkDeposesNobody {
+    /// Faults in force.
+    faults: usize,
+    /// When the last trouble ended or a store leader was elected.
+    trouble: Duration,
+    /// A link is cut and nothing else is wrong.
+    alone: bool,
+}
+
+impl Invariant for OneLinkDeposesNobody {
+    fn name(&self) -> &'static str {
+        "one-link-deposes-nobody"
+    }
+
+    fn fault(&mut self, fault: &Fault, begins: bool, at: Duration) {
+        let between_nodes = matches!(
+            fault,
+            Fault::Cut(Pattern::Link(one, other), _) if one.role == Role::Node && other.role == Role::Node
+        );
+        // A clock that is a little wrong is no trouble.
+        if matches!(fault, Fault::ClockRate(..)) {
+            return;
+        }
+        self.alone = begins && between_nodes && self.faults == 0 && at >= self.trouble + QUIET;
+        self.faults = if begins { self.faults + 1 } else { self.faults - 1 };
+        self.trouble = at;
+    }
+
+    fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {
+        match fact {
+            Fact::LeadsStore { term, node } if self.alone => {
+                Err(format!("node {node} was elected in term {term} although only one link was cut"))
+            }
+            Fact::Lost { candidate, .. } if self.alone => {
+                Err(format!("{candidate} lost its leadership although only one link was cut"))
+            }
+            Fact::LeadsStore { .. } => {
+                self.trouble = at;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Cut, Who};
+
+    #[test]
+    fn it_can_object() {
+        let link = Fault::Cut(Pattern::Link(Who::node(1), Who::node(2)), Cut::Drop);
+        let elected = Fact::LeadsStore { term: 2, node: 2 };
+        let at = |seconds| Duration::from_secs(seconds);
+        let mut alone = OneLinkDeposesNobody::default();
+        assert!(alone.on(&elected, at(1)).is_ok());
+        alone.fault(&link, true, at(2));
+        assert!(alone.on(&elected, at(3)).is_ok(), "the election before had only just happened");
+        alone.fault(&link, false, at(4));
+        alone.fault(&link, true, at(9));
+        assert!(alone.on(&elected, at(10)).is_err());
+        alone.fault(&Fault::CrashAll, true, at(11));
+        assert!(alone.on(&elected, at(12)).is_ok(), "something else is wrong, too");
+    }
+}

@@ -1,0 +1,196 @@
+//! Carries out the faults of a plan and puts right again what it broke.
+
+mod links;
+
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use turmoil::Sim;
+
+use crate::hosts::{Cast, Stage};
+use crate::plan::{Fault, Planned, Role, Who};
+use crate::witness::Counts;
+use links::Links;
+
+/// A slow disk takes this many times as long.
+const SLOWER: u32 = 20;
+
+/// The faults that are in force.
+pub(crate) struct Nemesis {
+    stage: Stage,
+    cast: Cast,
+    links: Links,
+    in_force: Vec<InForce>,
+    happened: Counts,
+    rng: SmallRng,
+}
+
+struct InForce {
+    until: Duration,
+    /// Names its cuts.
+    id: u64,
+    fault: Fault,
+}
+
+impl Nemesis {
+    pub(crate) fn new(stage: &Stage, cast: Cast) -> Nemesis {
+        Nemesis {
+            stage: stage.clone(),
+            links: Links::new(stage.plan.everybody().collect()),
+            cast,
+            in_force: Vec::new(),
+            happened: Counts::new(),
+            rng: SmallRng::seed_from_u64(stage.plan.seed ^ 0x5eed),
+        }
+    }
+
+    /// How often which kind of fault happened.
+    pub(crate) fn happened(&self) -> &Counts {
+        &self.happened
+    }
+
+    /// Whether everything is as it should be.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_force.is_empty()
+    }
+
+    /// Begins a fault. One that finds nothing to break (a process that is down cannot crash) does not happen.
+    pub(crate) fn begin(&mut self, sim: &mut Sim<'_>, planned: &Planned) {
+        let now = sim.elapsed();
+        let id = self.rng.random();
+        if !self.inflict(sim, id, &planned.fault, now) {
+            return;
+        }
+        let fault = planned.fault.clone();
+        *self.happened.entry(fault.kind()).or_default() += 1;
+        self.stage.witness.fault(&fault, true, now);
+        self.in_force.push(InForce { until: now + planned.lasts, id, fault });
+    }
+
+    /// Ends the faults whose time is over.
+    pub(crate) fn end_due(&mut self, sim: &mut Sim<'_>) {
+        let now = sim.elapsed();
+        let (due, rest) = std::mem::take(&mut self.in_force).into_iter().partition(|fault| fault.until <= now);
+        self.in_force = rest;
+        self.end(sim, due, now);
+    }
+
+    /// Ends all faults, and starts what is down.
+    pub(crate) fn heal(&mut self, sim: &mut Sim<'_>) {
+        let now = sim.elapsed();
+        let all = std::mem::take(&mut self.in_force);
+        self.end(sim, all, now);
+        for who in self.stage.plan.all(Role::Node) {
+            self.start(sim, who);
+        }
+    }
+
+    fn end(&mut self, sim: &mut Sim<'_>, faults: Vec<InForce>, now: Duration) {
+        for InForce { id, fault, .. } in faults {
+            self.undo(sim, id, &fault);
+            self.stage.witness.fault(&fault, false, now);
+        }
+    }
+
+    fn inflict(&mut self, sim: &mut Sim<'_>, id: u64, fault: &Fault, now: Duration) -> bool {
+        match fault {
+            Fault::Crash(who) => self.crash(sim, *who, now),
+            Fault::CrashAll => {
+                let nodes: Vec<_> = self.stage.plan.all(Role::Node).collect();
+                nodes.into_iter().filter(|who| self.crash(sim, *who, now)).count() > 0
+            }
+            Fault::Restart(node) => self.if_up(sim, *node, |nemesis, _| nemesis.cast.nodes[node].stop()),
+            Fault::Pause(who) => {
+                let up = self.is_up(sim, *who);
+                if up {
+                    self.cast.machines[who].gate.close();
+                }
+                up
+            }
+            Fault::Cut(pattern, cut) => self.links.cut(sim, id, pattern, *cut),
+            Fault::SlowDisk(node) => {
+                self.cast.nodes[node].sync_every(self.stage.plan.sync_every * SLOWER);
+                true
+            }
+            Fault::FailSync(node) => self.if_up(sim, *node, |nemesis, _| {
+                nemesis.cast.nodes[node].disk_breaks();
+                nemesis.cast.nodes[node].disk().fail_next_sync();
+            }),
+            Fault::FillDisk(node) => self.if_up(sim, *node, |nemesis, _| {
+                nemesis.cast.nodes[node].disk_breaks();
+                nemesis.cast.nodes[node].disk().fill();
+            }),
+            Fault::Wipe(node) => {
+                self.crash(sim, Who::node(*node), now);
+                self.cast.nodes[node].wipe(&self.stage.plan, *node);
+                true
+            }
+            Fault::ClockRate(who, ppm) => {
+                self.cast.machines[who].clock.set_rate(now, *ppm);
+                true
+            }
+            // Whoever leads obeys, the others do nothing.
+            Fault::TransferStoreLeader(to) => {
+                let others = self.cast.nodes.iter().filter(|(node, _)| *node != to);
+                others.for_each(|(_, hardware)| hardware.hand_over_to(*to));
+                true
+            }
+        }
+    }
+
+    fn undo(&mut self, sim: &mut Sim<'_>, id: u64, fault: &Fault) {
+        match fault {
+            Fault::Crash(who) => self.start(sim, *who),
+            Fault::CrashAll => {
+                let nodes: Vec<_> = self.stage.plan.all(Role::Node).collect();
+                nodes.into_iter().for_each(|who| self.start(sim, who));
+            }
+            Fault::Pause(who) => self.cast.machines[who].gate.open(),
+            Fault::Cut(..) => self.links.mend(sim, id),
+            Fault::SlowDisk(node) => self.cast.nodes[node].sync_every(self.stage.plan.sync_every),
+            Fault::FillDisk(node) => {
+                self.cast.nodes[node].disk().make_room();
+                self.start(sim, Who::node(*node));
+            }
+            Fault::Restart(node) | Fault::FailSync(node) | Fault::Wipe(node) => self.start(sim, Who::node(*node)),
+            Fault::ClockRate(..) | Fault::TransferStoreLeader(_) => {}
+        }
+    }
+
+    fn if_up(&mut self, sim: &mut Sim<'_>, node: usize, act: impl FnOnce(&mut Nemesis, &mut Sim<'_>)) -> bool {
+        let up = self.is_up(sim, Who::node(node));
+        if up {
+            act(self, sim);
+        }
+        up
+    }
+
+    fn is_up(&self, sim: &mut Sim<'_>, who: Who) -> bool {
+        let ended = who.role == Role::Node && self.cast.nodes[&who.number].has_ended();
+        !ended && sim.is_host_running(who.to_string())
+    }
+
+    fn crash(&mut self, sim: &mut Sim<'_>, who: Who, now: Duration) -> bool {
+        let up = self.is_up(sim, who);
+        if up {
+            self.stage.traffic.while_ending(|| sim.crash(who.to_string()));
+            if who.role == Role::Node {
+                let lost = self.cast.nodes[&who.number].disk().crash(self.rng.random());
+                if lost.ops > 0 {
+                    *self.happened.entry("unsynced operations lost").or_default() += 1;
+                }
+            }
+            self.cast.machines[&who].gate.open();
+            self.stage.witness.gone(who, now);
+        }
+        up
+    }
+
+    fn start(&mut self, sim: &mut Sim<'_>, who: Who) {
+        if !self.is_up(sim, who) {
+            self.cast.machines[&who].gate.open();
+            self.stage.traffic.while_ending(|| sim.bounce(who.to_string()));
+        }
+    }
+}

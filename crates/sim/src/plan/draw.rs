@@ -1,0 +1,174 @@
+//! The drawing of a plan. Quiet and wild seeds both occur: the character of a run is drawn first, then its faults.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::{Cut, Fault, Pattern, Plan, Planned, Role, Who};
+
+/// The first part of a run is left alone, so that there is something to break.
+const QUIET_AT_FIRST: u64 = 1_200;
+
+/// Clocks run at most this wrong, in millionths: two of them together stay within the 1 % that clients take off a deadline.
+const CLOCK_PPM: i32 = 4_000;
+
+impl Plan {
+    /// Draws a plan.
+    pub fn draw(seed: u64) -> Plan {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let cast = draw_cast(&mut rng);
+        let least = Duration::from_micros(rng.random_range(200..2_000));
+        let most = least + Duration::from_micros(rng.random_range(500..10_000));
+        let faults_for = Duration::from_millis(rng.random_range(5_000..10_000));
+        let mut plan = Plan {
+            seed,
+            cast,
+            latency: (least, most),
+            // One disk in three is slow: what is acknowledged before it is synced is then easily lost.
+            sync_every: match rng.random_range(0..3) {
+                0 => Duration::from_micros(rng.random_range(10_000..40_000)),
+                _ => Duration::from_micros(rng.random_range(500..6_000)),
+            },
+            snapshot_every: rng.random_range(20..400),
+            faults_for,
+            faults: Vec::new(),
+        };
+        plan.faults = match rng.random_range(0..10) {
+            // Nothing but one link that is cut for long: it must depose nobody.
+            0 => vec![draw_lonely_link(&mut rng, &plan)],
+            // One fault again and again.
+            1..=2 => {
+                let fault = draw_fault(&mut rng, &plan);
+                (0..rng.random_range(2..6)).map(|_| draw_time(&mut rng, &plan, fault.clone())).collect()
+            }
+            // Few faults, one after the other.
+            3..=6 => draw_faults(&mut rng, &plan, 1..4),
+            // Many at once.
+            _ => draw_faults(&mut rng, &plan, 5..14),
+        };
+        // A wiped node is gone for good, and a majority must be left; the second one finds nothing to wipe.
+        let mut wiped = false;
+        plan.faults.retain(|planned| !matches!(planned.fault, Fault::Wipe(_)) || !std::mem::replace(&mut wiped, true));
+        plan.faults.sort_by_key(|planned| planned.at);
+        plan
+    }
+}
+
+fn draw_cast(rng: &mut SmallRng) -> BTreeMap<Role, usize> {
+    let nodes = if rng.random_range(0..4) == 0 { 5 } else { 3 };
+    [(Role::Node, nodes), (Role::Candidate, rng.random_range(2..4)), (Role::Writer, 1), (Role::Observer, 1)].into()
+}
+
+fn draw_faults(rng: &mut SmallRng, plan: &Plan, count: std::ops::Range<usize>) -> Vec<Planned> {
+    let count = rng.random_range(count);
+    (0..count)
+        .map(|_| {
+            let fault = draw_fault(rng, plan);
+            draw_time(rng, plan, fault)
+        })
+        .collect()
+}
+
+fn draw_time(rng: &mut SmallRng, plan: &Plan, fault: Fault) -> Planned {
+    let last = plan.faults_for.as_millis() as u64;
+    let at = Duration::from_millis(rng.random_range(QUIET_AT_FIRST..last));
+    let lasts = Duration::from_millis(match rng.random_range(0..3) {
+        0 => rng.random_range(20..400),
+        _ => rng.random_range(400..3_000),
+    });
+    Planned { at, lasts, fault }
+}
+
+fn draw_lonely_link(rng: &mut SmallRng, plan: &Plan) -> Planned {
+    let (one, other) = two_nodes(rng, plan);
+    let cut = if rng.random_range(0..2) == 0 { Cut::Drop } else { Cut::Hold };
+    let lasts = plan.faults_for - Duration::from_millis(3_000);
+    Planned { at: Duration::from_millis(3_000), lasts, fault: Fault::Cut(Pattern::Link(one, other), cut) }
+}
+
+fn draw_fault(rng: &mut SmallRng, plan: &Plan) -> Fault {
+    let nodes = plan.count(Role::Node);
+    let node = rng.random_range(1..=nodes);
+    match rng.random_range(0..40) {
+        0..=5 => Fault::Crash(Who::node(node)),
+        6..=9 => Fault::CrashAll,
+        10..=12 => Fault::Crash(somebody(rng, plan, |role| role != Role::Node && role.may_crash())),
+        13..=14 => Fault::Restart(node),
+        15..=17 => Fault::Pause(Who::node(node)),
+        18..=19 => Fault::Pause(somebody(rng, plan, |role| role != Role::Node && role.may_crash())),
+        20..=27 => draw_cut(rng, plan),
+        28..=29 => Fault::SlowDisk(node),
+        30..=31 => Fault::FailSync(node),
+        32 => Fault::FillDisk(node),
+        33 => Fault::Wipe(node),
+        34..=35 => {
+            let who = somebody(rng, plan, Role::may_crash);
+            Fault::ClockRate(who, rng.random_range(-CLOCK_PPM..=CLOCK_PPM))
+        }
+        36..=37 => Fault::TransferStoreLeader(node),
+        _ => Fault::Cut(Pattern::Isolate(somebody(rng, plan, |role| role != Role::Node)), Cut::Hold),
+    }
+}
+
+fn draw_cut(rng: &mut SmallRng, plan: &Plan) -> Fault {
+    let nodes = plan.count(Role::Node);
+    let cut = if rng.random_range(0..3) == 0 { Cut::Hold } else { Cut::Drop };
+    let pattern = match rng.random_range(0..10) {
+        0..=2 => Pattern::Isolate(somebody(rng, plan, |_| true)),
+        3..=4 => {
+            let first = rng.random_range(1..=nodes);
+            Pattern::Halves((0..nodes / 2).map(|step| (first + step - 1) % nodes + 1).collect())
+        }
+        5 if nodes > 3 => Pattern::Ring,
+        5..=6 => Pattern::Bridge(rng.random_range(1..=nodes)),
+        7..=8 => {
+            let (from, to) = two_nodes(rng, plan);
+            return Fault::Cut(Pattern::OneWay(from, to), Cut::Drop);
+        }
+        _ => {
+            let (one, other) = two_nodes(rng, plan);
+            Pattern::Link(one, other)
+        }
+    };
+    Fault::Cut(pattern, cut)
+}
+
+fn two_nodes(rng: &mut SmallRng, plan: &Plan) -> (Who, Who) {
+    let nodes = plan.count(Role::Node);
+    let one = rng.random_range(1..=nodes);
+    let other = (one - 1 + rng.random_range(1..nodes)) % nodes + 1;
+    (Who::node(one), Who::node(other))
+}
+
+/// Roles first, so that many of one role do not draw all the fire.
+fn somebody(rng: &mut SmallRng, plan: &Plan, of: impl Fn(Role) -> bool) -> Who {
+    let roles: Vec<_> = plan.cast.iter().filter(|(role, count)| of(**role) && **count > 0).collect();
+    let (role, count) = roles[rng.random_range(0..roles.len())];
+    Who { role: *role, number: rng.random_range(1..=*count) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_everything() {
+        assert_eq!(Plan::draw(7), Plan::draw(7));
+        assert_ne!(Plan::draw(7).faults, Plan::draw(8).faults);
+    }
+
+    #[test]
+    fn every_kind_of_fault_is_drawn() {
+        let kinds: std::collections::BTreeSet<_> =
+            (0..500).flat_map(|seed| Plan::draw(seed).faults).map(|planned| planned.fault.kind()).collect();
+        assert_eq!(kinds, Fault::KINDS.into());
+    }
+
+    #[test]
+    fn quiet_and_wild_runs_occur() {
+        let counts: Vec<_> = (0..100).map(|seed| Plan::draw(seed).faults.len()).collect();
+        assert!(counts.contains(&1) && counts.iter().any(|count| *count > 9));
+    }
+}

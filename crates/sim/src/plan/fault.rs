@@ -1,0 +1,192 @@
+//! What can go wrong.
+
+use super::Who;
+
+/// One thing that goes wrong. When its time is over, what it broke is put right again, unless it says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A process ends without a word; of a node's disk, what was not synced may be lost. It comes back at the end.
+    Crash(Who),
+    /// All nodes end at once and come back: the only fault that can lose what a majority acknowledged and had not synced.
+    CrashAll,
+    /// A node is told to stop, hands over and comes back at the end.
+    Restart(usize),
+    /// A process stands still (SIGSTOP) and then goes on as if nothing had happened.
+    Pause(Who),
+    /// Messages between some processes are lost or late.
+    Cut(Pattern, Cut),
+    /// A node's disk takes its time.
+    SlowDisk(usize),
+    /// A node's next sync fails: the node must stop. It comes back at the end.
+    FailSync(usize),
+    /// A node's disk is full until the end; a node that stopped comes back.
+    FillDisk(usize),
+    /// A node ends and comes back with an empty disk. It must not count as itself; nothing puts that right.
+    Wipe(usize),
+    /// A process's clock runs fast or slow, by so many millionths, for the rest of the run.
+    ClockRate(Who, i32),
+    /// The store leader, whoever it is, is asked to hand over to a node.
+    TransferStoreLeader(usize),
+}
+
+/// Whose messages to whom a cut concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// One process and everybody.
+    Isolate(Who),
+    /// The nodes with these numbers and the other nodes. Clients hear everybody.
+    Halves(Vec<usize>),
+    /// Every node hears only its two neighbours in a ring.
+    Ring,
+    /// Two halves of the nodes that only this node connects.
+    Bridge(usize),
+    /// From one process to another, in this direction only.
+    OneWay(Who, Who),
+    /// Two processes.
+    Link(Who, Who),
+}
+
+/// What becomes of the messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    /// They are lost, and with them the connections that carried them.
+    Drop,
+    /// They arrive when the cut is over, in order, as after a lossy link's retransmissions.
+    Hold,
+}
+
+impl Fault {
+    /// The kind, for coverage.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Fault::Crash(who) if who.role == super::Role::Node => "crash-node",
+            Fault::Crash(_) => "crash-client",
+            Fault::CrashAll => "crash-all",
+            Fault::Restart(_) => "restart",
+            Fault::Pause(who) if who.role == super::Role::Node => "pause-node",
+            Fault::Pause(_) => "pause-client",
+            Fault::Cut(Pattern::Isolate(_), Cut::Drop) => "isolate",
+            Fault::Cut(Pattern::Halves(_), Cut::Drop) => "halves",
+            Fault::Cut(Pattern::Ring, Cut::Drop) => "ring",
+            Fault::Cut(Pattern::Bridge(_), Cut::Drop) => "bridge",
+            Fault::Cut(Pattern::OneWay(..), _) => "one-way",
+            Fault::Cut(Pattern::Link(..), Cut::Drop) => "link",
+            Fault::Cut(_, Cut::Hold) => "hold",
+            Fault::SlowDisk(_) => "slow-disk",
+            Fault::FailSync(_) => "fail-sync",
+            Fault::FillDisk(_) => "full-disk",
+            Fault::Wipe(_) => "wipe",
+            Fault::ClockRate(..) => "clock-rate",
+            Fault::TransferStoreLeader(_) => "transfer",
+        }
+    }
+
+    /// Every kind.
+    pub const KINDS: [&'static str; 19] = [
+        "crash-node",
+        "crash-client",
+        "crash-all",
+        "restart",
+        "pause-node",
+        "pause-client",
+        "isolate",
+        "halves",
+        "ring",
+        "bridge",
+        "one-way",
+        "link",
+        "hold",
+        "slow-disk",
+        "fail-sync",
+        "full-disk",
+        "wipe",
+        "clock-rate",
+        "transfer",
+    ];
+
+    /// Every process that it names.
+    pub fn names(&self) -> Vec<Who> {
+        match self {
+            Fault::CrashAll | Fault::Cut(Pattern::Ring, _) => Vec::new(),
+            Fault::Crash(who) | Fault::Pause(who) | Fault::ClockRate(who, _) => vec![*who],
+            Fault::Cut(Pattern::Isolate(who), _) => vec![*who],
+            Fault::Cut(Pattern::OneWay(one, other) | Pattern::Link(one, other), _) => vec![*one, *other],
+            Fault::Cut(Pattern::Halves(side), _) => side.iter().copied().map(Who::node).collect(),
+            Fault::Restart(node)
+            | Fault::Cut(Pattern::Bridge(node), _)
+            | Fault::SlowDisk(node)
+            | Fault::FailSync(node)
+            | Fault::FillDisk(node)
+            | Fault::Wipe(node)
+            | Fault::TransferStoreLeader(node) => vec![Who::node(*node)],
+        }
+    }
+}
+
+impl Pattern {
+    /// The directed pairs that it concerns, among these.
+    pub fn pairs(&self, everybody: &[Who]) -> Vec<(Who, Who)> {
+        let nodes: Vec<Who> = everybody.iter().copied().filter(|who| who.role == super::Role::Node).collect();
+        let between = |all: &[Who], apart: &dyn Fn(Who, Who) -> bool| {
+            let pairs = all.iter().flat_map(|from| all.iter().map(move |to| (*from, *to)));
+            pairs.filter(|(from, to)| from != to && apart(*from, *to)).collect::<Vec<_>>()
+        };
+        match self {
+            Pattern::Isolate(who) => between(everybody, &|from, to| from == *who || to == *who),
+            Pattern::Halves(side) => {
+                between(&nodes, &|from, to| side.contains(&from.number) != side.contains(&to.number))
+            }
+            Pattern::Ring => {
+                let count = nodes.len();
+                let apart = |one: Who, other: Who| {
+                    let steps = one.number.abs_diff(other.number);
+                    steps.min(count - steps) > 1
+                };
+                between(&nodes, &apart)
+            }
+            Pattern::Bridge(bridge) => {
+                // The halves are the nodes before and after the bridge in a ring.
+                let count = nodes.len();
+                let half = |who: Who| ((who.number + count - bridge) % count) * 2 > count;
+                let apart =
+                    |one: Who, other: Who| one.number != *bridge && other.number != *bridge && half(one) != half(other);
+                between(&nodes, &apart)
+            }
+            Pattern::OneWay(from, to) => vec![(*from, *to)],
+            Pattern::Link(one, other) => vec![(*one, *other), (*other, *one)],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(pattern: &Pattern, nodes: usize) -> Vec<(usize, usize)> {
+        let everybody: Vec<Who> = (1..=nodes).map(Who::node).collect();
+        let mut pairs: Vec<_> =
+            pattern.pairs(&everybody).into_iter().map(|(from, to)| (from.number, to.number)).collect();
+        pairs.retain(|(from, to)| from < to);
+        pairs
+    }
+
+    #[test]
+    fn a_ring_of_five_leaves_two_neighbours() {
+        assert_eq!(pairs(&Pattern::Ring, 5), [(1, 3), (1, 4), (2, 4), (2, 5), (3, 5)]);
+        assert_eq!(pairs(&Pattern::Ring, 3), [], "three nodes are all neighbours");
+    }
+
+    #[test]
+    fn both_halves_see_the_bridge() {
+        assert_eq!(pairs(&Pattern::Bridge(2), 3), [(1, 3)]);
+        assert_eq!(pairs(&Pattern::Bridge(1), 5), [(2, 4), (2, 5), (3, 4), (3, 5)]);
+        assert_eq!(pairs(&Pattern::Bridge(5), 5), [(1, 3), (1, 4), (2, 3), (2, 4)]);
+    }
+
+    #[test]
+    fn halves_are_apart_in_both_directions() {
+        assert_eq!(pairs(&Pattern::Halves(vec![3]), 3), [(1, 3), (2, 3)]);
+        let everybody: Vec<Who> = (1..=3).map(Who::node).collect();
+        assert_eq!(Pattern::Halves(vec![3]).pairs(&everybody).len(), 4);
+    }
+}

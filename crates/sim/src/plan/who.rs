@@ -1,0 +1,80 @@
+//! The processes of a run, by role and number.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What a process does. Nodes come first: the others cannot do without them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Role {
+    /// A node of the store.
+    Node,
+    /// Campaigns in an election and writes under its tokens.
+    Candidate,
+    /// Writes and reads back plain keys.
+    Writer,
+    /// Follows an election from outside.
+    Observer,
+}
+
+/// Every role, in order.
+pub(super) const ROLES: [Role; 4] = [Role::Node, Role::Candidate, Role::Writer, Role::Observer];
+
+impl Role {
+    /// Its name in plans and traces.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Node => "node",
+            Role::Candidate => "candidate",
+            Role::Writer => "writer",
+            Role::Observer => "observer",
+        }
+    }
+
+    /// Whether faults may end such a process. The others keep the books of a run: what they saw must not be lost.
+    pub fn may_crash(self) -> bool {
+        match self {
+            Role::Node | Role::Candidate => true,
+            Role::Writer | Role::Observer => false,
+        }
+    }
+}
+
+/// One process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Who {
+    /// What it does.
+    pub role: Role,
+    /// Which one, from 1.
+    pub number: usize,
+}
+
+impl Who {
+    /// A node of the store.
+    pub fn node(number: usize) -> Who {
+        Who { role: Role::Node, number }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.role.name(), self.number)
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Role, String> {
+        ROLES.into_iter().find(|role| role.name() == name).ok_or_else(|| format!("no role '{name}'"))
+    }
+}
+
+impl FromStr for Who {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Who, String> {
+        let (role, number) = name.rsplit_once('-').ok_or_else(|| format!("no process '{name}'"))?;
+        let number = number.parse().ok().filter(|number| *number > 0);
+        Ok(Who { role: role.parse()?, number: number.ok_or_else(|| format!("no process '{name}'"))? })
+    }
+}

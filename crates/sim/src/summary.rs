@@ -1,0 +1,117 @@
+//! Sums over many runs, and what must have happened in them: a fault that never happened proves nothing.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::plan::Fault;
+use crate::run::Report;
+use crate::witness::Counts;
+
+/// So many seeds must show everything at least once.
+const ENOUGH: u64 = 100;
+
+/// What must have happened in [`ENOUGH`] seeds, beside every kind of fault.
+const REQUIRED: [&str; 8] = [
+    "grants",
+    "resignations",
+    "leaderships lost",
+    "writes",
+    "fenced writes",
+    "stale writes refused",
+    "store leaders",
+    "nodes that stopped by themselves",
+];
+
+/// Sums over runs.
+#[derive(Default)]
+pub struct Summary {
+    runs: u64,
+    faults: Counts,
+    counts: Counts,
+    simulated: Duration,
+    /// Runs that violated something.
+    pub failed: Vec<Report>,
+}
+
+impl Summary {
+    /// Adds a run.
+    pub fn add(&mut self, mut report: Report) {
+        self.runs += 1;
+        add(&mut self.faults, &report.faults);
+        add(&mut self.counts, &report.counts);
+        self.simulated += report.simulated;
+        // A cluster that never came up must not pass for a good run.
+        let happened = |what| report.counts.get(what).is_some_and(|count| *count > 0);
+        if report.violation.is_none() && !(happened("grants") && happened("writes")) {
+            report.violation = Some("coverage: nothing was granted or nothing was written".into());
+        }
+        if report.violation.is_some() {
+            // Its trace is made again by a replay.
+            report.trace = String::new();
+            self.failed.push(report);
+        }
+    }
+
+    /// Runs so far.
+    pub fn runs(&self) -> u64 {
+        self.runs
+    }
+
+    /// Simulated time so far.
+    pub fn simulated(&self) -> Duration {
+        self.simulated
+    }
+
+    /// What never happened although it should have in so many runs.
+    pub fn missing(&self) -> Vec<&'static str> {
+        if self.runs < ENOUGH {
+            return Vec::new();
+        }
+        let faults = Fault::KINDS.into_iter().filter(|kind| !self.faults.contains_key(kind));
+        let events = REQUIRED.into_iter().filter(|what| !self.counts.contains_key(what));
+        faults.chain(events).collect()
+    }
+}
+
+fn add(sums: &mut Counts, counts: &Counts) {
+    for (what, count) in counts {
+        *sums.entry(what).or_default() += count;
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |counts: &Counts| {
+            counts.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+        };
+        writeln!(f, "{} seeds, {:.0} s simulated", self.runs, self.simulated.as_secs_f64())?;
+        writeln!(f, "faults: {}", list(&self.faults))?;
+        write!(f, "seen:   {}", list(&self.counts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    #[test]
+    fn what_never_happened_is_missing() {
+        let report = |counts: &[(&'static str, u64)]| Report {
+            plan: Plan::draw(1),
+            violation: None,
+            faults: Counts::new(),
+            counts: counts.iter().copied().collect(),
+            simulated: Duration::ZERO,
+            trace: String::new(),
+            fingerprint: 0,
+        };
+        let mut summary = Summary::default();
+        (0..ENOUGH).for_each(|_| summary.add(report(&[("grants", 1), ("writes", 1)])));
+        assert!(summary.failed.is_empty());
+        assert!(summary.missing().contains(&"crash-all") && summary.missing().contains(&"resignations"));
+        assert!(!summary.missing().contains(&"grants"));
+        summary.add(report(&[("grants", 1)]));
+        assert_eq!(summary.failed.len(), 1, "a run in which nothing was written is no good run");
+    }
+}

@@ -1,0 +1,109 @@
+//! Who hears of everything that processes see: the trace, the counts, and the invariants.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::facts::Fact;
+use crate::invariants::{self, Invariant};
+use crate::phase::Phase;
+use crate::plan::{Fault, Plan, Who};
+use crate::trace::Trace;
+
+/// All invariants of a run, and the first violation. Clones are the same witness.
+#[derive(Clone)]
+pub(crate) struct Witness {
+    inner: Arc<Mutex<Inner>>,
+    trace: Trace,
+}
+
+struct Inner {
+    invariants: Vec<Box<dyn Invariant>>,
+    violation: Option<String>,
+    counts: Counts,
+}
+
+/// How often what happened: a run in which nothing did proves nothing.
+pub type Counts = BTreeMap<&'static str, u64>;
+
+impl Witness {
+    /// With all invariants.
+    pub(crate) fn new(plan: &Plan, trace: Trace) -> Witness {
+        let inner = Inner { invariants: invariants::all(plan), violation: None, counts: Counts::new() };
+        Witness { inner: Arc::new(Mutex::new(inner)), trace }
+    }
+
+    /// A process reports what it saw.
+    pub(crate) fn saw(&self, who: Who, fact: Fact) {
+        self.saw_at(turmoil::sim_elapsed().unwrap_or_default(), who, fact);
+    }
+
+    fn saw_at(&self, at: Duration, who: Who, fact: Fact) {
+        self.trace.line_at(at, &who.to_string(), format_args!("{fact:?}"));
+        let mut inner = self.lock();
+        if let Some(count) = fact.counts_as() {
+            *inner.counts.entry(count).or_default() += 1;
+        }
+        inner.each(|invariant| invariant.on(&fact, at));
+    }
+
+    /// Counts something that no invariant looks at.
+    pub(crate) fn count(&self, what: &'static str) {
+        *self.lock().counts.entry(what).or_default() += 1;
+    }
+
+    /// A process is gone: whatever it believed, it no longer acts on it.
+    pub(crate) fn gone(&self, who: Who, at: Duration) {
+        self.trace.line_at(at, &who.to_string(), "is gone");
+        self.lock().invariants.iter_mut().for_each(|invariant| invariant.gone(who));
+    }
+
+    /// A fault begins or ends.
+    pub(crate) fn fault(&self, fault: &Fault, begins: bool, at: Duration) {
+        let what = if begins { "begins" } else { "ends" };
+        self.trace.line_at(at, "nemesis", format_args!("{what}: {fault}"));
+        self.lock().invariants.iter_mut().for_each(|invariant| invariant.fault(fault, begins, at));
+    }
+
+    /// A phase begins.
+    pub(crate) fn phase(&self, phase: Phase, at: Duration) {
+        self.trace.line_at(at, "nemesis", format_args!("{phase:?}"));
+        self.lock().invariants.iter_mut().for_each(|invariant| invariant.phase(phase, at));
+    }
+
+    /// After each step of the simulation.
+    pub(crate) fn tick(&self, at: Duration) {
+        self.lock().each(|invariant| invariant.tick(at));
+    }
+
+    /// What must still come about in this phase; `None`: everything has.
+    pub(crate) fn missing(&self) -> Option<String> {
+        self.lock().invariants.iter().find_map(|it| it.missing().map(|what| format!("{}: {what}", it.name())))
+    }
+
+    /// The first violation.
+    pub(crate) fn violation(&self) -> Option<String> {
+        self.lock().violation.clone()
+    }
+
+    /// What happened so far.
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().counts.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn each(&mut self, mut ask: impl FnMut(&mut dyn Invariant) -> Result<(), String>) {
+        for invariant in &mut self.invariants {
+            if let Err(why) = ask(invariant.as_mut())
+                && self.violation.is_none()
+            {
+                self.violation = Some(format!("{}: {why}", invariant.name()));
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Turmoil's sockets behind the seam. They say nothing while their process is paused, and what they carry is counted.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use palisade_world::{AcceptSocket, Listener, Net, Socket};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Gate, Traffic};
+
+/// The network of one process.
+#[derive(Clone)]
+pub(super) struct SimNet {
+    gate: Gate,
+    traffic: Traffic,
+    sockets: Sockets,
+}
+
+impl SimNet {
+    pub(super) fn new(gate: Gate, traffic: Traffic) -> SimNet {
+        SimNet { gate, traffic, sockets: Sockets::default() }
+    }
+
+    fn opened(&self, stream: turmoil::net::TcpStream) -> SimSocket {
+        let stream = Arc::new(Mutex::new(Some(stream)));
+        let mut table = self.sockets.lock();
+        let number = table.open.last_key_value().map_or(0, |(last, _)| last + 1);
+        table.open.insert(number, Arc::clone(&stream));
+        SimSocket { stream, number, net: self.clone() }
+    }
+}
+
+/// The sockets of one process.
+#[derive(Clone, Default)]
+struct Sockets(Arc<Mutex<Table>>);
+
+#[derive(Default)]
+struct Table {
+    /// By the order in which they were opened.
+    open: BTreeMap<u64, Stream>,
+    /// Dropped while the process was paused. A stopped process closes nothing; it does when it goes on.
+    given_up: Vec<u64>,
+}
+
+/// `None`: closed by the end of its process.
+type Stream = Arc<Mutex<Option<turmoil::net::TcpStream>>>;
+
+impl Sockets {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, number: u64) {
+        let closed = self.lock().open.remove(&number);
+        drop(closed);
+    }
+
+    fn close_given_up(&self) {
+        let given_up = std::mem::take(&mut self.lock().given_up);
+        given_up.into_iter().for_each(|number| self.close(number));
+    }
+
+    fn close_all(&self) {
+        let all = std::mem::take(&mut self.lock().open);
+        for stream in all.into_values() {
+            drop(stream.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+struct SimSocket {
+    stream: Stream,
+    number: u64,
+    net: SimNet,
+}
+
+impl SimSocket {
+    fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        act: impl FnOnce(Pin<&mut turmoil::net::TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        ready!(self.net.gate.poll_open(cx));
+        self.net.sockets.close_given_up();
+        match self.stream.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(stream) => act(Pin::new(stream), cx),
+            None => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+    }
+}
+
+impl Drop for SimSocket {
+    fn drop(&mut self) {
+        if self.net.traffic.is_ending() {
+            // The tasks of a process that ends are dropped in an order that depends on how many tasks this program ever had.
+            // Its peers are told in an order that does not.
+            self.net.sockets.close_all();
+        } else if self.net.gate.is_closed() {
+            self.net.sockets.lock().given_up.push(self.number);
+        } else {
+            self.net.sockets.close(self.number);
+        }
+    }
+}
+
+impl AsyncRead for SimSocket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll(cx, |stream, cx| stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for SimSocket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.poll(cx, |stream, cx| stream.poll_write(cx, buf));
+        if let Poll::Ready(Ok(count)) = &written {
+            self.net.traffic.wrote(&buf[..*count]);
+        }
+        written
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(cx, |stream, cx| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(cx, |stream, cx| stream.poll_shutdown(cx))
+    }
+}
+
+#[async_trait::async_trait]
+impl Net for SimNet {
+    async fn connect(&self, address: &str) -> io::Result<Socket> {
+        self.traffic.dialled();
+        self.gate.opened().await;
+        let stream = turmoil::net::TcpStream::connect(address).await?;
+        let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
+        Ok(Socket::new(self.opened(stream), local, peer))
+    }
+
+    async fn bind(&self, address: &str) -> io::Result<Listener> {
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let port: u16 =
+            port.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no port in '{address}'")))?;
+        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+        let listener = turmoil::net::TcpListener::bind(any).await?;
+        Ok(Listener::new(Accept { listener, net: self.clone() }, any))
+    }
+}
+
+struct Accept {
+    listener: turmoil::net::TcpListener,
+    net: SimNet,
+}
+
+#[async_trait::async_trait]
+impl AcceptSocket for Accept {
+    async fn accept(&mut self) -> io::Result<Socket> {
+        let (stream, peer) = self.listener.accept().await?;
+        self.net.gate.opened().await;
+        Ok(Socket::new(self.net.opened(stream), Some(self.listener.local_addr()?), Some(peer)))
+    }
+}
