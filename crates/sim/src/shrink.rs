@@ -48,10 +48,8 @@ fn smaller(plan: &Plan) -> Vec<Plan> {
     }
     for (role, count) in &plan.cast {
         // A cluster has an odd number of nodes; the others go one by one.
-        let fewer = match role {
-            Role::Node => count.saturating_sub(2),
-            _ => count - 1,
-        };
+        let step = if *role == Role::Node { 2 } else { 1 };
+        let fewer = count.saturating_sub(step);
         let named = plan
             .faults
             .iter()
