@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use palisade_fence::Token;
+use palisade_planted::{self as planted, Bug};
 
 use crate::command::{EndReason, Force, OnDisconnect, Value};
 use crate::limits::{
@@ -284,8 +285,7 @@ fn grant_next(
     election.leader = Some(grant.clone());
     events.push(Event::Elected { grant, previous });
 
-    #[cfg(feature = "planted")]
-    if crate::planted::is(crate::planted::Bug::GrantTwice) && !state.elections[name].queue.is_empty() {
+    if planted::is(Bug::GrantTwice) && !state.elections[name].queue.is_empty() {
         let first = state.elections.get_mut(name).and_then(|election| election.leader.take());
         assert!(first.is_some());
         grant_next(state, name, previous, at_unix_ms, events);
@@ -293,8 +293,7 @@ fn grant_next(
 }
 
 fn next_token(state: &mut State) -> Token {
-    #[cfg(feature = "planted")]
-    if crate::planted::is(crate::planted::Bug::TokenNotRaised) && state.last_token.counter() > 0 {
+    if planted::is(Bug::TokenNotRaised) && state.last_token.counter() > 0 {
         return state.last_token;
     }
     state.last_token = state.last_token.next().expect("2^63 tokens outlast the cluster");

@@ -19,8 +19,6 @@ mod keys;
 pub mod limits;
 pub mod memory;
 pub mod outcome;
-#[cfg(feature = "planted")]
-pub mod planted;
 pub mod queue;
 pub mod restore;
 mod sessions;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use palisade_coord_core::{AttachGeneration, SessionId};
+use palisade_planted::{self as planted, Bug};
 
 use crate::leading::Leading;
 use crate::sessions::{Due, Ending};
@@ -79,8 +80,7 @@ impl Leading {
 }
 
 fn condition(attach: AttachGeneration) -> Option<AttachGeneration> {
-    #[cfg(feature = "planted")]
-    if crate::planted::is(crate::planted::Bug::ExpireWithoutCondition) {
+    if planted::is(Bug::ExpireWithoutCondition) {
         return None;
     }
     Some(attach)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use palisade_coord_core::SessionId;
+use palisade_planted::{self as planted, Bug};
 
 use crate::leading::Leading;
 use crate::rounds::Arrived;
@@ -32,8 +33,7 @@ impl Leading {
             }
         }
         let keep_alive = Arrived { stream, call, at: now, here, elsewhere };
-        #[cfg(feature = "planted")]
-        if crate::planted::is(crate::planted::Bug::AckWithoutQuorumRound) {
+        if planted::is(Bug::AckWithoutQuorumRound) {
             return self.renew(keep_alive, effects);
         }
         self.rounds.arrived(keep_alive);

@@ -14,8 +14,6 @@ mod event;
 mod keep_alive;
 mod leading;
 mod liveness;
-#[cfg(feature = "planted")]
-pub mod planted;
 mod rounds;
 mod sessions;
 mod timings;

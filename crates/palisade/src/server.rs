@@ -43,8 +43,9 @@ pub(crate) async fn run(args: ServerArgs, world: World) -> Result<(), Failure> {
 #[cfg(feature = "planted")]
 fn plant() -> Result<(), Failure> {
     let Ok(name) = std::env::var("PALISADE_PLANTED") else { return Ok(()) };
-    palisade_server::planted::choose(&name).map_err(|known| Failure::usage("PALISADE_PLANTED", name.clone(), known))?;
-    eprintln!("palisade: warning: this node is deliberately broken: {name}");
+    let bug = name.parse().map_err(|known: String| Failure::usage("PALISADE_PLANTED", name.clone(), known))?;
+    palisade_planted::choose_in_process(bug);
+    eprintln!("palisade: warning: this node is deliberately broken: {name}: {}", bug.wrong());
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use palisade_fence::{LeaderView, source::Unreachable};
+use palisade_planted::{self as planted, Bug};
 use palisade_world::Task;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -22,7 +23,6 @@ use crate::endpoint::EndpointShared;
 use crate::fencing::{Fencing, Verdict};
 use crate::guards::Held;
 use crate::inbound::Inbound;
-use crate::planted::Bug;
 use crate::recipient::{Call, Mail};
 use crate::{Answer, AnswerKind, CallInfo, EndpointFailure, EndpointHandle, Life, RpcEndpoint, RpcError, Served};
 
@@ -255,9 +255,8 @@ impl<E: RpcEndpoint> Actor<E> {
     }
 
     fn check_at_dequeue(&self, inbound: &Inbound) -> Verdict {
-        let shared = self.shared();
-        if shared.bug == Some(Bug::SkipCheckAtDequeue) {
-            let guard = shared.fencing.guards().and_then(|guards| guards.find(&inbound.claim.election));
+        if planted::is(Bug::SkipCheckAtDequeue) {
+            let guard = self.shared().fencing.guards().and_then(|guards| guards.find(&inbound.claim.election));
             return Verdict::Admit(guard.zip(inbound.claim.token).map(|(guard, token)| Held { guard, token }));
         }
         self.check(inbound)
@@ -265,7 +264,7 @@ impl<E: RpcEndpoint> Actor<E> {
 
     fn check(&self, inbound: &Inbound) -> Verdict {
         let shared = self.shared();
-        shared.fencing.check(&inbound.claim, shared.address.node(), shared.bug)
+        shared.fencing.check(&inbound.claim, shared.address.node())
     }
 
     fn no_longer_wanted(&self, inbound: &Inbound) -> Option<RpcError> {

@@ -11,7 +11,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::actor::{Actor, Step};
 use crate::context::Context;
 use crate::fencing::{Fencing, SharedFencing};
-use crate::planted::Bug;
 use crate::recipient::{Mail, Recipient};
 use crate::registry::Registry;
 use crate::{
@@ -101,7 +100,6 @@ pub(crate) struct EndpointShared {
     pub(crate) counters: Counters,
     pub(crate) mailbox: usize,
     pub(crate) world: World,
-    pub(crate) bug: Option<Bug>,
     /// Distinguishes incarnations of one id.
     pub(crate) incarnation: u64,
 }
@@ -160,7 +158,6 @@ impl<E: RpcEndpoint> EndpointBuilder<E> {
             counters: registry.counters.clone(),
             mailbox,
             world: registry.world.clone(),
-            bug: registry.bug,
             incarnation: INCARNATIONS.fetch_add(1, Ordering::Relaxed),
         });
         let handle = EndpointHandle { shared: shared.clone(), mail: mail.clone(), registry: registry.clone() };

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade_fence::{LeaderFence, LeaderVerdict, LeaderView};
+use palisade_planted::{self as planted, Bug};
 use tokio::sync::{Notify, watch};
 
 use crate::RpcError;
 use crate::guards::{Guards, Held, Judged};
 use crate::inbound::Claim;
 use crate::leader_seat::LeaderSeat;
-use crate::planted::Bug;
 
 /// How an endpoint is fenced, for its life.
 pub(crate) enum Fencing {
@@ -51,18 +51,18 @@ impl Fencing {
         })
     }
 
-    pub(crate) fn check(&self, claim: &Claim, node: &str, bug: Option<Bug>) -> Verdict {
+    pub(crate) fn check(&self, claim: &Claim, node: &str) -> Verdict {
         match self {
             // A sender that believes in a fence must not be served by one that has none.
             Fencing::Open if claim.token.is_some() || !claim.election.is_empty() => {
                 Verdict::Refuse(RpcError::NotLeader { current: None, leader: None })
             }
             Fencing::Open => Verdict::Admit(None),
-            Fencing::Leader(leader) => match leader.check(claim, node, bug) {
+            Fencing::Leader(leader) => match leader.check(claim, node) {
                 Ok(()) => Verdict::Admit(None),
                 Err(error) => Verdict::Refuse(error),
             },
-            Fencing::Worker(guards) => match guards.judge(claim, bug) {
+            Fencing::Worker(guards) => match guards.judge(claim) {
                 Judged::Admit(held) => Verdict::Admit(Some(held)),
                 Judged::Confirm(guard) => Verdict::Confirm(guard),
                 Judged::Refuse(error) => Verdict::Refuse(error),
@@ -113,7 +113,7 @@ impl Leader {
         });
     }
 
-    fn check(&self, claim: &Claim, node: &str, bug: Option<Bug>) -> Result<(), RpcError> {
+    fn check(&self, claim: &Claim, node: &str) -> Result<(), RpcError> {
         let token = claim.token.ok_or(RpcError::NoToken("a token"))?;
         if claim.election.is_empty() {
             return Err(RpcError::NoToken("an election"));
@@ -126,7 +126,7 @@ impl Leader {
         match fence.check(token) {
             LeaderVerdict::Admit => Ok(()),
             // The bug takes any token but its own for a newer one, and newer ones for its own.
-            _ if bug == Some(Bug::CompareWithNotEqual) && token < self.seat.token => Ok(()),
+            _ if planted::is(Bug::CompareWithNotEqual) && token < self.seat.token => Ok(()),
             LeaderVerdict::Stale { current } => Err(RpcError::Stale { current: Some(current), leader: me }),
             LeaderVerdict::Ahead { current } => {
                 self.suspected.notify_one();

@@ -4,12 +4,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade_fence::{ClusterId, Guard, GuardVerdict, LeaderSource, LeaderView, Raise, Token};
+use palisade_planted::{self as planted, Bug};
 use palisade_world::{Task, World};
 use tokio::sync::watch;
 
 use crate::RpcError;
 use crate::inbound::Claim;
-use crate::planted::Bug;
 
 /// A guard that outlives the process. Called only when a leader changes, on the task that changes it: each call may block for
 /// one write to disk, not longer.
@@ -153,7 +153,7 @@ impl Guards {
     }
 
     /// Judges a message by the table; changes nothing.
-    pub(crate) fn judge(&self, claim: &Claim, bug: Option<Bug>) -> Judged {
+    pub(crate) fn judge(&self, claim: &Claim) -> Judged {
         let Some(token) = claim.token else { return Judged::Refuse(RpcError::NoToken("a token")) };
         if claim.election.is_empty() {
             return Judged::Refuse(RpcError::NoToken("an election"));
@@ -168,7 +168,7 @@ impl Guards {
         {
             return Judged::Refuse(RpcError::NotLeader { current: None, leader: None });
         }
-        if bug == Some(Bug::CompareWithNotEqual) && state.guard.highest().is_some_and(|highest| highest != token) {
+        if planted::is(Bug::CompareWithNotEqual) && state.guard.highest().is_some_and(|highest| highest != token) {
             state.guard = Guard::restored(Some(token));
         }
         let verdict = state.guard.check(token);

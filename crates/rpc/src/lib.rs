@@ -67,7 +67,6 @@ mod inbound;
 mod interface;
 mod leader_seat;
 mod plain;
-mod planted;
 mod recipient;
 mod refusals;
 mod registry;
@@ -86,8 +85,6 @@ pub use guard_file::{GuardFile, GuardFileError};
 pub use guards::{DurableGuard, DurableGuardError, GuardSpec, Guards};
 pub use interface::{InterfaceInfo, MethodInfo, MethodKind, RpcGateway, Served};
 pub use leader_seat::LeaderSeat;
-#[cfg(feature = "planted")]
-pub use planted::Bug;
 pub use refusals::{Refusal, Refusals};
 pub use service::{CloseError, RpcService, RpcServiceConfig, StartError};
 pub use stamp::Stamp;

@@ -76,7 +76,7 @@ impl EndpointShared {
             Life::Started | Life::Terminating => {}
         }
         let handler = self.method(interface, method)?;
-        match self.fencing.check(&inbound.claim, self.address.node(), self.bug) {
+        match self.fencing.check(&inbound.claim, self.address.node()) {
             Verdict::Admit(_) | Verdict::Confirm(_) => Ok(handler),
             Verdict::Refuse(error) => Err(error),
         }

@@ -11,7 +11,6 @@ use palisade_world::{Task, World};
 use crate::endpoint::EndpointShared;
 use crate::fencing::known_leader;
 use crate::inbound::Inbound;
-use crate::planted::Bug;
 use crate::recipient::Deliver;
 use crate::{AnswerKind, ConnectError, Counters, CreateError, InterfaceInfo, Life, RpcError};
 
@@ -27,7 +26,6 @@ pub(crate) struct Registry {
     node: String,
     pub(crate) world: World,
     pub(crate) counters: Counters,
-    pub(crate) bug: Option<Bug>,
     closed: AtomicBool,
     tables: Mutex<Tables>,
     /// Endpoint tasks; they end with the service.
@@ -43,12 +41,11 @@ struct Tables {
 }
 
 impl Registry {
-    pub(crate) fn new(node: String, world: World, bug: Option<Bug>) -> Registry {
+    pub(crate) fn new(node: String, world: World) -> Registry {
         Registry {
             node,
             world,
             counters: Counters::default(),
-            bug,
             closed: AtomicBool::new(false),
             tables: Mutex::default(),
             tasks: Mutex::default(),

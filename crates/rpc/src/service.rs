@@ -11,7 +11,6 @@ use palisade_world::World;
 
 use crate::fencing::Fencing;
 use crate::gateway::RawGateway;
-use crate::planted::Bug;
 use crate::registry::{Registry, Standby};
 use crate::transport::{Links, Server};
 use crate::{
@@ -32,7 +31,6 @@ pub struct RpcServiceConfig {
     advertise: Option<String>,
     max_message: usize,
     interfaces: Vec<&'static InterfaceInfo>,
-    bug: Option<Bug>,
 }
 
 impl RpcServiceConfig {
@@ -43,7 +41,7 @@ impl RpcServiceConfig {
 
     /// Does not listen: only this process reaches its endpoints, but gateways can be connected to others.
     pub fn local() -> RpcServiceConfig {
-        RpcServiceConfig { listen: None, advertise: None, max_message: MAX_MESSAGE, interfaces: Vec::new(), bug: None }
+        RpcServiceConfig { listen: None, advertise: None, max_message: MAX_MESSAGE, interfaces: Vec::new() }
     }
 
     /// The `host:port` that others reach this process at, if it is not the one it listens on.
@@ -61,13 +59,6 @@ impl RpcServiceConfig {
     /// Names a gateway for server reflection and health.
     pub fn interface<G: RpcGateway>(mut self) -> RpcServiceConfig {
         self.interfaces.push(G::INTERFACE);
-        self
-    }
-
-    /// Switches a deliberately planted bug on, to prove that the tests catch it.
-    #[cfg(feature = "planted")]
-    pub fn planted(mut self, bug: Bug) -> RpcServiceConfig {
-        self.bug = Some(bug);
         self
     }
 }
@@ -124,7 +115,7 @@ impl RpcService {
         };
         let local = listener.as_ref().map(|listener| listener.local_addr());
         let node = config.advertise.or_else(|| local.map(|local| local.to_string())).unwrap_or_default();
-        let registry = Arc::new(Registry::new(node, world.clone(), config.bug));
+        let registry = Arc::new(Registry::new(node, world.clone()));
         let server = match listener {
             None => None,
             Some(listener) => {

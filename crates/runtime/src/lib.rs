@@ -28,8 +28,6 @@ pub mod job;
 pub mod jobclient;
 pub mod jobmanager;
 pub mod jobmaster;
-#[cfg(feature = "planted")]
-pub mod planted;
 pub mod resourcemanager;
 pub mod storage;
 pub mod taskexecutor;

@@ -28,8 +28,6 @@ mod leadership_log;
 mod machine;
 mod node;
 mod observe;
-#[cfg(feature = "planted")]
-pub mod planted;
 mod proposer;
 mod refusals;
 mod session_backend;

@@ -58,8 +58,8 @@ enum Command {
     },
     /// Prints the plan of a seed without running it.
     Plan(What),
-    /// Plants each known bug, or one, and prints what caught it; exit 1 if one is not caught. Needs a build with
-    /// `--features planted`.
+    /// Plants each bug that is hunted here, or one of all, and prints what caught it; exit 1 if one is not caught. Needs a build
+    /// with `--features planted`.
     Planted {
         /// Only this one.
         name: Option<String>,
@@ -75,7 +75,7 @@ struct What {
     /// Instead of a seed's plan: the one in this file, or the kept one of this name.
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     plan: Option<String>,
-    /// With this bug planted (one of those that `planted` lists; needs a build with `--features planted`).
+    /// With this bug planted (needs a build with `--features planted`).
     #[arg(long, value_name = "NAME")]
     planted: Option<String>,
 }
@@ -189,26 +189,23 @@ fn shrink_plan(
 
 #[cfg(feature = "planted")]
 fn planted_runner(name: &str) -> anyhow::Result<Runner> {
-    let all = palisade_sim::planted::all();
-    let Some(bug) = all.iter().find(|bug| bug.name == name).copied() else {
-        let names: Vec<_> = all.iter().map(|bug| bug.name).collect();
-        anyhow::bail!("no planted bug '{name}': there are {}", names.join(", "));
-    };
-    Ok(Box::new(move |plan| bug.run(plan)))
+    let bug = name.parse().map_err(anyhow::Error::msg)?;
+    Ok(Box::new(move |plan| palisade_sim::planted::run(bug, plan)))
 }
 
 #[cfg(feature = "planted")]
 fn planted(name: Option<&str>) -> anyhow::Result<ExitCode> {
-    if let Some(name) = name {
-        planted_runner(name)?;
-    }
+    let hunted = match name {
+        Some(name) => vec![name.parse().map_err(anyhow::Error::msg)?],
+        None => palisade_sim::planted::HUNTED.to_vec(),
+    };
     println!("{:<30} {:<6} caught by", "bug", "seeds");
     let mut all_caught = true;
     // One bug after the other: what a run prints when a planted bug makes it panic stays readable.
-    for bug in palisade_sim::planted::all().into_iter().filter(|bug| name.is_none_or(|name| name == bug.name)) {
-        let verdict = bug.hunt();
+    for bug in hunted {
+        let verdict = palisade_sim::planted::hunt(bug);
         let by = verdict.caught.as_ref().and_then(Report::violated);
-        println!("{:<30} {:<6} {}", bug.name, verdict.seeds, by.unwrap_or("NOT CAUGHT"));
+        println!("{:<30} {:<6} {}", bug.name(), verdict.seeds, by.unwrap_or("NOT CAUGHT"));
         all_caught &= by.is_some();
     }
     Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -19,8 +19,6 @@ mod file_snapshots;
 mod log_engine;
 mod log_op;
 mod log_state;
-#[cfg(feature = "planted")]
-mod planted;
 mod record;
 mod sim_disk;
 mod sim_engine;
@@ -39,8 +37,6 @@ pub use file_snapshots::FileSnapshots;
 pub use log_engine::{Done, LogEngine};
 pub use log_op::{LogOp, MAX_META_BYTES, MAX_RECORD_BYTES, MetaSlot};
 pub use log_state::LogState;
-#[cfg(feature = "planted")]
-pub use planted::Planted;
 pub use sim_disk::{Lost, SimDisk};
 pub use sim_engine::SimEngine;
 pub use sim_snapshots::SimSnapshots;

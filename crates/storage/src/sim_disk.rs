@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use palisade_planted::{self as planted, Bug};
 
-use crate::{Done, LogOp, LogState, Snapshot, StorageError, record};
-#[cfg(feature = "planted")]
-use crate::{MetaSlot, Planted};
+use crate::{Done, LogOp, LogState, MetaSlot, Snapshot, StorageError, record};
 
 /// The disk of one simulated node. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -36,8 +35,6 @@ pub(crate) struct Disk {
     pub(crate) full: bool,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) save_fails: bool,
-    #[cfg(feature = "planted")]
-    planted: Option<Planted>,
 }
 
 struct Unsynced {
@@ -140,12 +137,6 @@ impl SimDisk {
         self.lock().full = false;
     }
 
-    /// Plants a bug, for as long as the disk lives.
-    #[cfg(feature = "planted")]
-    pub fn plant(&self, planted: Planted) {
-        self.lock().planted = Some(planted);
-    }
-
     /// A new process takes the disk over: checks it and makes what is on it durable, as the sled engine does.
     pub(crate) fn take_over(&self) -> Result<u64, String> {
         let (process, dropped) = {
@@ -210,8 +201,7 @@ impl Disk {
 
     /// Queues a submit; gives the callback back if it is to be called at once.
     fn enqueue(&mut self, ops: Vec<LogOp>, done: Option<Done>) -> Option<(Done, Result<(), StorageError>)> {
-        #[cfg(feature = "planted")]
-        if self.planted == Some(Planted::AckBeforeSync) {
+        if planted::is(Bug::AckBeforeSync) {
             self.unsynced.extend(ops.into_iter().map(|op| Unsynced { op, done: None }));
             return done.map(|done| (done, Ok(())));
         }
@@ -242,8 +232,7 @@ impl Disk {
 
     /// Puts one operation on the disk.
     fn write(&mut self, op: &LogOp) {
-        #[cfg(feature = "planted")]
-        if self.planted == Some(Planted::ForgetVote) && matches!(op, LogOp::Put { slot: MetaSlot::Vote, .. }) {
+        if planted::is(Bug::ForgetVote) && matches!(op, LogOp::Put { slot: MetaSlot::Vote, .. }) {
             return;
         }
         self.durable.write(op).expect("the live image took the same operations in the same order");

@@ -13,8 +13,6 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
-#[cfg(feature = "planted")]
-use crate::Planted;
 use crate::sled_log::SledLog;
 use crate::sled_open::{self, Opened};
 use crate::sled_writer::{self, OnDisk, Writer};
@@ -43,20 +41,11 @@ pub struct SledOptions {
     /// Below this much nothing is written any more: what is left lets a restart open the log (sled writes when it
     /// recovers) and an operator work.
     pub refuse_bytes: u64,
-    /// A bug to be planted.
-    #[cfg(feature = "planted")]
-    pub planted: Option<Planted>,
 }
 
 impl Default for SledOptions {
     fn default() -> SledOptions {
-        SledOptions {
-            cache_bytes: 32 * 1024 * 1024,
-            reserve_bytes: 64 * 1024 * 1024,
-            refuse_bytes: 16 * 1024 * 1024,
-            #[cfg(feature = "planted")]
-            planted: None,
-        }
+        SledOptions { cache_bytes: 32 * 1024 * 1024, reserve_bytes: 64 * 1024 * 1024, refuse_bytes: 16 * 1024 * 1024 }
     }
 }
 
@@ -133,9 +122,14 @@ impl SledEngine {
             Arc::new(Shared { front: Mutex::new(front), work: Condvar::new(), room: Condvar::new(), options, path });
         let on_disk = OnDisk { mark, group, end, purged };
         let writer = Writer::new(Arc::clone(&shared), Arc::clone(&log), on_disk, folder.clone());
-        let thread = std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || writer.run()).map_err(
-            |source| OpenError::Io { action: "starting the writer of", path: folder.path().to_owned(), source },
-        )?;
+        let thread = std::thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(palisade_planted::carried(move || writer.run()))
+            .map_err(|source| OpenError::Io {
+                action: "starting the writer of",
+                path: folder.path().to_owned(),
+                source,
+            })?;
         Ok(SledEngine { shared, log: Some(log), writer: Some(thread), _folder: folder.clone() })
     }
 

@@ -7,12 +7,12 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use palisade_planted::{self as planted, Bug};
+
 use crate::acked_mark::AckedMark;
 use crate::sled_engine::{Job, Life, Shared};
 use crate::sled_log::{End, Purging, SledLog};
-use crate::{DataFolder, LogOp, StorageError, disk_space};
-#[cfg(feature = "planted")]
-use crate::{MetaSlot, Planted};
+use crate::{DataFolder, LogOp, MetaSlot, StorageError, disk_space};
 
 /// A group takes no further submit beyond this: some milliseconds of writing, so that the first of it does not wait long.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
@@ -103,14 +103,15 @@ impl Writer {
         Next::Group(jobs)
     }
 
-    fn group(&mut self, jobs: Vec<Job>) {
+    fn group(&mut self, mut jobs: Vec<Job>) {
         let failure = self.shared.lock().failure.clone();
         let outcome = match failure {
             Some(failure) => Err(failure),
             None => self.write(&jobs),
         };
-        #[cfg(feature = "planted")]
-        let (jobs, outcome) = self.planted_ack_before_sync(jobs, outcome);
+        if planted::is(Bug::AckBeforeSync) {
+            call_back(&mut jobs, &outcome);
+        }
         let outcome = outcome.and_then(|()| self.sync());
         match &outcome {
             Ok(()) => {
@@ -120,9 +121,7 @@ impl Writer {
             }
             Err(error) => self.fail(error),
         }
-        for done in jobs.into_iter().filter_map(|job| job.done) {
-            done(outcome.clone());
-        }
+        call_back(&mut jobs, &outcome);
         if outcome.is_ok() && self.purging == Purging::More {
             self.purge();
         }
@@ -145,12 +144,9 @@ impl Writer {
                 }
                 newer
             }
+            LogOp::Put { slot: MetaSlot::Vote, .. } if planted::is(Bug::ForgetVote) => false,
             LogOp::Append { .. } | LogOp::TruncateAfter { .. } | LogOp::Put { .. } => true,
         });
-        #[cfg(feature = "planted")]
-        let forget = self.shared.options.planted == Some(Planted::ForgetVote);
-        #[cfg(feature = "planted")]
-        let ops = ops.filter(move |op| !(forget && matches!(op, LogOp::Put { slot: MetaSlot::Vote, .. })));
         self.log.write(ops, self.on_disk.group, &mut self.on_disk.end)?;
         (self.on_disk.purged, self.purging) = (purged, purging);
         self.log.flush()
@@ -181,18 +177,10 @@ impl Writer {
         drop(front);
         self.shared.room.notify_all();
     }
+}
 
-    #[cfg(feature = "planted")]
-    fn planted_ack_before_sync(
-        &self,
-        mut jobs: Vec<Job>,
-        outcome: Result<(), StorageError>,
-    ) -> (Vec<Job>, Result<(), StorageError>) {
-        if self.shared.options.planted == Some(Planted::AckBeforeSync) {
-            for done in jobs.iter_mut().filter_map(|job| job.done.take()) {
-                done(outcome.clone());
-            }
-        }
-        (jobs, outcome)
+fn call_back(jobs: &mut [Job], outcome: &Result<(), StorageError>) {
+    for done in jobs.iter_mut().filter_map(|job| job.done.take()) {
+        done(outcome.clone());
     }
 }

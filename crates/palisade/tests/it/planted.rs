@@ -1,6 +1,24 @@
 //! Deliberately broken variants are not part of a default build.
 
+use std::path::Path;
+
 use crate::harness::{code, palisade};
+
+#[test]
+fn no_planted_bug_has_a_name_in_the_binary() {
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("../planted/src/bug.rs");
+    let list = std::fs::read_to_string(list).unwrap();
+    let names: Vec<_> = list.lines().filter_map(|line| line.split_once(" = \"")?.1.strip_suffix("\",")).collect();
+    assert!(names.contains(&"grant-twice"), "{names:?}");
+    let binary = std::fs::read(env!("CARGO_BIN_EXE_palisade")).unwrap();
+    // Literals stand side by side in a binary, so a name may be a part of what looks like one word.
+    let words = binary.split(|byte| !(byte.is_ascii_lowercase() || *byte == b'-')).filter(|word| word.contains(&b'-'));
+    let words: Vec<_> = words.filter_map(|word| std::str::from_utf8(word).ok()).collect();
+    let holds = |name: &str| words.iter().any(|word| word.contains(name));
+    assert!(holds("release-after"), "the search finds nothing at all");
+    let held: Vec<_> = names.into_iter().filter(|name| holds(name)).collect();
+    assert!(held.is_empty(), "{held:?}");
+}
 
 #[test]
 fn a_default_build_does_not_know_planted_bugs() {

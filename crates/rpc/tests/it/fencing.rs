@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc as blocking;
 
 use futures_util::FutureExt;
-use palisade_rpc::{AnswerKind, Life, Outcome, RpcError, RpcServiceConfig, Stamp};
+use palisade_rpc::{AnswerKind, Life, Outcome, RpcError, Stamp};
 
 use crate::counter::*;
 use crate::election::{CLUSTER, Disk, ELECTION, Election, token};
@@ -21,8 +21,8 @@ pub(crate) struct Waited {
 }
 
 /// A step blocks the mailbox; a tell and an ask arrive behind it, each admitted; the guard rises; the step ends.
-pub(crate) async fn waited_while_the_guard_rose(config: RpcServiceConfig) -> Waited {
-    let service = start(config).await;
+pub(crate) async fn waited_while_the_guard_rose() -> Waited {
+    let service = listening().await;
     let (election, probe) = (Election::granted(5), Probe::new(Gate::Open));
     let guards = guards(&election, Some(&Disk::with(5)));
     let counter = worker(&service, &guards, &probe).await;
@@ -64,7 +64,7 @@ pub(crate) async fn waited_while_the_guard_rose(config: RpcServiceConfig) -> Wai
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn d13_stale_messages_that_were_queued_before_the_change_are_refused_and_the_tell_is_reported() {
-    let waited = waited_while_the_guard_rose(RpcServiceConfig::listen("127.0.0.1:0")).await;
+    let waited = waited_while_the_guard_rose().await;
     assert_eq!(waited.sum, 0, "neither took effect: {waited:?}");
     let stale = RpcError::Stale { current: Some(token(6)), leader: Some("leader-6:1".to_owned()) };
     assert_eq!(waited.ask, Err(stale));

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use palisade_rpc::{MethodInfo, RpcGateway, RpcService, RpcServiceConfig};
+use palisade_rpc::{MethodInfo, RpcGateway, RpcService};
 
 use crate::counter::*;
 use crate::election::{Disk, Election, token};
@@ -64,14 +64,8 @@ fn expected(receiver: Receiver, claim: Claim, method: &MethodInfo, form: Form, n
 }
 
 /// One message to a fresh receiver.
-pub(crate) async fn row(
-    config: RpcServiceConfig,
-    receiver: Receiver,
-    claim: Claim,
-    method: &MethodInfo,
-    form: Form,
-) -> (Row, String) {
-    let service = start(config).await;
+pub(crate) async fn row(receiver: Receiver, claim: Claim, method: &MethodInfo, form: Form) -> (Row, String) {
+    let service = listening().await;
     let election = Election::granted(5);
     election.announce();
     let probe = Probe::new(Gate::Open);
@@ -111,8 +105,7 @@ async fn every_method_obeys_the_table_in_both_forms() {
         for method in CounterGateway::METHODS {
             for form in [Form::Stream, Form::Plain] {
                 for claim in CLAIMS {
-                    let config = RpcServiceConfig::listen("127.0.0.1:0");
-                    let (row, node) = row(config, receiver, claim, method, form).await;
+                    let (row, node) = row(receiver, claim, method, form).await;
                     let expected = expected(receiver, claim, method, form, &node);
                     assert_eq!(row, expected, "{receiver:?} {claim:?} {} {form:?}", method.name);
                     rows += 1;

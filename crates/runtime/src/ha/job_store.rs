@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use palisade_fence::Fence;
+use palisade_planted::{self as planted, Bug};
 use palisade_world::World;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -181,8 +182,7 @@ impl JobStore {
                 Err(error @ (PutError::Stale { .. } | PutError::SessionEnded(_))) => {
                     break Err(JobStoreError::Over(error.to_string()));
                 }
-                #[cfg(feature = "planted")]
-                Err(PutError::Unknown(_)) if crate::planted::is(crate::planted::Bug::ConfirmUnknownPointer) => {
+                Err(PutError::Unknown(_)) if planted::is(Bug::ConfirmUnknownPointer) => {
                     break Ok(());
                 }
                 Err(error @ (PutError::NotApplied(_) | PutError::Unknown(_))) => {

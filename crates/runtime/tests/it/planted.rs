@@ -1,7 +1,7 @@
 //! The planted bug is caught: a checkpoint that was confirmed is there for the next leader.
 
+use palisade_planted::{Bug, choose};
 use palisade_runtime::JobId;
-use palisade_runtime::planted::{Bug, choose};
 
 use crate::cluster::{Fault, MiniCluster};
 
@@ -28,7 +28,7 @@ async fn loses_a_confirmed_checkpoint() -> bool {
 #[tokio::test]
 async fn confirming_an_unknown_pointer_is_caught() {
     assert!(!loses_a_confirmed_checkpoint().await);
-    choose(Some("confirm-unknown-pointer".parse().unwrap()));
+    choose(Some(Bug::ConfirmUnknownPointer));
     assert!(loses_a_confirmed_checkpoint().await);
-    choose(None::<Bug>);
+    choose(None);
 }

@@ -47,7 +47,7 @@ enum Order {
 impl Hardware {
     pub(crate) fn new(plan: &Plan, node: usize) -> Hardware {
         let parts = Parts {
-            disk: new_disk(),
+            disk: SimDisk::new(),
             store_id: store_id(plan, node, 0),
             sync_every: plan.sync_every,
             ended: false,
@@ -90,7 +90,7 @@ impl Hardware {
     /// Replaces the disk by an empty one, as a person does who puts the node's name on another machine.
     pub(crate) fn wipe(&self, plan: &Plan, node: usize) {
         let mut parts = self.lock();
-        parts.disk = new_disk();
+        parts.disk = SimDisk::new();
         parts.store_id = store_id(plan, node, 1);
         parts.wiped = true;
     }
@@ -107,13 +107,6 @@ impl Hardware {
     fn lock(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn new_disk() -> SimDisk {
-    let disk = SimDisk::new();
-    #[cfg(feature = "planted")]
-    crate::planted::plant(&disk);
-    disk
 }
 
 fn store_id(plan: &Plan, node: usize, life: u64) -> u64 {

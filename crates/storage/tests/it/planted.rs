@@ -1,19 +1,13 @@
 //! Each planted bug is caught by the check that is meant for it. Only with the feature `planted`.
 
-use palisade_storage::{LogEngine, Planted, SimDisk, SimEngine};
+use palisade_planted::{Bug, choose};
+use palisade_storage::{LogEngine, SimDisk, SimEngine};
 
 use crate::kill::{Acknowledged, run_and_kill};
 use crate::sim::{Promise, run_until_crash};
 use crate::support::{append, skip, vote, write};
 use crate::synced::{strace_is_missing, trace};
 use crate::writer::{Job, Mode};
-
-#[test]
-fn names_are_known() {
-    assert_eq!(Planted::from_name("ack-before-sync"), Some(Planted::AckBeforeSync));
-    assert_eq!(Planted::from_name("forget-vote"), Some(Planted::ForgetVote));
-    assert_eq!(Planted::from_name(""), None);
-}
 
 #[test]
 fn an_acknowledgement_before_the_sync_is_seen_by_strace() {
@@ -36,21 +30,20 @@ fn a_forgotten_vote_is_seen_after_kill_9() {
 
 #[test]
 fn both_are_seen_by_a_simulated_crash() {
-    for planted in [Planted::AckBeforeSync, Planted::ForgetVote] {
-        let caught = (0..50).find(|seed| {
-            let disk = SimDisk::new();
-            disk.plant(planted);
-            matches!(run_until_crash(&disk, *seed), Promise::Broken(_))
-        });
-        assert!(caught.is_some(), "{planted:?} was not caught in 50 seeds");
+    let caught = || (0..50).find(|seed| matches!(run_until_crash(&SimDisk::new(), *seed), Promise::Broken(_)));
+    assert_eq!(caught(), None, "nothing is wrong without a bug");
+    for bug in [Bug::AckBeforeSync, Bug::ForgetVote] {
+        choose(Some(bug));
+        assert!(caught().is_some(), "{bug:?} was not caught in 50 seeds");
     }
+    choose(None);
 }
 
 #[test]
 fn a_planted_bug_does_nothing_until_a_crash() {
-    let disk = SimDisk::new();
-    disk.plant(Planted::AckBeforeSync);
-    let engine = SimEngine::open(&disk).unwrap();
+    choose(Some(Bug::AckBeforeSync));
+    let engine = SimEngine::open(&SimDisk::new()).unwrap();
     write(&engine, vec![append(0, "entry"), vote("vote")]).unwrap();
     assert_eq!(engine.state().last, Some(0));
+    choose(None);
 }

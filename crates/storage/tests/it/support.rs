@@ -10,13 +10,7 @@ use tempfile::TempDir;
 
 /// How a test opens a store: no reserve, for the disks of test machines are small.
 pub(crate) fn options() -> SledOptions {
-    SledOptions {
-        cache_bytes: 8 * 1024 * 1024,
-        reserve_bytes: 0,
-        refuse_bytes: 0,
-        #[cfg(feature = "planted")]
-        planted: None,
-    }
+    SledOptions { cache_bytes: 8 * 1024 * 1024, reserve_bytes: 0, refuse_bytes: 0 }
 }
 
 /// Opens the folder as a process would.

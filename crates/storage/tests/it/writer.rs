@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use palisade_storage::{DataFolder, LogEngine, LogOp, MetaSlot, SledEngine, SledOptions, StorageError};
+use palisade_storage::{DataFolder, LogEngine, LogOp, MetaSlot, SledEngine, StorageError};
 
 use crate::support::{Rng, append, options};
 
@@ -71,7 +71,8 @@ fn the_process_itself() {
     say("");
     say("opening");
     let folder = DataFolder::open(dir, 7).unwrap();
-    let engine = SledEngine::open(&folder, with_planted(options(), planted)).unwrap();
+    plant(planted);
+    let engine = SledEngine::open(&folder, options()).unwrap();
     let (round, seed) = (round.parse().unwrap(), seed.parse().unwrap());
     match mode {
         "Stream" => stream(&engine, round, seed),
@@ -81,14 +82,13 @@ fn the_process_itself() {
 }
 
 #[cfg(feature = "planted")]
-fn with_planted(options: SledOptions, name: &str) -> SledOptions {
-    SledOptions { planted: palisade_storage::Planted::from_name(name), ..options }
+fn plant(name: &str) {
+    palisade_planted::choose((!name.is_empty()).then(|| name.parse().unwrap()));
 }
 
 #[cfg(not(feature = "planted"))]
-fn with_planted(options: SledOptions, name: &str) -> SledOptions {
+fn plant(name: &str) {
     assert_eq!(name, "", "this build has no planted bugs");
-    options
 }
 
 /// One line in one `write`.
