@@ -53,6 +53,14 @@ pub enum ErrorKind {
     WrongCluster,
     /// The request id was used for another request.
     SerialReused,
+    /// No such candidate stands, or none waits under this id where one must.
+    CandidateNotFound,
+    /// The revision was compacted: its past is no longer kept.
+    Compacted,
+    /// The revision has not come yet.
+    FutureRevision,
+    /// There is no such key, and the write needs it.
+    KeyNotFound,
     /// The candidacy ended before it became a leadership that this process could hold (removed by an administrator, say).
     CandidacyEnded,
     /// The connection broke after the request was sent, and no answer came.
@@ -155,6 +163,10 @@ impl Error {
             Kind::Generation => ErrorKind::Generation,
             Kind::WrongCluster => ErrorKind::WrongCluster,
             Kind::SerialReused => ErrorKind::SerialReused,
+            Kind::CandidateNotFound => ErrorKind::CandidateNotFound,
+            Kind::Compacted => ErrorKind::Compacted,
+            Kind::FutureRevision => ErrorKind::FutureRevision,
+            Kind::KeyNotFound => ErrorKind::KeyNotFound,
         };
         let outcome = match detail.outcome() {
             WireOutcome::NotApplied => Outcome::NotApplied,

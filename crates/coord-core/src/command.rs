@@ -11,8 +11,8 @@ use crate::{AttachGeneration, Serial, SessionId};
 /// One command of the replicated log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Command {
-    /// Makes a repeated write take effect at most once. Heeded for proclaim, resign, put and delete; a campaign is
-    /// identified by its own session and serial; the other commands are harmless to repeat.
+    /// Makes a repeated write take effect at most once. Heeded by every operation but these: a campaign is identified by
+    /// its own session and serial; founding, attaching and withdrawing are harmless to repeat.
     pub request: Option<RequestId>,
     /// The proposer's wall clock. Data for people to read; nothing is decided by it.
     pub at_unix_ms: u64,
@@ -46,8 +46,11 @@ pub enum Op {
         /// The name, for life.
         cluster: ClusterId,
     },
-    /// Opens a session and attaches it: its attach generation is 1.
+    /// Opens a session and attaches it.
     OpenSession {
+        /// `None`: the store chooses, and never chooses an id again. Else an id made by [`SessionId::given`], which must not
+        /// be in use.
+        id: Option<SessionId>,
         /// How long the store leader waits for a keep-alive.
         ttl_ms: u64,
         /// What the break of its stream means.
@@ -66,6 +69,13 @@ pub enum Op {
         why: EndReason,
         /// Ends it only if it was not attached again since the proposer looked.
         only_if: Option<AttachGeneration>,
+    },
+    /// Somebody asks for the end of a session. Its client ends it by [`Op::EndSession`].
+    CloseSession {
+        /// Which session.
+        session: SessionId,
+        /// For a session that keeps leaderships until its TTL.
+        guard: Guard,
     },
     /// Enters a candidate. The same election, session and candidate id: the same place.
     Campaign {
@@ -99,8 +109,40 @@ pub enum Op {
         token: Token,
         /// Who asks; `None` or another session than the holder's: somebody from outside.
         by: Option<SessionId>,
-        /// Whether somebody from outside may break the clock guard of a "keep until the TTL" holder.
-        force: Force,
+        /// For a holder that somebody from outside asks.
+        guard: Guard,
+    },
+    /// Ends a candidacy of a session, waiting or leading, and refuses the campaign of this serial should it come later.
+    /// Idempotent.
+    Withdraw {
+        /// The candidate's session, which asks.
+        session: SessionId,
+        /// The campaign.
+        serial: Serial,
+    },
+    /// Ends a candidacy by the candidate's id: at once while it waits, else as resigning does.
+    Remove {
+        /// Which election.
+        election: String,
+        /// Who is to go.
+        candidate: String,
+        /// As for resigning.
+        by: Option<SessionId>,
+        /// As for resigning.
+        guard: Guard,
+    },
+    /// Hands a leadership over to a candidate that waits.
+    Transfer {
+        /// Which election.
+        election: String,
+        /// The leadership that is to end; `None`: whichever there is.
+        token: Option<Token>,
+        /// Who is to lead.
+        to: String,
+        /// As for resigning.
+        by: Option<SessionId>,
+        /// As for resigning.
+        guard: Guard,
     },
     /// Writes a key.
     Put {
@@ -133,14 +175,19 @@ pub enum OnDisconnect {
     },
 }
 
-/// Whether a resignation from outside acts on a holder whose clock guard it breaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Force {
-    /// Such a holder is left alone.
+/// What becomes of the clock guard of a *keep until the TTL* holder when somebody else wants its leadership to end. Other
+/// holders have none: they fence, and are ended at once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Guard {
+    /// The request is refused.
     #[default]
-    No,
-    /// It acts at once; the clock guard does not hold.
-    Yes,
+    Refuse,
+    /// The request is kept and told to the holder, which ends its leadership when it is ready.
+    Ask,
+    /// As [`Guard::Ask`]; also the holder's session is renewed no more, so that it ends with its TTL at the latest.
+    AskAndStopRenewing,
+    /// It is broken: the leadership ends at once, and the holder's clock does not keep it from acting on.
+    Break,
 }
 
 /// Why a leadership or a session ended.
@@ -154,6 +201,8 @@ pub enum EndReason {
     Expired,
     /// The session's stream broke, and it did not attach again in time.
     Disconnected,
+    /// The holder handed it over to a candidate that was named.
+    Transferred,
     /// Somebody other than the holder ended it.
     Removed,
     /// The cluster was restored from a backup.
@@ -168,6 +217,7 @@ impl EndReason {
             EndReason::Closed => "closed",
             EndReason::Expired => "expired",
             EndReason::Disconnected => "disconnected",
+            EndReason::Transferred => "transferred",
             EndReason::Removed => "removed",
             EndReason::Restored => "restored",
         }

@@ -1,6 +1,6 @@
-//! Elections: queues in the order of arrival, and grants that carry a token. Every grant is made by [`fill`], after
-//! everything that the command ends has ended: so a hand-over is one command, and no candidate of an ended session can be
-//! granted. Who is alive is not decided here.
+//! Elections: queues in the order of arrival, and grants that carry a token. Every grant is made after everything that the
+//! command ends has ended (see [`fill`]): so a hand-over is one command, and no candidate of an ended session can be granted.
+//! Who is alive is not decided here; how a leadership is given up is `handover`'s.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use palisade_fence::Token;
 use palisade_planted::{self as planted, Bug};
 
-use crate::command::{EndReason, Force, OnDisconnect, Value};
+use crate::command::{EndReason, Value};
 use crate::limits::{
     CANDIDACIES, CANDIDACY_BYTES, CANDIDACY_SHARE_BYTES, CANDIDATES, COMPONENT_SHARE_BYTES, ELECTIONS, MAX_CANDIDACIES,
     MAX_CANDIDACY_BYTES, MAX_CANDIDATES, MAX_ELECTIONS,
@@ -16,10 +16,18 @@ use crate::limits::{
 use crate::outcome::{Event, Grant, Refusal, Reply};
 use crate::queue::{Candidate, Place};
 use crate::state::{Candidacy, Election};
-use crate::{Serial, SessionId, State};
+use crate::{Serial, SessionId, State, history};
 
 /// Elections that a command left without a leader, with the leadership that ended: each at most once.
-pub(crate) type Vacated = BTreeMap<String, (Token, EndReason)>;
+pub(crate) type Vacated = BTreeMap<String, Ended>;
+
+/// A leadership that a command ended.
+pub(crate) struct Ended {
+    pub(crate) grant: Grant,
+    pub(crate) why: EndReason,
+    /// Who goes before everybody else in line, if it waits.
+    pub(crate) to: Option<String>,
+}
 
 /// A campaign, apart from the election's name.
 pub(crate) struct Entry<'a> {
@@ -93,7 +101,8 @@ fn enter(
     );
     if election.leader.is_none() {
         assert_eq!(election.queue.len(), 1, "nobody waits where nobody leads");
-        grant_next(state, name, None, at_unix_ms, events);
+        let next = election.queue.first().expect("it has just lined up");
+        elect(state, name, next, None, at_unix_ms, events);
     }
     Ok(Reply::Campaigned { grant: held_by(state, name, entry.candidate) })
 }
@@ -154,41 +163,6 @@ pub(crate) fn proclaim(
     }
 }
 
-pub(crate) fn resign(
-    state: &mut State,
-    name: &str,
-    token: Token,
-    by: Option<SessionId>,
-    force: Force,
-    at_unix_ms: u64,
-    events: &mut Vec<Event>,
-) -> Result<Reply, Refusal> {
-    let election = found(state, name)?;
-    let Some(grant) = election.leader.clone().filter(|grant| grant.token == token) else {
-        // A token that once led here has resigned, one way or the other. One that never led is a mistake.
-        return if election.last_token.is_some_and(|last| token <= last) {
-            Ok(Reply::Resigned { already: true })
-        } else {
-            Err(stale(name, election.leader.as_ref()))
-        };
-    };
-    let session = state.sessions.get(&grant.session).expect("a leader's session lives");
-    let from_outside = by != Some(grant.session);
-    if from_outside && session.on_disconnect == OnDisconnect::KeepUntilTtl && force == Force::No {
-        return Err(Refusal::HolderKeepsUntilTtl { election: name.to_owned(), token });
-    }
-    let why = if from_outside { EndReason::Removed } else { EndReason::Resigned };
-
-    let session = state.sessions.get_mut(&grant.session).expect("it was found above");
-    let candidacy = session.candidacies.remove(&grant.serial).expect("a leader stands in its session");
-    let mut vacated = Vacated::default();
-    end_candidacy(state, grant.session, grant.serial, &candidacy, why, &mut vacated);
-    assert_eq!(vacated.len(), 1, "exactly the leadership of {token} ended");
-    events.push(Event::Revoked { session: grant.session, serial: grant.serial, election: grant.election, token, why });
-    fill(state, vacated, at_unix_ms, events);
-    Ok(Reply::Resigned { already: false })
-}
-
 /// Takes a candidate out of its election, waiting or leading. It is out of its session already. Fills nothing.
 pub(crate) fn end_candidacy(
     state: &mut State,
@@ -205,11 +179,12 @@ pub(crate) fn end_candidacy(
         state.candidacy_bytes = without(state.candidacy_bytes, freed);
         return;
     }
-    let ended = election.leader.take().expect("a candidate that does not wait leads");
-    assert_eq!((ended.session, ended.serial), (session, serial), "the leadership of another was ended");
-    let freed = weight(&candidacy.election, &candidacy.candidate, &ended.value);
+    let grant = election.leader.take().expect("a candidate that does not wait leads");
+    assert_eq!((grant.session, grant.serial), (session, serial), "the leadership of another was ended");
+    let to = election.asked.take().and_then(|asked| asked.to);
+    let freed = weight(&candidacy.election, &candidacy.candidate, &grant.value);
     state.candidacy_bytes = without(state.candidacy_bytes, freed);
-    let twice = vacated.insert(candidacy.election.clone(), (ended.token, why));
+    let twice = vacated.insert(candidacy.election.clone(), Ended { grant, why, to });
     assert!(twice.is_none(), "election {:?} was vacated twice in one command", candidacy.election);
 }
 
@@ -237,28 +212,30 @@ fn without(bytes: u64, freed: u64) -> u64 {
 
 /// Fills each vacated election from its own line, at most once.
 pub(crate) fn fill(state: &mut State, vacated: Vacated, at_unix_ms: u64, events: &mut Vec<Event>) {
-    for (name, (token, why)) in vacated {
-        let election = &state.elections[&name];
-        assert!(election.leader.is_none(), "election {name:?} is vacant");
-        if election.queue.is_empty() {
-            events.push(Event::Vacant { election: name, previous: token, why });
-        } else {
-            grant_next(state, &name, Some((token, why)), at_unix_ms, events);
+    for (name, ended) in vacated {
+        history::ended(state, &ended, at_unix_ms);
+        let election = state.elections.get_mut(&name).expect("only an election that exists is vacated");
+        assert!(election.leader.is_none() && election.asked.is_none(), "election {name:?} is vacant");
+        let preferred = ended.to.and_then(|to| election.queue.leave(&to));
+        let previous = (ended.grant.token, ended.why);
+        match preferred.or_else(|| election.queue.first()) {
+            Some(next) => elect(state, &name, next, Some(previous), at_unix_ms, events),
+            None => events.push(Event::Vacant { election: name, previous: previous.0, why: previous.1 }),
         }
     }
 }
 
-/// Grants the election to the first in line.
-fn grant_next(
+/// Grants the election to a candidate that was taken out of its line.
+fn elect(
     state: &mut State,
     name: &str,
+    candidate: Candidate,
     previous: Option<(Token, EndReason)>,
     at_unix_ms: u64,
     events: &mut Vec<Event>,
 ) {
     let token = next_token(state);
     let election = state.elections.get_mut(name).expect("only an election that exists is filled");
-    let candidate = election.queue.first().expect("only an election in which somebody waits is filled");
     let standing = state.sessions.get(&candidate.session).and_then(|it| it.candidacies.get(&candidate.serial));
     assert!(
         standing.is_some_and(|it| it.election == name && it.candidate == candidate.candidate),
@@ -286,9 +263,11 @@ fn grant_next(
     events.push(Event::Elected { grant, previous });
 
     if planted::is(Bug::GrantTwice) && !state.elections[name].queue.is_empty() {
-        let first = state.elections.get_mut(name).and_then(|election| election.leader.take());
-        assert!(first.is_some());
-        grant_next(state, name, previous, at_unix_ms, events);
+        let election = state.elections.get_mut(name).expect("it was found above");
+        election.leader = None;
+        if let Some(next) = election.queue.first() {
+            elect(state, name, next, previous, at_unix_ms, events);
+        }
     }
 }
 
@@ -300,11 +279,11 @@ fn next_token(state: &mut State) -> Token {
     state.last_token
 }
 
-fn found<'a>(state: &'a mut State, name: &str) -> Result<&'a mut Election, Refusal> {
+pub(crate) fn found<'a>(state: &'a mut State, name: &str) -> Result<&'a mut Election, Refusal> {
     state.elections.get_mut(name).ok_or_else(|| Refusal::ElectionNotFound { election: name.to_owned() })
 }
 
-fn stale(name: &str, leader: Option<&Grant>) -> Refusal {
+pub(crate) fn stale(name: &str, leader: Option<&Grant>) -> Refusal {
     Refusal::StaleToken { election: name.to_owned(), current: leader.map(|grant| grant.token) }
 }
 
@@ -314,7 +293,7 @@ fn held_by(state: &State, name: &str, candidate: &str) -> Option<Grant> {
 }
 
 /// For whom, and under which serial, this candidate id stands in an election.
-fn standing(state: &State, name: &str, candidate: &str) -> Option<(SessionId, Serial)> {
+pub(crate) fn standing(state: &State, name: &str, candidate: &str) -> Option<(SessionId, Serial)> {
     let election = state.elections.get(name)?;
     if let Some(waiting) = election.queue.get(candidate) {
         return Some((waiting.session, waiting.serial));

@@ -3,7 +3,8 @@
 
 use palisade_fence::Fence;
 
-use crate::command::{Force, Op, Value};
+use crate::SessionId;
+use crate::command::{EndReason, Guard, OnDisconnect, Op, Value};
 
 /// The fingerprint of an operation, without the wall clock and the request id.
 pub(crate) fn fingerprint(op: &Op) -> u64 {
@@ -16,12 +17,8 @@ pub(crate) fn fingerprint(op: &Op) -> u64 {
         Op::Proclaim { election, token, value } => {
             hash.number(2).bytes(election.as_bytes()).number(token.get()).value(value);
         }
-        Op::Resign { election, token, by, force } => {
-            hash.number(3).bytes(election.as_bytes()).number(token.get()).number(by.map_or(0, |id| id.get()));
-            hash.number(match force {
-                Force::No => 0,
-                Force::Yes => 1,
-            });
+        Op::Resign { election, token, by, guard } => {
+            hash.number(3).bytes(election.as_bytes()).number(token.get()).asker(*by, *guard);
         }
         Op::Put { key, value, fence } => {
             hash.number(4).bytes(key).bytes(value).fence(fence.as_ref());
@@ -29,7 +26,27 @@ pub(crate) fn fingerprint(op: &Op) -> u64 {
         Op::Delete { key, fence } => {
             hash.number(5).bytes(key).fence(fence.as_ref());
         }
-        Op::Found { .. } | Op::OpenSession { .. } | Op::Attach { .. } | Op::EndSession { .. } => {
+        Op::OpenSession { id, ttl_ms, on_disconnect } => {
+            hash.number(6).session(*id).number(*ttl_ms);
+            match on_disconnect {
+                OnDisconnect::KeepUntilTtl => hash.number(0),
+                OnDisconnect::ReleaseAfter { ms } => hash.number(1).number(*ms),
+            };
+        }
+        Op::EndSession { session, why, only_if } => {
+            hash.number(7).number(session.get()).reason(*why).number(only_if.map_or(0, |attach| attach.get()));
+        }
+        Op::CloseSession { session, guard } => {
+            hash.number(8).asker(Some(*session), *guard);
+        }
+        Op::Remove { election, candidate, by, guard } => {
+            hash.number(9).bytes(election.as_bytes()).bytes(candidate.as_bytes()).asker(*by, *guard);
+        }
+        Op::Transfer { election, token, to, by, guard } => {
+            hash.number(10).bytes(election.as_bytes()).number(token.map_or(0, |token| token.get()));
+            hash.bytes(to.as_bytes()).asker(*by, *guard);
+        }
+        Op::Found { .. } | Op::Attach { .. } | Op::Withdraw { .. } => {
             panic!("no answer of this operation is remembered: {op:?}")
         }
     }
@@ -57,6 +74,24 @@ impl Fnv {
 
     fn bytes(&mut self, bytes: &[u8]) -> &mut Fnv {
         self.number(bytes.len() as u64).raw(bytes)
+    }
+
+    /// Zero names none.
+    fn session(&mut self, id: Option<SessionId>) -> &mut Fnv {
+        self.number(id.map_or(0, SessionId::get))
+    }
+
+    fn asker(&mut self, by: Option<SessionId>, guard: Guard) -> &mut Fnv {
+        self.session(by).number(match guard {
+            Guard::Refuse => 0,
+            Guard::Break => 1,
+            Guard::Ask => 2,
+            Guard::AskAndStopRenewing => 3,
+        })
+    }
+
+    fn reason(&mut self, why: EndReason) -> &mut Fnv {
+        self.bytes(why.as_str().as_bytes())
     }
 
     fn value(&mut self, value: &Value) -> &mut Fnv {

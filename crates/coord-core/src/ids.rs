@@ -30,7 +30,8 @@ macro_rules! number {
 }
 
 number! {
-    /// Names a session for ever: generation in the high 32 bits, a counter below, like a token. Zero names none.
+    /// Names a session. One that the store chose names it for ever: generation in the high 32 bits, a counter below, like a
+    /// token. One that a caller gave has bit 63 set, and may come again after its session has ended. Zero names none.
     SessionId
 }
 
@@ -45,12 +46,25 @@ number! {
 }
 
 number! {
-    /// How often a session was attached to a stream; opening counts as the first. An expiry is conditional on it.
+    /// Rises whenever a session is attached to a stream. It starts at 1, and for an id that a caller gave at the `seq` of the
+    /// opening, so that it never comes again with the id. An expiry is conditional on it.
     AttachGeneration
 }
 
 impl SessionId {
-    /// Raised by a restore from backup, so that ids never come again.
+    const GIVEN: u64 = 1 << 63;
+
+    /// The id that a caller chose by a number below 2^63; `None`: it is not below.
+    pub fn given(number: u64) -> Option<SessionId> {
+        (number < SessionId::GIVEN).then_some(SessionId(number | SessionId::GIVEN))
+    }
+
+    /// Whether a caller chose it.
+    pub fn is_given(self) -> bool {
+        self.0 & SessionId::GIVEN != 0
+    }
+
+    /// Of an id that the store chose: raised by a restore from backup, so that ids never come again.
     pub fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }

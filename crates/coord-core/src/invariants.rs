@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::command::{Command, Op};
+use palisade_fence::Token;
+
+use crate::command::{Command, OnDisconnect, Op};
 use crate::limits::{
     CANDIDACY_SHARE_BYTES, COMPONENT_SHARE_BYTES, MAX_ANSWERS, MAX_CANDIDACIES, MAX_CANDIDACY_BYTES, MAX_CANDIDATES,
     MAX_ELECTIONS, MAX_KEY_SPACE_BYTES, MAX_KEYS, MAX_SESSIONS,
@@ -12,7 +14,7 @@ use crate::limits::{
 use crate::memory::is_small;
 use crate::outcome::{Event, Outcome};
 use crate::state::{Election, Session};
-use crate::{Serial, SessionId, State};
+use crate::{Serial, SessionId, State, history};
 
 /// An invariant that does not hold: the program is wrong, or the state was damaged.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,6 +58,7 @@ pub fn check(state: &State) -> Result<(), Broken> {
     let listed: usize = state.sessions.values().map(|session| session.candidacies.len()).sum();
     hold!(listed == standing.len(), "sessions list {listed} candidacies, elections {}", standing.len());
     candidacy_bytes(state)?;
+    past(state)?;
     keys(state)
 }
 
@@ -71,6 +74,10 @@ pub fn check_step(before: &State, command: &Command, outcome: &Outcome, after: &
 
     let mut filled = BTreeSet::new();
     for event in &outcome.events {
+        if let Some(name) = history::observed(event) {
+            let last = after.told.of(name).last().map(|(seq, told)| (seq, &told.event));
+            hold!(last.is_none_or(|last| last == (after.seq, event)), "observers of {name:?} resume from {last:?}");
+        }
         match event {
             Event::Elected { grant, previous } => {
                 let name = &grant.election;
@@ -91,6 +98,24 @@ pub fn check_step(before: &State, command: &Command, outcome: &Outcome, after: &
                 hold!(before.session(*session).is_some(), "session {session} ended twice");
                 hold!(after.session(*session).is_none(), "session {session} was said to end and lives");
             }
+            Event::Withdrawn { session, serial, election, .. } => {
+                let stands = |state: &State| {
+                    state
+                        .session(*session)
+                        .is_some_and(|it| it.candidacies.get(serial).is_some_and(|it| it.election == *election))
+                };
+                hold!(after.session(*session).is_some(), "session {session} ended, it was not withdrawn");
+                hold!(stands(before) && !stands(after), "serial {serial} of session {session} was not withdrawn");
+            }
+            Event::EndRequested { session, election, hand_over, .. } => {
+                let holder = after.leader(election).map(|it| it.session);
+                hold!(holder == Some(*session), "session {session} does not hold {election:?} and was asked for it");
+                let asked = after.election(election).and_then(|it| it.asked.as_ref());
+                hold!(asked == Some(hand_over), "the holder of {election:?} was told {hand_over:?}, not {asked:?}");
+            }
+            Event::SessionAsked { session, wish } => {
+                hold!(after.session(*session).is_some_and(|it| it.wish == Some(*wish)), "session {session}: {wish:?}");
+            }
             Event::Revoked { session, election, token, .. } => {
                 hold!(after.session(*session).is_some(), "session {session} ended, it was not revoked");
                 hold!(after.leader(election).is_none_or(|it| it.token != *token), "{token} was revoked and leads");
@@ -107,6 +132,7 @@ pub fn check_step(before: &State, command: &Command, outcome: &Outcome, after: &
     for (name, election) in after.elections() {
         let (was, is) = (before.leader(name).map(|it| it.token), election.leader.as_ref().map(|it| it.token));
         hold!(was == is || filled.contains(name), "the leader of {name:?} changed from {was:?} to {is:?} in silence");
+        hold!(was == is || was.is_none() || recorded(after, name, was), "the history of {name:?} has no {was:?}");
         let last = before.election(name).and_then(|it| it.last_token);
         hold!(election.last_token >= last, "the last token of {name:?} went back");
     }
@@ -120,9 +146,19 @@ pub fn check_step(before: &State, command: &Command, outcome: &Outcome, after: &
         let attached = matches!(&command.op, Op::Attach { session } if *session == id);
         let expected = session.attach.get() + u64::from(attached);
         hold!(now.attach.get() == expected, "session {id} has attach generation {}, not {expected}", now.attach);
+        hold!(now.wish >= session.wish, "a wish was taken back from session {id}");
         hold!(now.memory.floor() >= session.memory.floor(), "session {id} remembers what it had forgotten");
     }
     Ok(())
+}
+
+/// Whether the present command ended the leadership of a token, by the history. One that is too large for it goes at once.
+fn recorded(after: &State, election: &str, token: Option<Token>) -> bool {
+    let (seq, reign) = match after.history.of(election).last() {
+        Some(last) => last,
+        None => return true,
+    };
+    seq == after.seq && Some(reign.token) == token
 }
 
 fn counters(state: &State) -> Result<(), Broken> {
@@ -136,8 +172,10 @@ fn counters(state: &State) -> Result<(), Broken> {
 }
 
 fn session_is_sound(state: &State, id: SessionId, session: &Session) -> Result<(), Broken> {
-    hold!(id.get() > 0 && id <= state.last_session, "session {id} was never opened");
+    hold!(id.is_given() || (id.get() > 0 && id <= state.last_session), "session {id} was never opened");
     hold!(session.attach.get() >= 1, "session {id} was never attached");
+    let guarded = session.on_disconnect == OnDisconnect::KeepUntilTtl;
+    hold!(session.wish.is_none() || guarded, "session {id} has no guard, and was asked: {:?}", session.wish);
     hold!(session.candidacies.len() as u64 <= MAX_CANDIDACIES, "session {id} stands too often");
     for (serial, candidacy) in &session.candidacies {
         let election = state.elections.get(&candidacy.election);
@@ -178,6 +216,12 @@ fn election_is_sound(state: &State, name: &str, election: &Election) -> Result<(
             hold!(election.queue.get(&grant.candidate).is_none(), "the leader of {name:?} waits too");
         }
     }
+    if let Some(asked) = &election.asked {
+        let leads = election.leader.as_ref().map(|it| it.token);
+        hold!(leads == Some(asked.token), "{leads:?} leads {name:?}, and {} was asked", asked.token);
+        let keeps = election.leader.as_ref().and_then(|it| state.sessions.get(&it.session));
+        hold!(keeps.is_some_and(|it| it.on_disconnect == OnDisconnect::KeepUntilTtl), "{name:?} needs no consent");
+    }
     for (place, waiting) in election.queue.iter() {
         hold!(place.arrived <= state.seq, "{:?} arrived in {name:?} in the future", waiting.candidate);
     }
@@ -208,6 +252,43 @@ fn candidacy_bytes(state: &State) -> Result<(), Broken> {
     }
     hold!(bytes == state.candidacy_bytes, "{bytes} bytes of candidacies, counted as {}", state.candidacy_bytes);
     hold!(bytes <= MAX_CANDIDACY_BYTES, "{bytes} bytes of candidacies");
+    Ok(())
+}
+
+fn past(state: &State) -> Result<(), Broken> {
+    state.history.check(state.seq)?;
+    state.told.check(state.seq)?;
+    for (name, page) in state.history.pages() {
+        let Some(election) = state.elections.get(name) else {
+            return Err(Broken(format!("{name:?} has a history, and there is no such election")));
+        };
+        let mut last = None;
+        for (until, reign) in &page.records {
+            hold!(last < Some(reign.token), "{} led {name:?} after {last:?}", reign.token);
+            hold!(reign.since < *until, "{} of {name:?} ended before it began", reign.token);
+            last = Some(reign.token);
+        }
+        let leads = election.leader.as_ref().map(|it| it.token);
+        hold!(leads.is_none_or(|leads| last < Some(leads)), "{leads:?} leads {name:?} and is history");
+    }
+    for (name, page) in state.told.pages() {
+        hold!(state.elections.contains_key(name), "observers of {name:?} were told, and there is no such election");
+        for (seq, told) in &page.records {
+            hold!(history::observed(&told.event) == Some(name), "observers of {name:?} were told {:?}", told.event);
+            hold!(told.revision <= state.revision, "observers of {name:?} were told the future");
+            if let Event::Elected { grant, .. } = &told.event {
+                hold!(grant.seq == *seq, "{} of {name:?} was granted by {}, not {seq}", grant.token, grant.seq);
+            }
+        }
+        let Some((_, last)) = page.records.back() else { continue };
+        let told = match &last.event {
+            Event::Elected { grant, .. } | Event::ValueChanged { grant } => Some(grant),
+            _ => None,
+        };
+        let leader = state.leader(name);
+        let same = told.map(|it| (it.token, &it.value)) == leader.map(|it| (it.token, &it.value));
+        hold!(same, "observers of {name:?} were told {told:?}, the state says {leader:?}");
+    }
     Ok(())
 }
 

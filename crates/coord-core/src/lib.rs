@@ -6,26 +6,33 @@
 //!
 //! Reading order: [`ids`] (what is counted), [`command`] (what can be asked), [`outcome`] (what is answered), [`state`] (what
 //! is kept, with its invariants on the fields) and [`queue`] (who waits), [`mod@apply`] (the hub), then the parts that it
-//! calls: `sessions`, `elections`, `keys`, and [`memory`] with `fingerprint` (answers for repeated requests). [`limits`] says
-//! how large it may grow, [`invariants`] what is always true, [`restore`] how a state comes back from a snapshot.
+//! calls: `sessions`, `elections`, `handover` (how a leadership is given up), `keys`, `requests` with [`memory`] and
+//! `fingerprint` (answers for repeated requests), [`history`] on a [`ledger`] (what is kept of the past). [`limits`] says how
+//! large it may grow, [`invariants`] what is always true, [`restore`] how a state comes back from a snapshot, and
+//! [`generation`] what a restore from backup makes of it.
 
 pub mod apply;
 pub mod command;
 mod elections;
 mod fingerprint;
+pub mod generation;
+mod handover;
+pub mod history;
 pub mod ids;
 pub mod invariants;
 mod keys;
+pub mod ledger;
 pub mod limits;
 pub mod memory;
 pub mod outcome;
 pub mod queue;
+mod requests;
 pub mod restore;
 mod sessions;
 pub mod state;
 
 pub use apply::apply;
-pub use command::{Command, EndReason, Force, OnDisconnect, Op, RequestId, Value};
+pub use command::{Command, EndReason, Guard, OnDisconnect, Op, RequestId, Value};
 pub use ids::{AttachGeneration, Revision, Seq, Serial, SessionId};
-pub use outcome::{Event, Grant, Outcome, Refusal, Reply, Waiting};
-pub use state::{Election, KeyValue, Session, State};
+pub use outcome::{Asked, Event, Grant, Outcome, Refusal, Reply, Waiting};
+pub use state::{Election, HandOver, KeyValue, Session, State, Wish};

@@ -15,6 +15,27 @@ pub const MAX_CANDIDATES: u64 = 10_000;
 /// stay far below a heartbeat.
 pub const MAX_CANDIDACIES: u64 = 1_024;
 
+/// Leaderships of the past that are kept of one election: a year of changes every eight hours.
+pub const MAX_REIGNS_PER_ELECTION: usize = 1_000;
+
+/// Leaderships of the past that are kept in all: ten of each of [`MAX_ELECTIONS`].
+pub const MAX_REIGNS: usize = 1_000_000;
+
+/// Bytes of all leaderships of the past: room for [`MAX_REIGNS`] under ids of about forty bytes.
+pub const MAX_REIGN_BYTES: u64 = 96 << 20;
+
+/// What was told to the observers of one election, in events: whoever is behind by more is told of a gap.
+pub const MAX_TOLD_PER_ELECTION: usize = 1_000;
+
+/// What was told to all observers, in events.
+pub const MAX_TOLD: usize = 100_000;
+
+/// Bytes of what was told to all observers. Most of it are values, which may be 64 KiB: then five hundred events fit.
+pub const MAX_TOLD_BYTES: u64 = 32 << 20;
+
+/// What a record of the past counts for beside its names and values.
+pub const RECORD_SHARE_BYTES: u64 = 64;
+
 /// Keys. Coordination data is small; a snapshot is built in memory and sent whole.
 pub const MAX_KEYS: u64 = 1_000_000;
 

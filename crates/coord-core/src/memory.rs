@@ -9,7 +9,7 @@ use crate::limits::MAX_ANSWERS;
 use crate::{Refusal, Reply, Revision, Seq, Serial};
 
 /// The answers of one session.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Memory {
     /// Serials below it are forgotten: the client has their answers, or there were too many. Never goes back.
     floor: Serial,
@@ -42,6 +42,11 @@ pub(crate) enum Recall<'a> {
 }
 
 impl Memory {
+    /// Of a session whose serials start there.
+    pub(crate) fn from(floor: Serial) -> Memory {
+        Memory { floor, answers: BTreeMap::new() }
+    }
+
     /// Serials below this are forgotten.
     pub fn floor(&self) -> Serial {
         self.floor
@@ -96,8 +101,18 @@ impl Memory {
 pub(crate) fn is_small(reply: &Result<Reply, Refusal>) -> bool {
     match reply {
         Ok(Reply::Campaigned { grant }) => grant.is_none(),
-        Ok(Reply::Proclaimed | Reply::Resigned { .. } | Reply::Put { .. } | Reply::Deleted { .. }) => true,
-        Ok(Reply::Founded | Reply::SessionOpened { .. } | Reply::Attached { .. } | Reply::SessionEnded) => false,
+        Ok(
+            Reply::SessionOpened { .. }
+            | Reply::SessionEnded
+            | Reply::Proclaimed
+            | Reply::Resigned { .. }
+            | Reply::Withdrawn { .. }
+            | Reply::Transferred
+            | Reply::Requested { .. }
+            | Reply::Put { .. }
+            | Reply::Deleted { .. },
+        ) => true,
+        Ok(Reply::Founded | Reply::Attached { .. }) => false,
         Err(_) => true,
     }
 }

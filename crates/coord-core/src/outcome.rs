@@ -4,6 +4,7 @@
 use palisade_fence::Token;
 
 use crate::command::{EndReason, OnDisconnect, Value};
+use crate::state::{HandOver, Wish};
 use crate::{AttachGeneration, Revision, Seq, Serial, SessionId};
 
 /// What [`crate::apply`] returns.
@@ -43,6 +44,15 @@ pub struct Grant {
     pub value: Value,
 }
 
+/// What others want of a session that keeps its leaderships until its TTL.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Asked {
+    /// Of the session itself.
+    pub session: Option<Wish>,
+    /// Of its leaderships, by serial: each is to end.
+    pub leaderships: Vec<(Serial, HandOver)>,
+}
+
 /// A candidacy that still waits, as told to a session that attaches.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Waiting {
@@ -63,7 +73,7 @@ pub enum Reply {
     SessionOpened {
         /// Its id.
         session: SessionId,
-        /// 1.
+        /// Where its attach generations start.
         attach: AttachGeneration,
     },
     /// A session is attached, with what it has.
@@ -80,6 +90,8 @@ pub enum Reply {
         held: Vec<Grant>,
         /// Candidacies that wait, by serial.
         waiting: Vec<Waiting>,
+        /// What others asked of it, so that it is told again after a failover.
+        asked: Asked,
     },
     /// The session has ended.
     SessionEnded,
@@ -94,6 +106,18 @@ pub enum Reply {
     Resigned {
         /// It no longer led before; nothing changed.
         already: bool,
+    },
+    /// The candidacy does not stand, and never will again.
+    Withdrawn {
+        /// It did not stand before.
+        already: bool,
+    },
+    /// The named candidate leads.
+    Transferred,
+    /// The holder was asked, and acts when it is ready.
+    Requested {
+        /// The holder's session. If it is renewed no more, it will lose all of [`crate::State::held_by`].
+        session: SessionId,
     },
     /// The key is written.
     Put {
@@ -114,6 +138,11 @@ pub enum Refusal {
     AlreadyFounded,
     /// The session has ended, or never was.
     SessionEnded {
+        /// Which session.
+        session: SessionId,
+    },
+    /// The id that the caller gave names a live session.
+    SessionExists {
         /// Which session.
         session: SessionId,
     },
@@ -138,6 +167,13 @@ pub enum Refusal {
     },
     /// The candidate id waits or leads for another live session.
     CandidateExists {
+        /// Which election.
+        election: String,
+        /// The id.
+        candidate: String,
+    },
+    /// Nobody stands under this id, or not where the request needs it: only a candidate that waits can be handed over to.
+    CandidateNotFound {
         /// Which election.
         election: String,
         /// The id.
@@ -205,6 +241,35 @@ pub enum Event {
         token: Token,
         /// Why.
         why: EndReason,
+    },
+    /// For the candidate: it waits no more, its session lives.
+    Withdrawn {
+        /// The candidate's session.
+        session: SessionId,
+        /// The campaign.
+        serial: Serial,
+        /// Which election.
+        election: String,
+        /// Why.
+        why: EndReason,
+    },
+    /// For the holder: somebody asks it to end a leadership when it is ready.
+    EndRequested {
+        /// The holder's session.
+        session: SessionId,
+        /// The campaign that the leadership came from.
+        serial: Serial,
+        /// Which election.
+        election: String,
+        /// The leadership, and who is to have it.
+        hand_over: HandOver,
+    },
+    /// For the session's client, and for whoever renews the session: what somebody wants of it now.
+    SessionAsked {
+        /// Which session.
+        session: SessionId,
+        /// Never less than was asked before.
+        wish: Wish,
     },
     /// A session ended, and with it all that it held and all its candidacies.
     SessionEnded {

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use palisade_fence::{ClusterId, Token};
 
 use crate::command::OnDisconnect;
+use crate::history::{HISTORY, Reign, TOLD, Told};
 use crate::invariants::{self, Broken};
+use crate::ledger::{Ledger, Page};
 use crate::memory::{Answer, Memory};
 use crate::outcome::Grant;
 use crate::queue::{Candidate, Place, Queue};
-use crate::state::{Candidacy, Election, KeyValue, Session};
+use crate::state::{Candidacy, Election, HandOver, KeyValue, Session, Wish};
 use crate::{AttachGeneration, Revision, Seq, Serial, SessionId, State, elections};
 
 /// A state, taken apart. What follows from the rest (a session's candidacies, sums, indexes) is not kept.
@@ -32,6 +34,10 @@ pub struct Parts {
     pub sessions: Vec<SessionParts>,
     /// See [`State::elections`].
     pub elections: Vec<ElectionParts>,
+    /// See [`State::history`].
+    pub history: Vec<(String, Page<Reign>)>,
+    /// See [`State::told`].
+    pub told: Vec<(String, Page<Told>)>,
     /// See [`State::keys`].
     pub keys: Vec<(Vec<u8>, KeyValue)>,
 }
@@ -47,6 +53,8 @@ pub struct SessionParts {
     pub on_disconnect: OnDisconnect,
     /// See [`Session::attach`].
     pub attach: AttachGeneration,
+    /// See [`Session::wish`].
+    pub wish: Option<Wish>,
     /// See [`Memory::floor`].
     pub floor: Serial,
     /// See [`Memory::answers`].
@@ -64,6 +72,8 @@ pub struct ElectionParts {
     pub queue: Vec<(Place, Candidate)>,
     /// See [`Election::last_token`].
     pub last_token: Option<Token>,
+    /// See [`Election::asked`].
+    pub asked: Option<HandOver>,
 }
 
 impl State {
@@ -81,6 +91,8 @@ impl State {
             last_session: parts.last_session,
             sessions: unique(parts.sessions.into_iter().map(session), "session")?,
             elections: BTreeMap::new(),
+            history: Ledger::restored(HISTORY, parts.history)?,
+            told: Ledger::restored(TOLD, parts.told)?,
             candidacy_bytes: 0,
             key_bytes: 0,
             keys: BTreeMap::new(),
@@ -103,6 +115,7 @@ fn session(parts: SessionParts) -> (SessionId, Session) {
         on_disconnect: parts.on_disconnect,
         attach: parts.attach,
         candidacies: BTreeMap::new(),
+        wish: parts.wish,
         memory: Memory::restored(parts.floor, parts.answers.into_iter().collect()),
     };
     (parts.id, session)
@@ -122,7 +135,8 @@ fn restore_election(state: &mut State, parts: ElectionParts) -> Result<(String, 
         }
         queue.enter(place, candidate);
     }
-    Ok((parts.name, Election { leader: parts.leader, queue, last_token: parts.last_token }))
+    let election = Election { leader: parts.leader, queue, last_token: parts.last_token, asked: parts.asked };
+    Ok((parts.name, election))
 }
 
 /// Lets a session stand where its candidate does.

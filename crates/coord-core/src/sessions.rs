@@ -2,21 +2,47 @@
 //! command, conditional on the attach generation that its proposer saw. Ending a session ends all it holds and all its
 //! candidacies in the same command.
 
-use crate::command::{EndReason, OnDisconnect};
+use std::collections::BTreeMap;
+
+use crate::command::{EndReason, Guard, OnDisconnect};
+use crate::elections::Vacated;
 use crate::limits::{MAX_SESSIONS, SESSIONS};
 use crate::memory::Memory;
-use crate::outcome::{Event, Refusal, Reply, Waiting};
+use crate::outcome::{Asked, Event, Refusal, Reply, Waiting};
 use crate::state::Session;
-use crate::{AttachGeneration, SessionId, State, elections};
+use crate::{AttachGeneration, Serial, SessionId, State, elections, handover};
 
-pub(crate) fn open(state: &mut State, ttl_ms: u64, on_disconnect: OnDisconnect) -> Result<Reply, Refusal> {
+pub(crate) fn open(
+    state: &mut State,
+    given: Option<SessionId>,
+    ttl_ms: u64,
+    on_disconnect: OnDisconnect,
+) -> Result<Reply, Refusal> {
     if state.session_count() >= MAX_SESSIONS {
         return Err(Refusal::Limit { what: SESSIONS, limit: MAX_SESSIONS });
     }
-    let id = state.last_session.next();
-    let attach = AttachGeneration(1);
-    let session = Session { ttl_ms, on_disconnect, attach, candidacies: Default::default(), memory: Memory::default() };
-    state.last_session = id;
+    let (id, start) = match given {
+        None => {
+            state.last_session = state.last_session.next();
+            (state.last_session, 1)
+        }
+        Some(id) if state.sessions.contains_key(&id) => return Err(Refusal::SessionExists { session: id }),
+        // The id may have been in use before. Attach generations and serials that start at the present `seq` were not, so
+        // nothing that was said to the earlier session can touch this one.
+        Some(id) => {
+            assert!(id.is_given(), "the id {id} is the store's to choose");
+            (id, state.seq.get())
+        }
+    };
+    let attach = AttachGeneration(start);
+    let session = Session {
+        ttl_ms,
+        on_disconnect,
+        attach,
+        candidacies: BTreeMap::new(),
+        wish: None,
+        memory: Memory::from(Serial(start)),
+    };
     let twice = state.sessions.insert(id, session);
     assert!(twice.is_none(), "session {id} was opened twice");
     Ok(Reply::SessionOpened { session: id, attach })
@@ -27,11 +53,14 @@ pub(crate) fn attach(state: &mut State, id: SessionId) -> Result<Reply, Refusal>
     session.attach = session.attach.next();
 
     let session = &state.sessions[&id];
-    let (mut held, mut waiting) = (Vec::new(), Vec::new());
+    let (mut held, mut waiting, mut leaderships) = (Vec::new(), Vec::new(), Vec::new());
     for (&serial, candidacy) in &session.candidacies {
-        let leader = state.leader(&candidacy.election).filter(|grant| (grant.session, grant.serial) == (id, serial));
-        match leader {
-            Some(grant) => held.push(grant.clone()),
+        let election = &state.elections[&candidacy.election];
+        match election.leader.as_ref().filter(|grant| (grant.session, grant.serial) == (id, serial)) {
+            Some(grant) => {
+                held.push(grant.clone());
+                leaderships.extend(election.asked.clone().map(|asked| (serial, asked)));
+            }
             None => waiting.push(Waiting {
                 election: candidacy.election.clone(),
                 candidate: candidacy.candidate.clone(),
@@ -47,7 +76,22 @@ pub(crate) fn attach(state: &mut State, id: SessionId) -> Result<Reply, Refusal>
         on_disconnect: session.on_disconnect,
         held,
         waiting,
+        asked: Asked { session: session.wish, leaderships },
     })
+}
+
+/// Somebody wants the session to end: it ends at once, unless its client has to be asked.
+pub(crate) fn close(
+    state: &mut State,
+    id: SessionId,
+    guard: Guard,
+    at_unix_ms: u64,
+    events: &mut Vec<Event>,
+) -> Result<Reply, Refusal> {
+    match handover::ask_to_close(state, id, guard, events)? {
+        Some(requested) => Ok(requested),
+        None => end(state, id, EndReason::Removed, None, at_unix_ms, events),
+    }
 }
 
 pub(crate) fn end(
@@ -66,12 +110,17 @@ pub(crate) fn end(
     }
 
     // First end everything that ends, in all queues; only then fill what became vacant.
-    let session = state.sessions.remove(&id).expect("it was found above");
-    let mut vacated = elections::Vacated::default();
-    for (serial, candidacy) in session.candidacies {
-        elections::end_candidacy(state, id, serial, &candidacy, why, &mut vacated);
-    }
+    let mut vacated = Vacated::default();
+    take(state, id, why, &mut vacated);
     events.push(Event::SessionEnded { session: id, why });
     elections::fill(state, vacated, at_unix_ms, events);
     Ok(Reply::SessionEnded)
+}
+
+/// Takes a live session out of the state, with all that it had. Fills nothing.
+pub(crate) fn take(state: &mut State, id: SessionId, why: EndReason, vacated: &mut Vacated) {
+    let session = state.sessions.remove(&id).expect("only a live session is taken out");
+    for (serial, candidacy) in session.candidacies {
+        elections::end_candidacy(state, id, serial, &candidacy, why, vacated);
+    }
 }

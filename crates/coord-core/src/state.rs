@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use palisade_fence::{ClusterId, Token};
 
 use crate::command::OnDisconnect;
+use crate::history::{HISTORY, Reign, TOLD, Told};
+use crate::ledger::Ledger;
 use crate::memory::Memory;
 use crate::outcome::Grant;
 use crate::queue::Queue;
@@ -25,12 +27,16 @@ pub struct State {
     /// The last token granted, or the zeroth of the generation. No token in the state is above it, and no two grants of
     /// the cluster's life share one.
     pub(crate) last_token: Token,
-    /// The last session opened, or the zeroth of the generation. No session id in the state is above it.
+    /// The last session id that the store chose, or the zeroth of the generation. None in the state that it chose is above.
     pub(crate) last_session: SessionId,
     /// The live sessions. A session that is not here has ended or never was.
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     /// Every election that anybody ever campaigned in.
     pub(crate) elections: BTreeMap<String, Election>,
+    /// Who led before, for people. All of it has ended: at or before `seq`, under tokens that lead no more.
+    pub(crate) history: Ledger<Reign>,
+    /// What observers were told, so that they can resume. None of it is from after `seq`.
+    pub(crate) told: Ledger<Told>,
     /// Bytes of all candidacies, waiting and leading: exactly their sum, as [`crate::limits::MAX_CANDIDACY_BYTES`] counts.
     pub(crate) candidacy_bytes: u64,
     /// The keys.
@@ -46,13 +52,24 @@ pub struct Session {
     pub ttl_ms: u64,
     /// What the break of its stream means.
     pub on_disconnect: OnDisconnect,
-    /// At least 1.
+    /// At least 1; of an id that a caller gave at least the `seq` of its opening.
     pub attach: AttachGeneration,
     /// All its candidacies by serial, waiting and leading: each stands in its election under this session and serial, and
     /// no candidate stands anywhere without standing here. So a candidate lives only while its session does.
     pub(crate) candidacies: BTreeMap<Serial, Candidacy>,
+    /// What somebody other than its client asked of it. Never taken back: it ends with the session.
+    pub wish: Option<Wish>,
     /// Answers to its requests.
     pub(crate) memory: Memory,
+}
+
+/// What somebody other than its client wants of a session that keeps its leaderships until its TTL.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Wish {
+    /// That its client closes it when it is ready.
+    Close,
+    /// That it ends with its TTL at the latest: the store leader renews it no more.
+    StopRenewing,
 }
 
 /// Where a candidate of a session stands.
@@ -73,6 +90,17 @@ pub struct Election {
     pub queue: Queue,
     /// The last token granted here. At or above the leader's; a new one is above it.
     pub last_token: Option<Token>,
+    /// What the holder was asked for and has not done yet. Always of the leader's token: it goes when that token ends.
+    pub asked: Option<HandOver>,
+}
+
+/// A request to end a leadership that keeps its clock guard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HandOver {
+    /// The leadership that is to end.
+    pub token: Token,
+    /// Who is to lead then, if it still waits; `None`: whoever is first in line.
+    pub to: Option<String>,
 }
 
 /// A key's value, with etcd's counters.
@@ -106,6 +134,8 @@ impl State {
             last_session: SessionId::default(),
             sessions: BTreeMap::new(),
             elections: BTreeMap::new(),
+            history: Ledger::new(HISTORY),
+            told: Ledger::new(TOLD),
             candidacy_bytes: 0,
             keys: BTreeMap::new(),
             key_bytes: 0,
@@ -137,7 +167,7 @@ impl State {
         self.last_token
     }
 
-    /// The last session opened, or the zeroth of the generation.
+    /// The last session id that the store chose, or the zeroth of the generation.
     pub fn last_session(&self) -> SessionId {
         self.last_session
     }
@@ -157,6 +187,16 @@ impl State {
         self.elections.iter().map(|(name, election)| (name.as_str(), election))
     }
 
+    /// Who led before.
+    pub fn history(&self) -> &Ledger<Reign> {
+        &self.history
+    }
+
+    /// What observers of elections were told.
+    pub fn told(&self) -> &Ledger<Told> {
+        &self.told
+    }
+
     /// How many elections there are.
     pub fn election_count(&self) -> u64 {
         self.elections.len() as u64
@@ -165,6 +205,14 @@ impl State {
     /// A live session.
     pub fn session(&self, id: SessionId) -> Option<&Session> {
         self.sessions.get(&id)
+    }
+
+    /// The leaderships of a session, by serial.
+    pub fn held_by(&self, id: SessionId) -> impl Iterator<Item = &Grant> {
+        let candidacies = self.sessions.get(&id).into_iter().flat_map(|session| &session.candidacies);
+        candidacies.filter_map(move |(&serial, it)| {
+            self.leader(&it.election).filter(|grant| (grant.session, grant.serial) == (id, serial))
+        })
     }
 
     /// The live sessions by id.

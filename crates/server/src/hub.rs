@@ -181,7 +181,12 @@ fn election_of(event: &Event) -> Option<&str> {
     match event {
         Event::Elected { grant, .. } | Event::ValueChanged { grant } => Some(&grant.election),
         Event::Vacant { election, .. } => Some(election),
-        Event::Revoked { .. } | Event::SessionEnded { .. } | Event::KeyChanged { .. } => None,
+        Event::Revoked { .. }
+        | Event::Withdrawn { .. }
+        | Event::EndRequested { .. }
+        | Event::SessionAsked { .. }
+        | Event::SessionEnded { .. }
+        | Event::KeyChanged { .. } => None,
     }
 }
 

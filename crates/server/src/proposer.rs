@@ -145,7 +145,16 @@ impl Proposer {
             // What keeps sessions alive or ends them is small, and the reserve is there for it: a full disk is the node's
             // fault, and must release nobody.
             EngineHealth::DiskFull { state: FullState::ReserveReached, .. }
-                if matches!(op, Op::Attach { .. } | Op::EndSession { .. } | Op::Resign { .. }) => {}
+                if matches!(
+                    op,
+                    Op::Attach { .. }
+                        | Op::EndSession { .. }
+                        | Op::CloseSession { .. }
+                        | Op::Resign { .. }
+                        | Op::Withdraw { .. }
+                        | Op::Remove { .. }
+                        | Op::Transfer { .. }
+                ) => {}
             EngineHealth::DiskFull { .. } => return Err(SubmitError::DiskFull),
             EngineHealth::Ok | EngineHealth::Failed { .. } => {}
         }
@@ -186,10 +195,17 @@ fn weight(command: &Command) -> usize {
     let fence = |fence: &Option<Fence>| fence.as_ref().map_or(0, |fence| fence.election.len());
     FRAME
         + match &command.op {
-            Op::Found { .. } | Op::OpenSession { .. } | Op::Attach { .. } | Op::EndSession { .. } => 0,
+            Op::Found { .. }
+            | Op::OpenSession { .. }
+            | Op::Attach { .. }
+            | Op::EndSession { .. }
+            | Op::CloseSession { .. }
+            | Op::Withdraw { .. } => 0,
             Op::Campaign { election, candidate, value: v, .. } => election.len() + candidate.len() + value(v),
             Op::Proclaim { election, value: v, .. } => election.len() + value(v),
             Op::Resign { election, .. } => election.len(),
+            Op::Remove { election, candidate, .. } => election.len() + candidate.len(),
+            Op::Transfer { election, to, .. } => election.len() + to.len(),
             Op::Put { key, value, fence: f } => key.len() + value.len() + fence(f),
             Op::Delete { key, fence: f } => key.len() + fence(f),
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use palisade_coord_core::{
-    AttachGeneration, Command, EndReason, Force, OnDisconnect, Op, RequestId, Serial, SessionId,
+    AttachGeneration, Command, EndReason, Guard, OnDisconnect, Op, RequestId, Serial, SessionId,
 };
 use palisade_fence::{ClusterId, Fence, Token};
 
@@ -56,9 +56,11 @@ fn from_record(record: LoggedCommand) -> Result<Command, WireError> {
 fn to_op(op: &Op) -> record::Op {
     match op {
         Op::Found { cluster } => record::Op::Found(record::Found { cluster_id: cluster.0 }),
-        Op::OpenSession { ttl_ms, on_disconnect } => {
-            record::Op::Open(record::Open { ttl_ms: *ttl_ms, release_after_ms: release_after_ms(*on_disconnect) })
-        }
+        Op::OpenSession { id, ttl_ms, on_disconnect } => record::Op::Open(record::Open {
+            ttl_ms: *ttl_ms,
+            release_after_ms: release_after_ms(*on_disconnect),
+            id: id.map(SessionId::get),
+        }),
         Op::Attach { session } => record::Op::Attach(record::Attach { session: session.get() }),
         Op::EndSession { session, why, only_if } => record::Op::End(record::End {
             session: session.get(),
@@ -78,11 +80,30 @@ fn to_op(op: &Op) -> record::Op {
             token: token.get(),
             value: Some(leader_value(value)),
         }),
-        Op::Resign { election, token, by, force } => record::Op::Resign(record::Resign {
+        Op::Resign { election, token, by, guard } => record::Op::Resign(record::Resign {
             election: election.clone(),
             token: token.get(),
             by_session: by.map(SessionId::get),
-            force: *force == Force::Yes,
+            guard: to_guard(*guard).into(),
+        }),
+        Op::CloseSession { session, guard } => {
+            record::Op::Close(record::Close { session: session.get(), guard: to_guard(*guard).into() })
+        }
+        Op::Withdraw { session, serial } => {
+            record::Op::Withdraw(record::Withdraw { session: session.get(), serial: serial.get() })
+        }
+        Op::Remove { election, candidate, by, guard } => record::Op::Remove(record::Remove {
+            election: election.clone(),
+            candidate_id: candidate.clone(),
+            by_session: by.map(SessionId::get),
+            guard: to_guard(*guard).into(),
+        }),
+        Op::Transfer { election, token, to, by, guard } => record::Op::Transfer(record::Transfer {
+            election: election.clone(),
+            token: token.map(Token::get),
+            to: to.clone(),
+            by_session: by.map(SessionId::get),
+            guard: to_guard(*guard).into(),
         }),
         Op::Put { key, value, fence } => {
             record::Op::Put(record::Put { key: key.clone(), value: value.clone(), fence: to_fence(fence) })
@@ -95,7 +116,8 @@ fn from_op(op: record::Op) -> Result<Op, WireError> {
     Ok(match op {
         record::Op::Found(it) => Op::Found { cluster: ClusterId(it.cluster_id) },
         record::Op::Open(it) => {
-            Op::OpenSession { ttl_ms: it.ttl_ms, on_disconnect: on_disconnect(it.release_after_ms) }
+            let id = it.id.map(SessionId).map(given).transpose()?;
+            Op::OpenSession { id, ttl_ms: it.ttl_ms, on_disconnect: on_disconnect(it.release_after_ms) }
         }
         record::Op::Attach(it) => Op::Attach { session: SessionId(it.session) },
         record::Op::End(it) => Op::EndSession {
@@ -120,7 +142,22 @@ fn from_op(op: record::Op) -> Result<Op, WireError> {
             election: it.election,
             token: token("resign.token", it.token)?,
             by: it.by_session.map(SessionId),
-            force: if it.force { Force::Yes } else { Force::No },
+            guard: from_guard(it.guard)?,
+        },
+        record::Op::Close(it) => Op::CloseSession { session: SessionId(it.session), guard: from_guard(it.guard)? },
+        record::Op::Withdraw(it) => Op::Withdraw { session: SessionId(it.session), serial: Serial(it.serial) },
+        record::Op::Remove(it) => Op::Remove {
+            election: it.election,
+            candidate: it.candidate_id,
+            by: it.by_session.map(SessionId),
+            guard: from_guard(it.guard)?,
+        },
+        record::Op::Transfer(it) => Op::Transfer {
+            election: it.election,
+            token: it.token.map(|raw| token("transfer.token", raw)).transpose()?,
+            to: it.to,
+            by: it.by_session.map(SessionId),
+            guard: from_guard(it.guard)?,
         },
         record::Op::Put(it) => Op::Put { key: it.key, value: it.value, fence: from_fence(it.fence)? },
         record::Op::Delete(it) => Op::Delete { key: it.key, fence: from_fence(it.fence)? },
@@ -151,25 +188,50 @@ fn from_fence(fence: Option<v1::Fence>) -> Result<Option<Fence>, WireError> {
     Ok(Some(Fence { election: fence.election, token: token("fence.token", fence.token)? }))
 }
 
-fn to_end_reason(why: EndReason) -> record::EndReason {
+fn given(id: SessionId) -> Result<SessionId, WireError> {
+    if id.is_given() { Ok(id) } else { Err(WireError::field("open.id", id)) }
+}
+
+fn to_guard(guard: Guard) -> record::Guard {
+    match guard {
+        Guard::Refuse => record::Guard::Refuse,
+        Guard::Break => record::Guard::Break,
+        Guard::Ask => record::Guard::Ask,
+        Guard::AskAndStopRenewing => record::Guard::AskAndStopRenewing,
+    }
+}
+
+fn from_guard(raw: i32) -> Result<Guard, WireError> {
+    match record::Guard::try_from(raw) {
+        Ok(record::Guard::Refuse) => Ok(Guard::Refuse),
+        Ok(record::Guard::Break) => Ok(Guard::Break),
+        Ok(record::Guard::Ask) => Ok(Guard::Ask),
+        Ok(record::Guard::AskAndStopRenewing) => Ok(Guard::AskAndStopRenewing),
+        Err(_) => Err(WireError::field("guard", raw)),
+    }
+}
+
+pub(crate) fn to_end_reason(why: EndReason) -> record::EndReason {
     match why {
         EndReason::Resigned => record::EndReason::Resigned,
         EndReason::Closed => record::EndReason::Closed,
         EndReason::Expired => record::EndReason::Expired,
         EndReason::Disconnected => record::EndReason::Disconnected,
+        EndReason::Transferred => record::EndReason::Transferred,
         EndReason::Removed => record::EndReason::Removed,
         EndReason::Restored => record::EndReason::Restored,
     }
 }
 
-fn from_end_reason(raw: i32) -> Result<EndReason, WireError> {
+pub(crate) fn from_end_reason(raw: i32) -> Result<EndReason, WireError> {
     match record::EndReason::try_from(raw) {
         Ok(record::EndReason::Resigned) => Ok(EndReason::Resigned),
         Ok(record::EndReason::Closed) => Ok(EndReason::Closed),
         Ok(record::EndReason::Expired) => Ok(EndReason::Expired),
         Ok(record::EndReason::Disconnected) => Ok(EndReason::Disconnected),
+        Ok(record::EndReason::Transferred) => Ok(EndReason::Transferred),
         Ok(record::EndReason::Removed) => Ok(EndReason::Removed),
         Ok(record::EndReason::Restored) => Ok(EndReason::Restored),
-        Ok(record::EndReason::Unspecified) | Err(_) => Err(WireError::field("end.why", raw)),
+        Ok(record::EndReason::Unspecified) | Err(_) => Err(WireError::field("why", raw)),
     }
 }

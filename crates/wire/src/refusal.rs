@@ -28,6 +28,12 @@ pub(crate) fn to_record(refusal: &Refusal) -> RememberedRefusal {
             candidate_id: candidate.clone(),
             ..of(Kind::CandidateExists)
         },
+        Refusal::SessionExists { session } => RememberedRefusal { session: session.get(), ..of(Kind::SessionExists) },
+        Refusal::CandidateNotFound { election, candidate } => RememberedRefusal {
+            election: election.clone(),
+            candidate_id: candidate.clone(),
+            ..of(Kind::CandidateNotFound)
+        },
         Refusal::HolderKeepsUntilTtl { election, token } => {
             RememberedRefusal { election: election.clone(), token: token.get(), ..of(Kind::HolderKeepsUntilTtl) }
         }
@@ -53,6 +59,10 @@ pub(crate) fn from_record(record: RememberedRefusal) -> Result<Refusal, WireErro
             Refusal::StaleToken { election: record.election, current }
         }
         Kind::CandidateExists => Refusal::CandidateExists { election: record.election, candidate: record.candidate_id },
+        Kind::SessionExists => Refusal::SessionExists { session },
+        Kind::CandidateNotFound => {
+            Refusal::CandidateNotFound { election: record.election, candidate: record.candidate_id }
+        }
         Kind::HolderKeepsUntilTtl => Refusal::HolderKeepsUntilTtl {
             election: record.election,
             token: log::token("refusal.token", record.token)?,

@@ -8,16 +8,22 @@ use palisade_coord_core::memory::Answer;
 use palisade_coord_core::queue::{Candidate, Place};
 use palisade_coord_core::restore::{ElectionParts, Parts, SessionParts};
 use palisade_coord_core::{
-    AttachGeneration, Election, KeyValue, Reply, Revision, Seq, Serial, Session, SessionId, State,
+    AttachGeneration, Election, Grant, HandOver, KeyValue, Reply, Revision, Seq, Serial, Session, SessionId, State,
+    Wish,
 };
 use palisade_fence::{ClusterId, Token};
 
 use crate::coord::v1::remembered_answer as answer;
-use crate::coord::v1::{self, ElectionRecord, RememberedAnswer, SessionRecord, StateSnapshot, WaitingRecord};
+use crate::coord::v1::{
+    self, ElectionRecord, RememberedAnswer, SessionRecord, StateSnapshot, WaitingRecord, election_record,
+    session_record,
+};
 use crate::{WireError, convert, format, log, refusal};
 
+mod past;
+
 /// The first byte of a snapshot.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// A state as bytes. The same state is the same bytes on every replica.
 pub fn encode(state: &State) -> Bytes {
@@ -31,6 +37,8 @@ pub fn encode(state: &State) -> Bytes {
         sessions: state.sessions().map(|(id, session)| to_session(id, session)).collect(),
         elections: state.elections().map(|(name, election)| to_election(name, election)).collect(),
         keys: state.keys().map(|(key, kv)| convert::key_value(key, kv)).collect(),
+        history: state.history().pages().map(|(election, page)| past::to_history(election, page)).collect(),
+        told: state.told().pages().map(|(election, page)| past::to_told(election, page)).collect(),
     };
     format::encode(VERSION, &snapshot)
 }
@@ -54,6 +62,8 @@ pub fn decode(bytes: &[u8]) -> Result<State, WireError> {
         last_session: SessionId(snapshot.last_session),
         sessions: snapshot.sessions.into_iter().map(from_session).collect::<Result<_, _>>()?,
         elections: snapshot.elections.into_iter().map(from_election).collect::<Result<_, _>>()?,
+        history: snapshot.history.into_iter().map(past::from_history).collect::<Result<_, _>>()?,
+        told: snapshot.told.into_iter().map(past::from_told).collect::<Result<_, _>>()?,
         keys: snapshot.keys.into_iter().map(from_key).collect(),
     };
     Ok(State::restore(parts)?)
@@ -67,11 +77,24 @@ fn to_session(id: SessionId, session: &Session) -> SessionRecord {
         attach_generation: session.attach.get(),
         floor: session.memory().floor().get(),
         answers: session.memory().answers().map(|(serial, answer)| to_answer(serial, answer)).collect(),
+        wish: match session.wish {
+            None => session_record::Wish::None,
+            Some(Wish::Close) => session_record::Wish::Close,
+            Some(Wish::StopRenewing) => session_record::Wish::StopRenewing,
+        }
+        .into(),
     }
 }
 
 fn from_session(record: SessionRecord) -> Result<SessionParts, WireError> {
+    let wish = match session_record::Wish::try_from(record.wish) {
+        Ok(session_record::Wish::None) => None,
+        Ok(session_record::Wish::Close) => Some(Wish::Close),
+        Ok(session_record::Wish::StopRenewing) => Some(Wish::StopRenewing),
+        Err(_) => return Err(WireError::field("session.wish", record.wish)),
+    };
     Ok(SessionParts {
+        wish,
         id: SessionId(record.session),
         ttl_ms: record.ttl_ms,
         on_disconnect: log::on_disconnect(record.release_after_ms),
@@ -88,7 +111,14 @@ fn to_answer(serial: Serial, remembered: &Answer) -> RememberedAnswer {
         Ok(Reply::Resigned { already }) => answer::Reply::Resigned(answer::Resigned { already: *already }),
         Ok(Reply::Put { version }) => answer::Reply::PutVersion(*version),
         Ok(Reply::Deleted { deleted }) => answer::Reply::Deleted(*deleted),
-        Ok(Reply::Founded | Reply::SessionOpened { .. } | Reply::Attached { .. } | Reply::SessionEnded) => {
+        Ok(Reply::SessionOpened { session, attach }) => {
+            answer::Reply::Opened(answer::Opened { session: session.get(), attach_generation: attach.get() })
+        }
+        Ok(Reply::SessionEnded) => answer::Reply::Ended(answer::Done {}),
+        Ok(Reply::Withdrawn { already }) => answer::Reply::Withdrawn(answer::Resigned { already: *already }),
+        Ok(Reply::Transferred) => answer::Reply::Transferred(answer::Done {}),
+        Ok(Reply::Requested { session }) => answer::Reply::RequestedOfSession(session.get()),
+        Ok(Reply::Founded | Reply::Attached { .. }) => {
             panic!("this answer is never remembered: {:?}", remembered.reply)
         }
         Err(why) => answer::Reply::Refusal(refusal::to_record(why)),
@@ -109,6 +139,13 @@ fn from_answer(record: RememberedAnswer) -> Result<(Serial, Answer), WireError> 
         answer::Reply::Resigned(answer::Resigned { already }) => Ok(Reply::Resigned { already }),
         answer::Reply::PutVersion(version) => Ok(Reply::Put { version }),
         answer::Reply::Deleted(deleted) => Ok(Reply::Deleted { deleted }),
+        answer::Reply::Opened(answer::Opened { session, attach_generation }) => {
+            Ok(Reply::SessionOpened { session: SessionId(session), attach: AttachGeneration(attach_generation) })
+        }
+        answer::Reply::Ended(answer::Done {}) => Ok(Reply::SessionEnded),
+        answer::Reply::Withdrawn(answer::Resigned { already }) => Ok(Reply::Withdrawn { already }),
+        answer::Reply::Transferred(answer::Done {}) => Ok(Reply::Transferred),
+        answer::Reply::RequestedOfSession(session) => Ok(Reply::Requested { session: SessionId(session) }),
         answer::Reply::Refusal(why) => Err(refusal::from_record(why)?),
     };
     let remembered =
@@ -130,6 +167,7 @@ fn to_election(name: &str, election: &Election) -> ElectionRecord {
         leader: election.leader.as_ref().map(convert::grant),
         last_token: election.last_token.map_or(0, Token::get),
         waiting: election.queue.iter().map(waiting).collect(),
+        asked: election.asked.as_ref().map(|asked| election_record::HandOver { to: asked.to.clone() }),
     }
 }
 
@@ -144,16 +182,26 @@ fn from_election(record: ElectionRecord) -> Result<ElectionParts, WireError> {
         };
         (place, candidate)
     };
-    let leader = record.leader.map(convert::grant_from).transpose();
+    let leader = record.leader.map(grant).transpose()?;
+    let asked = match (record.asked, &leader) {
+        (None, _) => None,
+        (Some(asked), Some(leader)) => Some(HandOver { token: leader.token, to: asked.to }),
+        (Some(_), None) => return Err(WireError::missing("election.leader")),
+    };
     Ok(ElectionParts {
         name: record.election,
-        leader: leader.map_err(|it| WireError::field(it.field, it.value))?,
+        leader,
+        asked,
         queue: record.waiting.into_iter().map(waiting).collect(),
         last_token: match record.last_token {
             0 => None,
             raw => Some(log::token("election.last_token", raw)?),
         },
     })
+}
+
+pub(super) fn grant(record: v1::Grant) -> Result<Grant, WireError> {
+    convert::grant_from(record).map_err(|it| WireError::field(it.field, it.value))
 }
 
 fn from_key(record: v1::KeyValue) -> (Vec<u8>, KeyValue) {

@@ -54,7 +54,7 @@ pub fn code(detail: &ErrorDetail) -> Code {
     match detail.kind() {
         Kind::InvalidArgument => Code::InvalidArgument,
         Kind::NotStoreLeader | Kind::NoStoreLeader | Kind::LostLeadership => Code::Unavailable,
-        Kind::SessionEnded | Kind::ElectionNotFound => Code::NotFound,
+        Kind::SessionEnded | Kind::ElectionNotFound | Kind::CandidateNotFound | Kind::KeyNotFound => Code::NotFound,
         Kind::StaleToken
         | Kind::CandidateExists
         | Kind::HolderKeepsUntilTtl
@@ -62,6 +62,7 @@ pub fn code(detail: &ErrorDetail) -> Code {
         | Kind::WrongCluster
         | Kind::Forgotten
         | Kind::SerialReused => Code::FailedPrecondition,
+        Kind::Compacted | Kind::FutureRevision => Code::OutOfRange,
         Kind::Overloaded | Kind::DiskFull => Code::ResourceExhausted,
         // A race that was lost: surely nothing happened, and the same request may succeed now.
         Kind::Unspecified if detail.outcome() == Outcome::NotApplied => Code::Aborted,
@@ -81,6 +82,10 @@ pub fn describe(detail: &ErrorDetail) -> String {
         Kind::ElectionNotFound => "nobody ever campaigned in this election",
         Kind::StaleToken => "the token is not the election's current one",
         Kind::CandidateExists => "this candidate id waits or leads for another live session",
+        Kind::CandidateNotFound => "no candidate stands, or waits, under this id",
+        Kind::Compacted => "the revision was compacted",
+        Kind::FutureRevision => "the revision has not come yet",
+        Kind::KeyNotFound => "there is no such key",
         Kind::HolderKeepsUntilTtl => "the holder keeps its leadership until its TTL",
         Kind::Overloaded => "a queue or a limit is full",
         Kind::DiskFull => "the disk is full",
@@ -132,7 +137,7 @@ mod tests {
             assert_ne!(status.code(), Code::Ok);
             assert!(!status.message().is_empty());
         }
-        assert_eq!(kinds().count(), 16, "a new kind wants a code, a sentence and a row here");
+        assert_eq!(kinds().count(), 20, "a new kind wants a code, a sentence and a row here");
     }
 
     #[test]

@@ -43,7 +43,11 @@ fn verdict(detail: &ErrorDetail) -> Verdict {
         | Kind::Forgotten
         | Kind::Generation
         | Kind::WrongCluster
-        | Kind::SerialReused => Verdict::Never,
+        | Kind::SerialReused
+        | Kind::CandidateNotFound
+        | Kind::Compacted
+        | Kind::FutureRevision
+        | Kind::KeyNotFound => Verdict::Never,
     }
 }
 

@@ -2,7 +2,7 @@
 //! here.
 
 use palisade_coord_core::{
-    AttachGeneration, Command, EndReason, Force, OnDisconnect, Op, RequestId, Serial, SessionId, State, Value,
+    AttachGeneration, Command, EndReason, Guard, OnDisconnect, Op, RequestId, Serial, SessionId, State, Value,
 };
 use palisade_fence::{Fence, Token};
 
@@ -16,7 +16,7 @@ const DEPTH: usize = 5;
 fn every_short_sequence_does_what_the_model_does() {
     let (mut state, mut model) = (State::new(), Model::default());
     for on_disconnect in [OnDisconnect::KeepUntilTtl, OnDisconnect::ReleaseAfter { ms: 0 }] {
-        let open = Command::new(0, Op::OpenSession { ttl_ms: 2_000, on_disconnect });
+        let open = Command::new(0, Op::OpenSession { id: None, ttl_ms: 2_000, on_disconnect });
         compare(&mut state, &mut model, &open).unwrap();
     }
     let visited = descend(&state, &model, &alphabet(), DEPTH);
@@ -45,7 +45,11 @@ fn alphabet() -> Vec<Command> {
     };
     let resign = |token, by| {
         let (election, token) = ("alpha".to_owned(), Token::new(0, token));
-        Op::Resign { election, token, by: Some(by), force: Force::No }
+        Op::Resign { election, token, by: Some(by), guard: Guard::Refuse }
+    };
+    let transfer = |to: &str, guard| {
+        let (election, to) = ("alpha".to_owned(), to.to_owned());
+        Op::Transfer { election, token: None, to, by: None, guard }
     };
     let put = |token| {
         let fence = Some(Fence { election: "alpha".to_owned(), token: Token::new(0, token) });
@@ -61,6 +65,9 @@ fn alphabet() -> Vec<Command> {
         Command::new(0, resign(1, two)),
         Command::new(0, expire),
         Command::new(0, Op::Attach { session: one }),
+        Command::new(0, transfer("b", Guard::Ask)),
+        Command::new(0, transfer("a", Guard::Ask)),
+        Command::new(0, Op::Withdraw { session: one, serial: Serial(1) }),
         Command::new(0, put(1)),
         Command { request: Some(id), ..Command::new(0, put(2)) },
     ]

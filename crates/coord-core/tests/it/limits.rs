@@ -6,7 +6,7 @@ use palisade_coord_core::{
 };
 
 fn open(state: &mut State) -> Result<Reply, Refusal> {
-    let op = Op::OpenSession { ttl_ms: 2_000, on_disconnect: OnDisconnect::KeepUntilTtl };
+    let op = Op::OpenSession { id: None, ttl_ms: 2_000, on_disconnect: OnDisconnect::KeepUntilTtl };
     apply(state, &Command::new(0, op)).reply
 }
 

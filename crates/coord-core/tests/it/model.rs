@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use palisade_coord_core::history::Reign;
 use palisade_coord_core::{
-    AttachGeneration, Command, EndReason, Force, Grant, OnDisconnect, Op, Refusal, Reply, RequestId, Revision, Seq,
-    Serial, SessionId, Value, Waiting,
+    Asked, AttachGeneration, Command, EndReason, Grant, Guard, HandOver, OnDisconnect, Op, Refusal, Reply, RequestId,
+    Revision, Seq, Serial, SessionId, Value, Waiting, Wish,
 };
 use palisade_fence::{ClusterId, Fence, Token};
 
@@ -27,16 +28,24 @@ pub(crate) struct Model {
     tokens: u32,
     /// Everybody that ever opened; the dead stay, not alive.
     sessions: Vec<Session>,
+    /// Sessions that the model chose an id for.
+    chosen: u64,
     /// Everybody that stands anywhere, in the order of arrival.
     standing: Vec<Standing>,
     /// The last token of each election that ever was.
     elections: BTreeMap<String, Option<Token>>,
+    /// What the holders of elections were asked: the token, and who is to have it.
+    asked: BTreeMap<String, HandOver>,
+    /// Election and `seq` of the end, in the order of ends.
+    history: Vec<(String, u64, Reign)>,
     keys: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
 }
 
 #[derive(Clone)]
 struct Session {
+    id: SessionId,
     alive: bool,
+    wish: Option<Wish>,
     on_disconnect: OnDisconnect,
     ttl_ms: u64,
     attach: u64,
@@ -79,8 +88,8 @@ impl Model {
             Op::Campaign { session, serial, .. } => {
                 Some(RequestId { session: *session, serial: *serial, acked_below: Serial(0) })
             }
-            Op::Put { .. } | Op::Delete { .. } | Op::Proclaim { .. } | Op::Resign { .. } => command.request,
-            _ => None,
+            Op::Found { .. } | Op::Attach { .. } | Op::Withdraw { .. } => None,
+            _ => command.request,
         };
         if let Some(said) = identity.and_then(|id| self.recall(id, &command.op)) {
             return said;
@@ -88,6 +97,10 @@ impl Model {
         let mut ended = Vec::new();
         let reply = self.act(command, &mut ended);
         self.fill(command.at_unix_ms);
+        self.asked.retain(|election, asked| {
+            let leads = |it: &Standing| it.election == *election && it.grant.is_some_and(|it| it.0 == asked.token);
+            self.standing.iter().any(leads)
+        });
         // A campaign that found nobody leading leads by now.
         let reply = match (&command.op, reply) {
             (Op::Campaign { election, candidate, .. }, Ok(_)) => {
@@ -110,9 +123,17 @@ impl Model {
         self.keys.get(key).map(|(value, _)| value.as_slice())
     }
 
+    pub(crate) fn history_of(&self, election: &str) -> Vec<(u64, Reign)> {
+        let of = self.history.iter().filter(|(name, ..)| name == election);
+        of.map(|(_, until, reign)| (*until, reign.clone())).collect()
+    }
+
+    pub(crate) fn asked_of(&self, election: &str) -> Option<&HandOver> {
+        self.asked.get(election)
+    }
+
     fn session(&mut self, id: SessionId) -> Option<&mut Session> {
-        let index = usize::try_from(id.get()).ok()?.checked_sub(1)?;
-        self.sessions.get_mut(index).filter(|session| session.alive)
+        self.sessions.iter_mut().find(|session| session.id == id && session.alive)
     }
 
     fn recall(&mut self, id: RequestId, op: &Op) -> Option<Said> {
@@ -156,12 +177,24 @@ impl Model {
                 Ok(Reply::Founded)
             }
             Op::Found { .. } => Err(Refusal::AlreadyFounded),
-            Op::OpenSession { ttl_ms, on_disconnect } => {
-                let (ttl_ms, on_disconnect) = (*ttl_ms, *on_disconnect);
-                let answers = BTreeMap::new();
-                self.sessions.push(Session { alive: true, on_disconnect, ttl_ms, attach: 1, floor: 0, answers });
-                let session = SessionId(self.sessions.len() as u64);
-                Ok(Reply::SessionOpened { session, attach: AttachGeneration(1) })
+            Op::OpenSession { id, ttl_ms, on_disconnect } => {
+                if id.is_some_and(|id| self.session(id).is_some()) {
+                    return Err(Refusal::SessionExists { session: id.unwrap() });
+                }
+                self.chosen += u64::from(id.is_none());
+                // The numbers of a session whose id may come again start where no number ever was.
+                let (session, attach) = id.map_or((SessionId(self.chosen), 1), |id| (id, self.seq));
+                self.sessions.push(Session {
+                    id: session,
+                    alive: true,
+                    wish: None,
+                    on_disconnect: *on_disconnect,
+                    ttl_ms: *ttl_ms,
+                    attach,
+                    floor: attach,
+                    answers: BTreeMap::new(),
+                });
+                Ok(Reply::SessionOpened { session, attach: AttachGeneration(attach) })
             }
             Op::Attach { session } => self.attach(*session),
             Op::EndSession { session, why, only_if } => {
@@ -172,8 +205,87 @@ impl Model {
                     return Err(Refusal::AttachChanged { session: id, attach });
                 }
                 session.alive = false;
-                self.end(|it| it.session == id, *why, ended);
+                self.end(|it| it.session == id, *why, command.at_unix_ms, ended);
                 Ok(Reply::SessionEnded)
+            }
+            Op::CloseSession { session, guard } => {
+                let id = *session;
+                let session = self.session(id).ok_or(Refusal::SessionEnded { session: id })?;
+                let keeps = session.on_disconnect == OnDisconnect::KeepUntilTtl;
+                let held = self.held_by(id);
+                if let Some(first) = held.first().filter(|_| keeps && *guard != Guard::Break) {
+                    if *guard == Guard::Refuse {
+                        let (election, token) = (first.election.clone(), first.token);
+                        return Err(Refusal::HolderKeepsUntilTtl { election, token });
+                    }
+                    for grant in held {
+                        self.ask(&grant, None);
+                    }
+                    self.wish(id, if *guard == Guard::Ask { Wish::Close } else { Wish::StopRenewing });
+                    return Ok(Reply::Requested { session: id });
+                }
+                self.session(id).unwrap().alive = false;
+                self.end(|it| it.session == id, EndReason::Removed, command.at_unix_ms, ended);
+                Ok(Reply::SessionEnded)
+            }
+            Op::Withdraw { session, serial } => {
+                let (id, serial) = (*session, *serial);
+                let now = self.seq;
+                let session = self.session(id).ok_or(Refusal::SessionEnded { session: id })?;
+                let (floor, known) = (session.floor, session.answers.get(&serial.get()).cloned());
+                let Some(it) = self.standing.iter().find(|it| (it.session, it.serial) == (id, serial)).cloned() else {
+                    return match known {
+                        Some((Op::Campaign { .. } | Op::Withdraw { .. }, ..) | (_, _, _, Err(_))) => {
+                            Ok(Reply::Withdrawn { already: true })
+                        }
+                        Some(_) => Err(Refusal::SerialReused { serial }),
+                        None => {
+                            if serial.get() >= floor {
+                                let (op, revision) = (command.op.clone(), self.revision);
+                                let answer = (op, now, revision, Ok(Reply::Withdrawn { already: true }));
+                                self.session(id).unwrap().answers.insert(serial.get(), answer);
+                            }
+                            Ok(Reply::Withdrawn { already: true })
+                        }
+                    };
+                };
+                self.give_up(&it, EndReason::Resigned, command.at_unix_ms, ended);
+                Ok(Reply::Withdrawn { already: false })
+            }
+            Op::Remove { election, candidate, by, guard } => {
+                self.current(election)?;
+                let it = self.standing.iter().find(|it| it.election == *election && it.candidate == *candidate);
+                let Some(it) = it.cloned() else {
+                    let (election, candidate) = (election.clone(), candidate.clone());
+                    return Err(Refusal::CandidateNotFound { election, candidate });
+                };
+                if let Some(grant) = it.grant()
+                    && let Some(reply) = self.guarded(&grant, None, *by, *guard)
+                {
+                    return reply;
+                }
+                let why = if *by == Some(it.session) { EndReason::Resigned } else { EndReason::Removed };
+                self.give_up(&it, why, command.at_unix_ms, ended);
+                Ok(Reply::Withdrawn { already: false })
+            }
+            Op::Transfer { election, token, to, by, guard } => {
+                let current = self.current(election)?;
+                let grant = self.leader(election).filter(|grant| token.is_none_or(|token| token == grant.token));
+                let Some(grant) = grant else {
+                    return Err(Refusal::StaleToken { election: election.clone(), current });
+                };
+                let waits = |it: &&Standing| it.election == *election && it.candidate == *to && it.grant.is_none();
+                if self.standing.iter().find(waits).is_none() {
+                    let (election, candidate) = (election.clone(), to.clone());
+                    return Err(Refusal::CandidateNotFound { election, candidate });
+                }
+                if let Some(reply) = self.guarded(&grant, Some(to), *by, *guard) {
+                    return reply;
+                }
+                self.asked.insert(election.clone(), HandOver { token: grant.token, to: Some(to.clone()) });
+                let leads = |it: &Standing| it.grant.is_some_and(|it| it.0 == grant.token);
+                self.end(leads, EndReason::Transferred, command.at_unix_ms, ended);
+                Ok(Reply::Transferred)
             }
             Op::Campaign { .. } => self.campaign(&command.op),
             Op::Proclaim { election, token, value } => {
@@ -187,7 +299,23 @@ impl Model {
                     _ => Err(Refusal::StaleToken { election: election.clone(), current }),
                 }
             }
-            Op::Resign { election, token, by, force } => self.resign(election, *token, *by, *force, ended),
+            Op::Resign { election, token, by, guard } => {
+                let current = self.current(election)?;
+                let Some(grant) = self.leader(election).filter(|grant| grant.token == *token) else {
+                    return if self.elections[election].is_some_and(|last| *token <= last) {
+                        Ok(Reply::Resigned { already: true })
+                    } else {
+                        Err(Refusal::StaleToken { election: election.clone(), current })
+                    };
+                };
+                if let Some(reply) = self.guarded(&grant, None, *by, *guard) {
+                    return reply;
+                }
+                let why = if *by == Some(grant.session) { EndReason::Resigned } else { EndReason::Removed };
+                let it = self.standing.iter().find(|it| it.grant.is_some_and(|it| it.0 == *token)).cloned().unwrap();
+                self.give_up(&it, why, command.at_unix_ms, ended);
+                Ok(Reply::Resigned { already: false })
+            }
             Op::Put { key, value, fence } => {
                 self.fenced(fence.as_ref())?;
                 self.revision += 1;
@@ -208,8 +336,11 @@ impl Model {
         let session = self.session(id).ok_or(Refusal::SessionEnded { session: id })?;
         session.attach += 1;
         let (attach, ttl_ms, on_disconnect) = (session.attach, session.ttl_ms, session.on_disconnect);
+        let wish = session.wish;
         let mut all: Vec<_> = self.standing.iter().filter(|it| it.session == id).collect();
         all.sort_by_key(|it| it.serial);
+        let led = all.iter().filter(|it| it.grant.is_some());
+        let leaderships = led.filter_map(|it| Some((it.serial, self.asked.get(&it.election)?.clone()))).collect();
         let waiting = all.iter().filter(|it| it.grant.is_none()).map(|it| Waiting {
             election: it.election.clone(),
             candidate: it.candidate.clone(),
@@ -222,6 +353,7 @@ impl Model {
             on_disconnect,
             held: all.iter().filter_map(|it| it.grant()).collect(),
             waiting: waiting.collect(),
+            asked: Asked { session: wish, leaderships },
         })
     }
 
@@ -260,31 +392,52 @@ impl Model {
         }
     }
 
-    fn resign(
-        &mut self,
-        election: &str,
-        token: Token,
-        by: Option<SessionId>,
-        force: Force,
-        ended: &mut Vec<(String, Token, EndReason)>,
-    ) -> Answer {
-        let current = self.current(election)?;
-        if current != Some(token) {
-            return if self.elections[election].is_some_and(|last| token <= last) {
-                Ok(Reply::Resigned { already: true })
-            } else {
-                Err(Refusal::StaleToken { election: election.to_owned(), current })
-            };
+    /// The reply to somebody who may not end a leadership now; `None`: it may end.
+    fn guarded(&mut self, grant: &Grant, to: Option<&str>, by: Option<SessionId>, guard: Guard) -> Option<Answer> {
+        let keeps = self.session(grant.session).unwrap().on_disconnect == OnDisconnect::KeepUntilTtl;
+        if by == Some(grant.session) || !keeps || guard == Guard::Break {
+            return None;
         }
-        let holder = self.leader(election).expect("it has a current token").session;
-        let own = by == Some(holder);
-        let keeps = self.session(holder).expect("it leads").on_disconnect == OnDisconnect::KeepUntilTtl;
-        if keeps && !own && force == Force::No {
-            return Err(Refusal::HolderKeepsUntilTtl { election: election.to_owned(), token });
+        if guard == Guard::Refuse {
+            let (election, token) = (grant.election.clone(), grant.token);
+            return Some(Err(Refusal::HolderKeepsUntilTtl { election, token }));
         }
-        let why = if own { EndReason::Resigned } else { EndReason::Removed };
-        self.end(|it| it.grant.is_some_and(|grant| grant.0 == token), why, ended);
-        Ok(Reply::Resigned { already: false })
+        self.ask(grant, to);
+        if guard == Guard::AskAndStopRenewing {
+            self.wish(grant.session, Wish::StopRenewing);
+        }
+        Some(Ok(Reply::Requested { session: grant.session }))
+    }
+
+    fn ask(&mut self, grant: &Grant, to: Option<&str>) {
+        let asked = self.asked.entry(grant.election.clone());
+        let asked = asked.or_insert(HandOver { token: grant.token, to: None });
+        if let Some(to) = to {
+            asked.to = Some(to.to_owned());
+        }
+    }
+
+    fn wish(&mut self, id: SessionId, wish: Wish) {
+        let session = self.session(id).unwrap();
+        if session.wish != Some(Wish::StopRenewing) {
+            session.wish = Some(wish);
+        }
+    }
+
+    fn held_by(&self, id: SessionId) -> Vec<Grant> {
+        let mut held: Vec<_> = self.standing.iter().filter(|it| it.session == id).filter_map(Standing::grant).collect();
+        held.sort_by_key(|grant| grant.serial);
+        held
+    }
+
+    /// Ends one candidacy whose session lives on. Resigning after a request for somebody who still waits is a transfer.
+    fn give_up(&mut self, it: &Standing, why: EndReason, at: u64, ended: &mut Vec<(String, Token, EndReason)>) {
+        let to = self.asked.get(&it.election).filter(|_| it.grant.is_some()).and_then(|asked| asked.to.clone());
+        let waits = |other: &Standing| other.election == it.election && Some(&other.candidate) == to.as_ref();
+        let handed_over = why == EndReason::Resigned && self.standing.iter().any(waits);
+        let why = if handed_over { EndReason::Transferred } else { why };
+        let (session, serial) = (it.session, it.serial);
+        self.end(|it| (it.session, it.serial) == (session, serial), why, at, ended);
     }
 
     /// The current token of an election that exists.
@@ -301,9 +454,26 @@ impl Model {
         if current == Some(*token) { Ok(()) } else { Err(Refusal::StaleToken { election: election.clone(), current }) }
     }
 
-    fn end(&mut self, ends: impl Fn(&Standing) -> bool, why: EndReason, ended: &mut Vec<(String, Token, EndReason)>) {
+    fn end(
+        &mut self,
+        ends: impl Fn(&Standing) -> bool,
+        why: EndReason,
+        at: u64,
+        ended: &mut Vec<(String, Token, EndReason)>,
+    ) {
         for it in self.standing.iter().filter(|it| ends(it)) {
-            ended.extend(it.grant.map(|(token, ..)| (it.election.clone(), token, why)));
+            let Some((token, since, since_unix_ms)) = it.grant else { continue };
+            ended.push((it.election.clone(), token, why));
+            let reign = Reign {
+                token,
+                candidate: it.candidate.clone(),
+                session: it.session,
+                since: Seq(since),
+                since_unix_ms,
+                until_unix_ms: at,
+                why,
+            };
+            self.history.push((it.election.clone(), self.seq, reign));
         }
         ended.sort_by(|one, other| one.0.cmp(&other.0));
         self.standing.retain(|it| !ends(it));
@@ -316,8 +486,9 @@ impl Model {
                 continue;
             }
             let line = self.standing.iter_mut().rev().filter(|it| it.election == *name);
+            let to = self.asked.get(name).and_then(|asked| asked.to.clone());
             // The last maximum of the reversed line is the first to have arrived.
-            if let Some(first) = line.max_by_key(|it| it.priority) {
+            if let Some(first) = line.max_by_key(|it| (to.as_ref() == Some(&it.candidate), it.priority)) {
                 self.tokens += 1;
                 let token = Token::new(0, self.tokens);
                 first.grant = Some((token, self.seq, at_unix_ms));

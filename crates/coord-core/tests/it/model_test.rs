@@ -49,6 +49,10 @@ pub(crate) fn compare(state: &mut State, model: &mut Model, command: &Command) -
     prop_assert_eq!(state.revision(), model.revision());
     for name in ["alpha", "beta"] {
         prop_assert_eq!(state.leader(name).cloned(), model.leader(name), "{} after {:?}", name, command);
+        let asked = state.election(name).and_then(|it| it.asked.as_ref());
+        prop_assert_eq!(asked, model.asked_of(name), "{} after {:?}", name, command);
+        let history: Vec<_> = state.history().of(name).map(|(seq, reign)| (seq.get(), reign.clone())).collect();
+        prop_assert_eq!(history, model.history_of(name), "{} after {:?}", name, command);
     }
     for key in [b"k".as_slice(), b"l", &[0, 255]] {
         prop_assert_eq!(state.get(key).map(|kv| kv.value.as_slice()), model.value_of(key), "{:?}", command);

@@ -2,22 +2,29 @@
 //! and the invariants after each command.
 //!
 //! ```text
-//! found CLUSTER                                  open keep TTL_MS | open release MS TTL_MS
+//! found CLUSTER                                  open keep TTL_MS | open release MS TTL_MS [given N]
 //! attach SESSION                                 end SESSION WHY [if ATTACH]
+//! close SESSION [GUARD]                          withdraw SESSION SERIAL
 //! campaign SESSION SERIAL ELECTION CANDIDATE [ADDRESS] [priority N]
 //! proclaim ELECTION TOKEN ADDRESS [id SESSION/SERIAL/ACKED_BELOW]
-//! resign ELECTION TOKEN [by SESSION] [force] [id …]
-//! put KEY VALUE [fence ELECTION:TOKEN] [id …]    delete KEY [fence …] [id …]
+//! resign ELECTION TOKEN [by SESSION] [GUARD]     remove ELECTION CANDIDATE [by SESSION] [GUARD]
+//! transfer ELECTION TO [token T] [by SESSION] [GUARD]
+//! put KEY VALUE [fence ELECTION:TOKEN]           delete KEY [fence …]
 //! each A..B DIRECTIVE                            the directive with {n} from A to B; only the last is traced
-//! state                                          what is kept
+//! state | history ELECTION | told ELECTION FROM  what is kept
+//! generation N                                   what a restore from backup does
 //! ```
+//!
+//! GUARD is `ask`, `stop` (ask, and renew no more) or `force`. Every write may carry `id SESSION/SERIAL/ACKED_BELOW`, every
+//! directive `at UNIX_MS`. A session id `given N` is written `given:N`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use palisade_coord_core::history::Reign;
 use palisade_coord_core::{
-    AttachGeneration, Command, EndReason, Event, Force, Grant, OnDisconnect, Op, Outcome, Refusal, Reply, RequestId,
-    Serial, SessionId, State, Value, apply, invariants,
+    AttachGeneration, Command, EndReason, Event, Grant, Guard, HandOver, OnDisconnect, Op, Outcome, Refusal, Reply,
+    RequestId, Seq, Serial, SessionId, State, Value, Wish, apply, invariants,
 };
 use palisade_fence::{ClusterId, Token};
 
@@ -28,15 +35,26 @@ pub(crate) fn run(state: &mut State, directives: &str) -> String {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["state"] => show(state, &mut trace),
+            ["history", election] => show_history(state, election, &mut trace),
+            ["told", election, from] => show_told(state, election, Seq(number(from)), &mut trace),
+            ["generation", number] => match state.begin_generation(number.parse().unwrap(), 0) {
+                Ok(()) => {
+                    state.check_invariants();
+                    writeln!(trace, "seq {} rev {}: generation {number}", state.seq(), state.revision()).unwrap();
+                }
+                Err(why) => writeln!(trace, "{why}").unwrap(),
+            },
             ["each", range, ..] => {
                 let (first, last) = range.split_once("..").expect("each A..B");
                 let template = words[2..].join(" ");
                 for n in number(first)..=number(last) {
                     let line = template.replace("{n}", &n.to_string());
-                    let outcome = step(state, &line.split_whitespace().collect::<Vec<_>>());
-                    if n == number(last) {
+                    let words: Vec<&str> = line.split_whitespace().collect();
+                    if n < number(last) {
+                        let _ = apply(state, &command(&words));
+                    } else {
                         writeln!(trace, "…").unwrap();
-                        tell(&outcome, &mut trace);
+                        tell(&step(state, &words), &mut trace);
                     }
                 }
             }
@@ -58,13 +76,16 @@ fn step(state: &mut State, words: &[&str]) -> Outcome {
 fn command(words: &[&str]) -> Command {
     let (plain, options) = split(words);
     let fence = options.get("fence").map(|text| text.parse().expect("fence ELECTION:TOKEN"));
+    let given = options.get("given").map(|text| SessionId::given(number(text)).unwrap());
+    let by = options.get("by").map(|id| session(id));
     let op = match plain.as_slice() {
         ["found", cluster] => Op::Found { cluster: cluster.parse::<ClusterId>().unwrap() },
         ["open", "keep", ttl_ms] => {
-            Op::OpenSession { ttl_ms: number(ttl_ms), on_disconnect: OnDisconnect::KeepUntilTtl }
+            Op::OpenSession { id: given, ttl_ms: number(ttl_ms), on_disconnect: OnDisconnect::KeepUntilTtl }
         }
         ["open", "release", ms, ttl_ms] => {
-            Op::OpenSession { ttl_ms: number(ttl_ms), on_disconnect: OnDisconnect::ReleaseAfter { ms: number(ms) } }
+            let on_disconnect = OnDisconnect::ReleaseAfter { ms: number(ms) };
+            Op::OpenSession { id: given, ttl_ms: number(ttl_ms), on_disconnect }
         }
         ["attach", id] => Op::Attach { session: session(id) },
         ["end", id, why] => Op::EndSession {
@@ -83,22 +104,42 @@ fn command(words: &[&str]) -> Command {
         ["proclaim", election, raw, address] => {
             Op::Proclaim { election: election.to_string(), token: token(raw), value: value(address) }
         }
-        ["resign", election, raw, force @ ..] => Op::Resign {
+        ["resign", election, raw, words @ ..] => {
+            Op::Resign { election: election.to_string(), token: token(raw), by, guard: guard(words) }
+        }
+        ["withdraw", id, serial] => Op::Withdraw { session: session(id), serial: Serial(number(serial)) },
+        ["remove", election, candidate, words @ ..] => {
+            let (election, candidate) = (election.to_string(), candidate.to_string());
+            Op::Remove { election, candidate, by, guard: guard(words) }
+        }
+        ["transfer", election, to, words @ ..] => Op::Transfer {
             election: election.to_string(),
-            token: token(raw),
-            by: options.get("by").map(|id| session(id)),
-            force: if force == ["force"] { Force::Yes } else { Force::No },
+            token: options.get("token").map(|raw| token(raw)),
+            to: to.to_string(),
+            by,
+            guard: guard(words),
         },
+        ["close", id, words @ ..] => Op::CloseSession { session: session(id), guard: guard(words) },
         ["put", key, value] => Op::Put { key: key.as_bytes().to_vec(), value: value.as_bytes().to_vec(), fence },
         ["delete", key] => Op::Delete { key: key.as_bytes().to_vec(), fence },
         _ => panic!("no directive: {words:?}"),
     };
     let request = options.get("id").map(|text| {
-        let numbers: Vec<u64> = text.split('/').map(number).collect();
-        let [session, serial, acked_below] = numbers[..] else { panic!("id SESSION/SERIAL/ACKED_BELOW: {text}") };
-        RequestId { session: SessionId(session), serial: Serial(serial), acked_below: Serial(acked_below) }
+        let [id, serial, acked_below] = text.split('/').collect::<Vec<_>>()[..] else { panic!("no id: {text}") };
+        let (serial, acked_below) = (Serial(number(serial)), Serial(number(acked_below)));
+        RequestId { session: session(id), serial, acked_below }
     });
-    Command { request, at_unix_ms: 0, op }
+    Command { request, at_unix_ms: options.get("at").map_or(0, |text| number(text)), op }
+}
+
+fn guard(words: &[&str]) -> Guard {
+    match words {
+        [] => Guard::Refuse,
+        ["ask"] => Guard::Ask,
+        ["stop"] => Guard::AskAndStopRenewing,
+        ["force"] => Guard::Break,
+        _ => panic!("no guard: {words:?}"),
+    }
 }
 
 /// Words that are followed by their value, apart from the others.
@@ -106,7 +147,7 @@ fn split<'a>(words: &[&'a str]) -> (Vec<&'a str>, BTreeMap<&'a str, &'a str>) {
     let (mut plain, mut options) = (Vec::new(), BTreeMap::new());
     let mut rest = words.iter();
     while let Some(&word) = rest.next() {
-        if ["if", "id", "fence", "by", "priority"].contains(&word) {
+        if ["if", "id", "fence", "by", "priority", "token", "given", "at"].contains(&word) {
             options.insert(word, *rest.next().expect("an option has a value"));
         } else {
             plain.push(word);
@@ -120,7 +161,10 @@ fn number(text: &str) -> u64 {
 }
 
 fn session(text: &str) -> SessionId {
-    SessionId(number(text))
+    match text.strip_prefix("given:") {
+        Some(given) => SessionId::given(number(given)).unwrap(),
+        None => SessionId(number(text)),
+    }
 }
 
 fn token(text: &str) -> Token {
@@ -132,8 +176,8 @@ fn value(address: &str) -> Value {
 }
 
 fn reason(word: &str) -> EndReason {
-    use EndReason::{Closed, Disconnected, Expired, Removed, Resigned, Restored};
-    let all = [Resigned, Closed, Expired, Disconnected, Removed, Restored];
+    use EndReason::{Closed, Disconnected, Expired, Removed, Resigned, Restored, Transferred};
+    let all = [Resigned, Closed, Expired, Disconnected, Transferred, Removed, Restored];
     all.into_iter().find(|why| why.as_str() == word).unwrap_or_else(|| panic!("no reason: {word}"))
 }
 
@@ -151,13 +195,19 @@ fn tell(outcome: &Outcome, trace: &mut String) {
 fn tell_reply(reply: &Reply) -> String {
     match reply {
         Reply::Founded => "founded".to_owned(),
-        Reply::SessionOpened { session, attach } => format!("session {session} opened, attach {attach}"),
-        Reply::Attached { session, attach, held, waiting, .. } => {
+        Reply::SessionOpened { session, attach } => {
+            format!("session {} opened, attach {attach}", name_of(*session))
+        }
+        Reply::Attached { session, attach, held, waiting, asked, .. } => {
+            let wish = asked.session.map_or(String::new(), |wish| format!(", {}", tell_wish(wish)));
+            let ask = |(serial, it): &(Serial, HandOver)| format!(", #{serial} {}", tell_hand_over(it));
+            let asked: String = asked.leaderships.iter().map(ask).collect();
+            let session = name_of(*session);
             let held: Vec<_> = held.iter().map(tell_grant).collect();
             let waiting: Vec<_> =
                 waiting.iter().map(|it| format!("{} in {} #{}", it.candidate, it.election, it.serial)).collect();
             format!(
-                "session {session} attached, attach {attach}, holds [{}], waits [{}]",
+                "session {session} attached, attach {attach}, holds [{}], waits [{}]{asked}{wish}",
                 held.join(", "),
                 waiting.join(", ")
             )
@@ -167,6 +217,9 @@ fn tell_reply(reply: &Reply) -> String {
         Reply::Campaigned { grant: None } => "waits".to_owned(),
         Reply::Proclaimed => "proclaimed".to_owned(),
         Reply::Resigned { already } => if *already { "resigned already" } else { "resigned" }.to_owned(),
+        Reply::Withdrawn { already } => if *already { "withdrawn already" } else { "withdrawn" }.to_owned(),
+        Reply::Transferred => "transferred".to_owned(),
+        Reply::Requested { session } => format!("requested of session {}", name_of(*session)),
         Reply::Put { version } => format!("put, version {version}"),
         Reply::Deleted { deleted } => format!("deleted {deleted}"),
     }
@@ -175,12 +228,14 @@ fn tell_reply(reply: &Reply) -> String {
 fn tell_refusal(why: &Refusal) -> String {
     match why {
         Refusal::AlreadyFounded => "already founded".to_owned(),
-        Refusal::SessionEnded { session } => format!("session {session} has ended"),
-        Refusal::AttachChanged { session, attach } => format!("session {session} has attach {attach}"),
+        Refusal::SessionEnded { session } => format!("session {} has ended", name_of(*session)),
+        Refusal::SessionExists { session } => format!("session {} lives", name_of(*session)),
+        Refusal::AttachChanged { session, attach } => format!("session {} has attach {attach}", name_of(*session)),
         Refusal::ElectionNotFound { election } => format!("no election {election}"),
         Refusal::StaleToken { election, current: Some(current) } => format!("stale token: {current} leads {election}"),
         Refusal::StaleToken { election, current: None } => format!("stale token: nobody leads {election}"),
         Refusal::CandidateExists { election, candidate } => format!("{candidate} stands in {election} already"),
+        Refusal::CandidateNotFound { election, candidate } => format!("no {candidate} in {election}"),
         Refusal::HolderKeepsUntilTtl { election, token } => format!("{token} keeps {election} until its TTL"),
         Refusal::Forgotten { serial } => format!("#{serial} is forgotten: outcome unknown"),
         Refusal::SerialReused { serial } => format!("#{serial} was used before"),
@@ -197,9 +252,16 @@ fn tell_event(event: &Event) -> String {
         Event::ValueChanged { grant } => format!("value of {} is '{}'", tell_grant(grant), grant.value.address),
         Event::Vacant { election, previous, why } => format!("vacant {election} after {previous} {why}"),
         Event::Revoked { session, serial, election, token, why } => {
-            format!("revoked {token} in {election} of session {session} #{serial}: {why}")
+            format!("revoked {token} in {election} of session {} #{serial}: {why}", name_of(*session))
         }
-        Event::SessionEnded { session, why } => format!("session {session} {why}"),
+        Event::Withdrawn { session, serial, election, why } => {
+            format!("session {} #{serial} waits no more in {election}: {why}", name_of(*session))
+        }
+        Event::EndRequested { session, serial, election, hand_over } => {
+            format!("session {} #{serial} in {election} {}", name_of(*session), tell_hand_over(hand_over))
+        }
+        Event::SessionAsked { session, wish } => format!("session {} {}", name_of(*session), tell_wish(*wish)),
+        Event::SessionEnded { session, why } => format!("session {} {why}", name_of(*session)),
         Event::KeyChanged { key, revision, version } => {
             let what = version.map_or("deleted".to_owned(), |version| format!("version {version}"));
             format!("key {} at rev {revision}: {what}", String::from_utf8_lossy(key))
@@ -209,7 +271,58 @@ fn tell_event(event: &Event) -> String {
 
 fn tell_grant(grant: &Grant) -> String {
     let Grant { election, candidate, session, serial, token, .. } = grant;
-    format!("{candidate} in {election} token {token} (session {session} #{serial})")
+    format!("{candidate} in {election} token {token} (session {} #{serial})", name_of(*session))
+}
+
+fn tell_hand_over(asked: &HandOver) -> String {
+    format!("is to give up {} for {}", asked.token, asked.to.as_deref().unwrap_or("anybody"))
+}
+
+fn tell_wish(wish: Wish) -> &'static str {
+    match wish {
+        Wish::Close => "is to close",
+        Wish::StopRenewing => "is renewed no more",
+    }
+}
+
+fn name_of(session: SessionId) -> String {
+    if session.is_given() { format!("given:{}", session.get() & !(1 << 63)) } else { session.to_string() }
+}
+
+fn show_history(state: &State, election: &str, trace: &mut String) {
+    let reigns = state.history().of(election).map(|(until, it)| {
+        let Reign { token, candidate, session, since, since_unix_ms, until_unix_ms, why } = it;
+        let session = name_of(*session);
+        let span = format!("from {since} ({since_unix_ms} ms) to {until} ({until_unix_ms} ms)");
+        format!("{candidate} of session {session} under {token} {span}: {why}")
+    });
+    list(reigns.collect(), trace);
+}
+
+fn show_told(state: &State, election: &str, from: Seq, trace: &mut String) {
+    match state.told().after(election, from) {
+        Ok(told) => {
+            let told = told.map(|(seq, it)| format!("seq {seq} rev {}: {}", it.revision, tell_event(&it.event)));
+            list(told.collect(), trace);
+        }
+        Err(gap) => writeln!(trace, "  gap: known after seq {}", gap.complete_after).unwrap(),
+    }
+}
+
+/// Lines of a trace; of many, the first and the last.
+fn list(lines: Vec<String>, trace: &mut String) {
+    const MANY: usize = 20;
+    let count = lines.len();
+    if count == 0 {
+        writeln!(trace, "  nothing").unwrap();
+    }
+    for (index, line) in lines.iter().enumerate() {
+        match index {
+            1 if count > MANY => writeln!(trace, "  … {} more", count - 2).unwrap(),
+            _ if count > MANY && index + 1 < count && index > 0 => {}
+            _ => writeln!(trace, "  {line}").unwrap(),
+        }
+    }
 }
 
 fn show(state: &State, trace: &mut String) {
@@ -219,12 +332,14 @@ fn show(state: &State, trace: &mut String) {
     writeln!(trace, "{line}").unwrap();
     for (id, session) in state.sessions() {
         let (attach, count) = (session.attach, session.candidacies().len());
-        writeln!(trace, "  session {id} attach {attach} candidacies {count}").unwrap();
+        let wish = session.wish.map_or(String::new(), |wish| format!(", {}", tell_wish(wish)));
+        writeln!(trace, "  session {} attach {attach} candidacies {count}{wish}", name_of(id)).unwrap();
     }
     for (name, election) in state.elections() {
         let leader = election.leader.as_ref().map_or("nobody".to_owned(), tell_grant);
         let line: Vec<_> = election.queue.iter().map(|(_, it)| it.candidate.as_str()).collect();
-        writeln!(trace, "  election {name}: {leader}; waiting [{}]", line.join(", ")).unwrap();
+        let asked = election.asked.as_ref().map_or(String::new(), |it| format!("; {}", tell_hand_over(it)));
+        writeln!(trace, "  election {name}: {leader}; waiting [{}]{asked}", line.join(", ")).unwrap();
     }
     for (key, kv) in state.keys() {
         let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(&kv.value));

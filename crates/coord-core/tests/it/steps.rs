@@ -2,7 +2,7 @@
 //! Part of what a step names is taken from the state it meets ("the current token"), because a random one seldom fits.
 
 use palisade_coord_core::{
-    AttachGeneration, Command, EndReason, Force, OnDisconnect, Op, RequestId, Serial, SessionId, State, Value,
+    AttachGeneration, Command, EndReason, Guard, OnDisconnect, Op, RequestId, Serial, SessionId, State, Value,
 };
 use palisade_fence::{ClusterId, Fence, Token};
 use proptest::prelude::*;
@@ -39,6 +39,7 @@ impl Step {
                     *by = state.leader(election).map(|grant| grant.session);
                 }
             }
+            Op::Transfer { election, token: Some(token), .. } => *token = current(election, *token),
             Op::Put { fence: Some(fence), .. } | Op::Delete { fence: Some(fence), .. } => {
                 fence.token = current(&fence.election, fence.token);
             }
@@ -80,12 +81,20 @@ fn step() -> impl Strategy<Value = Step> {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         1 => any::<u64>().prop_map(|id| Op::Found { cluster: ClusterId(id) }),
-        4 => on_disconnect().prop_map(|on_disconnect| Op::OpenSession { ttl_ms: 2_000, on_disconnect }),
+        4 => (prop::option::weighted(0.2, 0u64..2), on_disconnect()).prop_map(|(given, on_disconnect)| {
+            Op::OpenSession { id: given.and_then(SessionId::given), ttl_ms: 2_000, on_disconnect }
+        }),
         2 => session().prop_map(|session| Op::Attach { session }),
         3 => end(),
         10 => campaign(),
         3 => (election(), token(), value()).prop_map(|(election, token, value)| Op::Proclaim { election, token, value }),
         4 => resign(),
+        2 => (session(), guard()).prop_map(|(session, guard)| Op::CloseSession { session, guard }),
+        2 => (session(), serial()).prop_map(|(session, serial)| Op::Withdraw { session, serial }),
+        2 => (election(), candidate(), prop::option::of(session()), guard())
+            .prop_map(|(election, candidate, by, guard)| Op::Remove { election, candidate, by, guard }),
+        4 => (election(), prop::option::of(token()), candidate(), prop::option::of(session()), guard())
+            .prop_map(|(election, token, to, by, guard)| Op::Transfer { election, token, to, by, guard }),
         5 => (key(), prop::collection::vec(any::<u8>(), 0..3), prop::option::of(fence()))
             .prop_map(|(key, value, fence)| Op::Put { key, value, fence }),
         3 => (key(), prop::option::of(fence())).prop_map(|(key, fence)| Op::Delete { key, fence }),
@@ -99,25 +108,32 @@ fn end() -> impl Strategy<Value = Op> {
 }
 
 fn campaign() -> impl Strategy<Value = Op> {
-    (session(), serial(), election(), prop::sample::select(vec!["x", "y", "z"]), value(), 0i32..3).prop_map(
+    (session(), serial(), election(), candidate(), value(), 0i32..3).prop_map(
         |(session, serial, election, candidate, value, priority)| Op::Campaign {
             session,
             serial,
             election,
-            candidate: candidate.to_owned(),
+            candidate,
             value,
             priority,
         },
     )
 }
 
+fn candidate() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["x".to_owned(), "y".to_owned(), "z".to_owned()])
+}
+
+fn guard() -> impl Strategy<Value = Guard> {
+    prop::sample::select(vec![Guard::Refuse, Guard::Ask, Guard::Ask, Guard::AskAndStopRenewing, Guard::Break])
+}
+
 fn resign() -> impl Strategy<Value = Op> {
-    let force = prop_oneof![Just(Force::No), Just(Force::Yes)];
-    (election(), token(), prop::option::of(session()), force).prop_map(|(election, token, by, force)| Op::Resign {
+    (election(), token(), prop::option::of(session()), guard()).prop_map(|(election, token, by, guard)| Op::Resign {
         election,
         token,
         by,
-        force,
+        guard,
     })
 }
 
@@ -130,11 +146,12 @@ fn request() -> impl Strategy<Value = RequestId> {
 }
 
 fn session() -> impl Strategy<Value = SessionId> {
-    (1u64..6).prop_map(SessionId)
+    prop_oneof![8 => (1u64..6).prop_map(SessionId), 1 => (0u64..2).prop_map(|given| SessionId::given(given).unwrap())]
 }
 
 fn serial() -> impl Strategy<Value = Serial> {
-    (1u64..30).prop_map(Serial)
+    // A session with a given id counts from the `seq` of its opening.
+    prop_oneof![9 => (1u64..30).prop_map(Serial), 1 => (30u64..200).prop_map(Serial)]
 }
 
 fn token() -> impl Strategy<Value = Token> {

@@ -333,6 +333,9 @@ fn whom_it_concerns(event: &Event) -> Option<SessionId> {
         Event::Elected { previous: None, .. }
         | Event::ValueChanged { .. }
         | Event::Vacant { .. }
+        | Event::Withdrawn { .. }
+        | Event::EndRequested { .. }
+        | Event::SessionAsked { .. }
         | Event::KeyChanged { .. } => None,
     }
 }

@@ -93,6 +93,16 @@ pub fn refusal(refusal: &Refusal, header: v1::Header) -> ErrorDetail {
             value: candidate.clone(),
             ..status::not_applied(Kind::CandidateExists, "take another id, or end the other session")
         },
+        Refusal::SessionExists { session } => ErrorDetail {
+            field: "session".to_owned(),
+            value: session.to_string(),
+            ..status::not_applied(Kind::Unspecified, "a session of this id lives")
+        },
+        Refusal::CandidateNotFound { candidate, .. } => ErrorDetail {
+            field: "candidate_id".to_owned(),
+            value: candidate.clone(),
+            ..status::not_applied(Kind::CandidateNotFound, "")
+        },
         Refusal::HolderKeepsUntilTtl { election, token } => ErrorDetail {
             field: "election".to_owned(),
             value: election.clone(),
@@ -154,9 +164,16 @@ pub fn frame_body(
             Body::Campaigned(v1::Campaigned { header: Some(header), grant: granted.as_ref().map(grant) })
         }
         Ok(Reply::SessionEnded) => Body::Closed(v1::SessionClosed { header: Some(header), session: session?.get() }),
-        Ok(Reply::Founded | Reply::Proclaimed | Reply::Resigned { .. } | Reply::Put { .. } | Reply::Deleted { .. }) => {
-            return None;
-        }
+        Ok(
+            Reply::Founded
+            | Reply::Proclaimed
+            | Reply::Resigned { .. }
+            | Reply::Withdrawn { .. }
+            | Reply::Transferred
+            | Reply::Requested { .. }
+            | Reply::Put { .. }
+            | Reply::Deleted { .. },
+        ) => return None,
         Err(why) => Body::Refused(v1::Refused { error: Some(refusal(why, header)) }),
     })
 }
@@ -184,7 +201,12 @@ pub fn session_event(header: v1::Header, event: &Event) -> Option<(SessionId, se
             *session,
             Body::Ended(v1::SessionEnded { header: Some(header), session: session.get(), why: why.to_string() }),
         )),
-        Event::ValueChanged { .. } | Event::Vacant { .. } | Event::KeyChanged { .. } => None,
+        Event::ValueChanged { .. }
+        | Event::Vacant { .. }
+        | Event::Withdrawn { .. }
+        | Event::EndRequested { .. }
+        | Event::SessionAsked { .. }
+        | Event::KeyChanged { .. } => None,
     }
 }
 
@@ -220,6 +242,9 @@ fn observe_event(observed: &str, event: &Event) -> Option<v1::ObserveEvent> {
         | Event::ValueChanged { .. }
         | Event::Vacant { .. }
         | Event::Revoked { .. }
+        | Event::Withdrawn { .. }
+        | Event::EndRequested { .. }
+        | Event::SessionAsked { .. }
         | Event::SessionEnded { .. }
         | Event::KeyChanged { .. } => return None,
     };

@@ -46,6 +46,7 @@ pub fn on_disconnect_from(on_disconnect: Option<v1::OnDisconnect>) -> OnDisconne
 
 /// Why something ended, from the word that is sent; `None`: a word that this program does not know.
 pub fn end_reason_from(word: &str) -> Option<EndReason> {
-    use EndReason::{Closed, Disconnected, Expired, Removed, Resigned, Restored};
-    [Resigned, Closed, Expired, Disconnected, Removed, Restored].into_iter().find(|why| why.as_str() == word)
+    use EndReason::{Closed, Disconnected, Expired, Removed, Resigned, Restored, Transferred};
+    let all = [Resigned, Closed, Expired, Disconnected, Transferred, Removed, Restored];
+    all.into_iter().find(|why| why.as_str() == word)
 }

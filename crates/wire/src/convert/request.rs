@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use palisade_coord_core::{Command, EndReason, Force, OnDisconnect, Op, SessionId, Value};
+use palisade_coord_core::{Command, EndReason, Guard, OnDisconnect, Op, SessionId, Value};
 use palisade_fence::Fence;
 use prost::Message;
 
@@ -73,7 +73,7 @@ pub fn resign(request: v1::ResignRequest, at_unix_ms: u64) -> Result<Command, Er
             election: check::name("election", request.election)?,
             token: check::token("token", request.token)?,
             by: (request.session != 0).then_some(SessionId(request.session)),
-            force: if request.force { Force::Yes } else { Force::No },
+            guard: if request.force { Guard::Break } else { Guard::Refuse },
         },
     })
 }
@@ -88,7 +88,7 @@ pub fn open(frame: v1::OpenSession, ttl_ms: RangeInclusive<u64>, at_unix_ms: u64
         },
     };
     let ttl_ms = check::milliseconds("ttl_ms", frame.ttl_ms, ttl_ms)?;
-    Ok(Command::new(at_unix_ms, Op::OpenSession { ttl_ms, on_disconnect }))
+    Ok(Command::new(at_unix_ms, Op::OpenSession { id: None, ttl_ms, on_disconnect }))
 }
 
 /// A session on another stream.

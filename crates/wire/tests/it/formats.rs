@@ -1,7 +1,7 @@
 //! Log and snapshot: what goes in comes out, garbage is an error, and a replica that continues from a snapshot cannot be told
 //! from one that never stopped.
 
-use palisade_coord_core::{Command, OnDisconnect, Op, Reply, SessionId, State, apply};
+use palisade_coord_core::{Command, OnDisconnect, Op, Reply, Serial, SessionId, State, apply};
 use palisade_wire::{WireError, log, state};
 use proptest::prelude::*;
 
@@ -62,14 +62,26 @@ fn another_version_is_refused_in_words() {
     assert_eq!(error.to_string(), "the record has format version 2, this program reads 1");
     assert_eq!(log::decode_batch(&[]), Err(WireError::Empty));
     assert_eq!(state::decode(&[]), Err(WireError::Empty));
-    assert!(matches!(state::decode(&[1, 0xff]), Err(WireError::Message(_))));
+    assert!(matches!(state::decode(&[state::VERSION, 0xff]), Err(WireError::Message(_))));
+}
+
+#[test]
+fn fields_of_a_newer_program_are_passed_over() {
+    let command = Command::new(7, Op::Withdraw { session: SessionId(1), serial: Serial(2) });
+    let mut record = log::encode_batch(std::slice::from_ref(&command)).to_vec();
+    // Field 15 of the batch, a number, behind what there is.
+    record.extend([15 << 3, 42]);
+    assert_eq!(log::decode_batch(&record), Ok(vec![command]));
+    // An operation that this program does not have is an error: passing over it would let replicas differ.
+    let unknown = [log::VERSION, 1 << 3 | 2, 4, 0xfa, 0x07, 1, 0];
+    assert_eq!(log::decode_batch(&unknown).unwrap_err().to_string(), "command.op: is missing");
 }
 
 #[test]
 fn a_large_state_survives() {
     let mut original = State::new();
     for n in 0..1_000u64 {
-        let open = Op::OpenSession { ttl_ms: n, on_disconnect: OnDisconnect::ReleaseAfter { ms: n } };
+        let open = Op::OpenSession { id: None, ttl_ms: n, on_disconnect: OnDisconnect::ReleaseAfter { ms: n } };
         let opened = apply(&mut original, &Command::new(n, open));
         assert!(matches!(opened.reply, Ok(Reply::SessionOpened { session: SessionId(id), .. }) if id == n + 1));
         let key = n.to_be_bytes().to_vec();

@@ -2,7 +2,7 @@
 //! limit. Requests that are allowed become the command that they say.
 
 use palisade_coord_core::{
-    Command, EndReason, Event, Force, Grant, OnDisconnect, Op, Refusal, RequestId, Seq, Serial, SessionId, Value,
+    Command, EndReason, Event, Grant, Guard, OnDisconnect, Op, Refusal, RequestId, Seq, Serial, SessionId, Value,
 };
 use palisade_fence::{Fence, Token};
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome};
@@ -128,10 +128,10 @@ fn a_ttl_out_of_range_is_an_error_and_never_changed() {
     let open = |ttl_ms, on_disconnect| convert::open(v1::OpenSession { ttl_ms, on_disconnect }, allowed(), 0);
     refused(open(199, None), "ttl_ms", "199 ms", "200 to 600000 ms");
     refused(open(600_001, None), "ttl_ms", "600001 ms", "200 to 600000 ms");
-    let expected = Op::OpenSession { ttl_ms: 200, on_disconnect: OnDisconnect::KeepUntilTtl };
+    let expected = Op::OpenSession { id: None, ttl_ms: 200, on_disconnect: OnDisconnect::KeepUntilTtl };
     assert_eq!(open(200, None).unwrap().op, expected);
     let after = |ms| Some(convert::on_disconnect(OnDisconnect::ReleaseAfter { ms }));
-    let expected = Op::OpenSession { ttl_ms: 300, on_disconnect: OnDisconnect::ReleaseAfter { ms: 0 } };
+    let expected = Op::OpenSession { id: None, ttl_ms: 300, on_disconnect: OnDisconnect::ReleaseAfter { ms: 0 } };
     assert_eq!(open(300, after(0)).unwrap().op, expected);
     refused(open(300, after(600_001)), "on_disconnect.release_after_ms", "600001 ms", "0 to 600000 ms");
 }
@@ -156,8 +156,8 @@ fn who_resigns_is_the_holder_or_somebody_from_outside() {
         let election = "jobs".to_owned();
         convert::resign(v1::ResignRequest { election, token: 1, session, force, request_id: None }, 0).unwrap().op
     };
-    assert!(matches!(resign(0, false), Op::Resign { by: None, force: Force::No, .. }));
-    assert!(matches!(resign(5, true), Op::Resign { by: Some(SessionId(5)), force: Force::Yes, .. }));
+    assert!(matches!(resign(0, false), Op::Resign { by: None, guard: Guard::Refuse, .. }));
+    assert!(matches!(resign(5, true), Op::Resign { by: Some(SessionId(5)), guard: Guard::Break, .. }));
 }
 
 #[test]
@@ -176,6 +176,12 @@ fn only_a_forgotten_answer_is_unknown() {
             Refusal::CandidateExists { election: election(), candidate: "a".to_owned() },
             Kind::CandidateExists,
             tonic::Code::FailedPrecondition,
+        ),
+        (Refusal::SessionExists { session: SessionId(1) }, Kind::Unspecified, tonic::Code::Aborted),
+        (
+            Refusal::CandidateNotFound { election: election(), candidate: "a".to_owned() },
+            Kind::CandidateNotFound,
+            tonic::Code::NotFound,
         ),
         (
             Refusal::HolderKeepsUntilTtl { election: election(), token: Token::new(0, 3) },
@@ -219,7 +225,7 @@ fn a_grant_comes_back_as_it_was_sent() {
     assert_eq!(convert::grant_from(convert::grant(&grant())), Ok(grant()));
     let without = v1::Grant { token: 0, ..convert::grant(&grant()) };
     assert_eq!(convert::grant_from(without).unwrap_err().to_string(), "grant.token: '0' cannot be read");
-    for why in ["resigned", "closed", "expired", "disconnected", "removed", "restored"] {
+    for why in ["resigned", "closed", "expired", "disconnected", "transferred", "removed", "restored"] {
         assert_eq!(convert::end_reason_from(why).unwrap().to_string(), why);
     }
     assert_eq!(convert::end_reason_from("bored"), None);

@@ -1,6 +1,6 @@
 //! What one session is told is in the order of `seq`, whichever way it comes.
 
-use palisade_coord_core::{EndReason, Force, Op, SessionId};
+use palisade_coord_core::{EndReason, Guard, Op, SessionId};
 use palisade_fence::Token;
 use palisade_wire::coord::v1::server_frame::Body;
 
@@ -12,7 +12,7 @@ fn end(session: u64, why: EndReason) -> Op {
 
 fn resign(election: &str, token: u64) -> Op {
     let token = Token::from_wire(token).expect("a token");
-    Op::Resign { election: election.to_owned(), token, by: None, force: Force::Yes }
+    Op::Resign { election: election.to_owned(), token, by: None, guard: Guard::Break }
 }
 
 #[tokio::test(start_paused = true)]

@@ -245,7 +245,11 @@ async fn a_driver_that_missed_events_begins_anew_and_releases_nobody() {
     let mut a = node.stream(1).await;
     let session = a.opened(10_000, release(0)).await;
     for _ in 0..=DRIVER_QUEUE {
-        let open = Op::OpenSession { ttl_ms: 60_000, on_disconnect: palisade_coord_core::OnDisconnect::KeepUntilTtl };
+        let open = Op::OpenSession {
+            id: None,
+            ttl_ms: 60_000,
+            on_disconnect: palisade_coord_core::OnDisconnect::KeepUntilTtl,
+        };
         let Ok(palisade_coord_core::Reply::SessionOpened { session, .. }) = node.fake.apply(open).1 else {
             panic!("there is room for a session")
         };

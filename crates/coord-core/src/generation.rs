@@ -1,0 +1,60 @@
+//! A restore from backup begins a new generation of the cluster: nothing of it can be taken for something of the one before,
+//! of which the backup may have missed the end. It does not read the backup, and chooses no number.
+
+use std::fmt;
+
+use palisade_fence::Token;
+
+use crate::command::EndReason;
+use crate::elections::Vacated;
+use crate::{Revision, Seq, SessionId, State, elections, sessions};
+
+/// How far `seq` and the revision move ahead, so that they are above all that the old cluster reached after the backup: at a
+/// hundred thousand commands a second that would take four months. 2^53, where JSON loses integers, is nine thousand restores
+/// away.
+const AHEAD: u64 = 1_000_000_000_000;
+
+/// The generation does not rise, or has more than 31 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadGeneration {
+    /// What was asked for.
+    pub asked: u32,
+    /// What the state has.
+    pub present: u32,
+}
+
+impl fmt::Display for BadGeneration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BadGeneration { asked, present } = self;
+        write!(f, "generation {asked} is not between {present} and 2^31, the limits excluded")
+    }
+}
+
+impl std::error::Error for BadGeneration {}
+
+impl State {
+    /// Ends all sessions, which vacates all elections; keeps the cluster's name, the keys, and who led before. Observers and
+    /// watchers of the old generation find a gap.
+    ///
+    /// # Errors
+    /// The generation must rise; nothing was changed.
+    pub fn begin_generation(&mut self, generation: u32, at_unix_ms: u64) -> Result<(), BadGeneration> {
+        if generation <= self.generation || generation > u32::MAX >> 1 {
+            return Err(BadGeneration { asked: generation, present: self.generation });
+        }
+        self.generation = generation;
+        self.seq = Seq(self.seq.get() + AHEAD);
+        self.revision = Revision(self.revision.get() + AHEAD);
+        self.last_token = Token::new(generation, 0);
+        self.last_session = SessionId(u64::from(generation) << 32);
+
+        let mut vacated = Vacated::default();
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in sessions {
+            sessions::take(self, id, EndReason::Restored, &mut vacated);
+        }
+        elections::fill(self, vacated, at_unix_ms, &mut Vec::new());
+        self.told.forget_up_to(self.seq);
+        Ok(())
+    }
+}
