@@ -4,6 +4,7 @@
 //! before it; a vote is on disk before [`RaftLogStorage::save_vote`] returns; an append is called flushed by the engine
 //! after its sync and never by us. It holds no state of its own.
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::marker::PhantomData;
@@ -11,8 +12,9 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::stream::{self, Stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use palisade_storage::{LogEngine, LogOp, MetaSlot, StorageError};
+use palisade_storage::{EngineHealth, LogEngine, LogOp, MetaSlot, StorageError};
 use palisade_wire::replica::v1 as wire;
 use tokio::sync::oneshot;
 
@@ -60,6 +62,21 @@ fn decode(index: u64, bytes: Bytes) -> io::Result<Entry> {
     Ok(entry)
 }
 
+/// The first index of a range and the one behind its last.
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(before) => before + 1,
+        Bound::Unbounded => 0,
+    };
+    let to_exclusive = match range.end_bound() {
+        Bound::Included(last) => last + 1,
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to_exclusive)
+}
+
 fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
@@ -80,16 +97,7 @@ impl<R: Send + Sync + Debug + 'static> RaftLogReader<Types<R>> for LogStore<R> {
     {
         let state = self.engine.state();
         let Some(last) = state.last else { return Ok(Vec::new()) };
-        let from = match range.start_bound() {
-            Bound::Included(from) => *from,
-            Bound::Excluded(before) => before + 1,
-            Bound::Unbounded => 0,
-        };
-        let to_exclusive = match range.end_bound() {
-            Bound::Included(last) => last + 1,
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
-        };
+        let (from, to_exclusive) = bounds(&range);
         let (mut next, to_exclusive) = (from.max(state.first), to_exclusive.min(last + 1));
         let mut entries = Vec::new();
         while next < to_exclusive {
@@ -102,6 +110,33 @@ impl<R: Send + Sync + Debug + 'static> RaftLogReader<Types<R>> for LogStore<R> {
             entries.extend(more);
         }
         Ok(entries)
+    }
+
+    /// What the machine applies is read here, and openraft takes all of the range for applied however early the stream
+    /// ends. An engine that has failed may hold less than the others have committed: then the stream ends with an error,
+    /// which ends replication. Reads piece by piece: a range may be larger than memory.
+    async fn entries_stream<B>(&mut self, range: B) -> impl Stream<Item = io::Result<Entry>> + Send
+    where
+        B: RangeBounds<u64> + Clone + Debug + Send,
+    {
+        let log = self.clone();
+        let (from, to_exclusive) = bounds(&range);
+        stream::try_unfold((from, VecDeque::new()), move |(next, mut read)| {
+            let log = log.clone();
+            async move {
+                if next >= to_exclusive {
+                    return Ok(None);
+                }
+                if read.is_empty() {
+                    read = log.read(next, to_exclusive, READ_BYTES)?.into();
+                }
+                match read.pop_front() {
+                    Some(entry) if entry.log_id.index == next => Ok(Some((entry, (next + 1, read)))),
+                    _ if log.engine.health() == EngineHealth::Ok => Ok(None),
+                    _ => Err(invalid(format!("log entry {next} is missing: {}", log.engine.health()))),
+                }
+            }
+        })
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -182,5 +217,41 @@ impl<R: Send + Sync + Debug + 'static> RaftLogStorage<Types<R>> for LogStore<R> 
         let marker = codec::to_disk(&codec::log_id(log_id));
         self.engine.submit(vec![LogOp::Purge { up_to: log_id.index, marker }], None);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use palisade_storage::{SimDisk, SimEngine};
+
+    use super::*;
+    use crate::types::{EntryPayload, LeaderId};
+
+    fn entry(index: u64) -> LogOp {
+        let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }, index);
+        let entry = Entry { log_id, payload: EntryPayload::Blank };
+        LogOp::Append { index, bytes: codec::to_disk(&codec::entry(&entry)) }
+    }
+
+    async fn applied(log: &LogStore<()>, to_exclusive: u64) -> Vec<Result<u64, String>> {
+        let mut log = log.clone();
+        let entries = log.entries_stream(0..to_exclusive).await;
+        entries.map(|entry| entry.map(|it| it.log_id.index).map_err(|error| error.to_string())).collect().await
+    }
+
+    /// Found by the simulation: a node whose disk had failed called an entry applied that it did not have.
+    #[tokio::test]
+    async fn what_a_failed_disk_did_not_take_is_not_applied() {
+        let disk = SimDisk::new();
+        let engine = Arc::new(SimEngine::open(&disk).unwrap());
+        let log = LogStore::<()>::new(Arc::clone(&engine) as Arc<dyn LogEngine>);
+        engine.submit(vec![entry(0), entry(1)], None);
+        disk.sync();
+        disk.fill();
+        engine.submit(vec![entry(2)], None);
+        assert_eq!(applied(&log, 2).await, [Ok(0), Ok(1)]);
+        let short = applied(&log, 3).await;
+        assert!(matches!(&short[..], [Ok(0), Ok(1), Err(why)] if why.contains("log entry 2 is missing")), "{short:?}");
     }
 }

@@ -223,6 +223,14 @@ fn planted(_: Option<&str>) -> anyhow::Result<ExitCode> {
     planted_runner("").map(|_| ExitCode::SUCCESS)
 }
 
+/// A bar on a terminal, a line now and then in a log.
+fn progress(bar: &indicatif::ProgressBar, runs: u64) {
+    bar.set_position(runs);
+    if bar.is_hidden() && runs.is_multiple_of(25) {
+        eprintln!("{runs} of {} runs", bar.length().unwrap_or_default());
+    }
+}
+
 #[allow(clippy::disallowed_methods)] // how long the run took in real time: for people, outside of any simulation
 fn run_many(seeds: u64, from: u64, keep_going: bool) -> ExitCode {
     let began = Instant::now();
@@ -245,8 +253,8 @@ fn run_many(seeds: u64, from: u64, keep_going: bool) -> ExitCode {
                 bar.suspend(|| println!("VIOLATION {why}\n{}", replay_command(plan.seed)));
             }
             summary.add(report);
+            progress(&bar, summary.runs());
             stop.fetch_or(!keep_going && !summary.failed.is_empty(), Ordering::Relaxed);
-            bar.inc(1);
         }
     };
     std::thread::scope(|scope| {
