@@ -40,14 +40,14 @@ pub trait Invariant: Send {
 }
 
 /// All of them, for a run of this plan.
-pub(crate) fn all(_plan: &Plan) -> Vec<Box<dyn Invariant>> {
+pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(tokens::TokensRise::default()),
         Box::new(beliefs::BeliefsDoNotOverlap::default()),
         Box::new(acknowledged::AcknowledgedIsVisible::default()),
         Box::new(fenced::StaleWritesAreRefused::default()),
         Box::new(link::OneLinkDeposesNobody::default()),
-        Box::new(serves::ServesAgain::default()),
-        Box::new(rest::ComesToRest::default()),
+        Box::new(serves::ServesAgain::new(plan)),
+        Box::new(rest::ComesToRest::new(plan)),
     ]
 }

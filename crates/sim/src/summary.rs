@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::plan::Fault;
+use crate::plan::{Fault, Role};
 use crate::run::Report;
 use crate::witness::Counts;
 
@@ -41,9 +41,11 @@ impl Summary {
         add(&mut self.counts, &report.counts);
         self.simulated += report.simulated;
         // A cluster that never came up must not pass for a good run.
-        let happened = |what| report.counts.get(what).is_some_and(|count| *count > 0);
-        if report.violation.is_none() && !(happened("grants") && happened("writes")) {
-            report.violation = Some("coverage: nothing was granted or nothing was written".into());
+        let idle = [(Role::Candidate, "grants"), (Role::Writer, "writes")]
+            .into_iter()
+            .find(|(role, what)| report.plan.count(*role) > 0 && !report.counts.contains_key(what));
+        if let (None, Some((role, what))) = (&report.violation, idle) {
+            report.violation = Some(format!("coverage: a {} took part, and there were no {what}", role.name()));
         }
         if report.violation.is_some() {
             // Its trace is made again by a replay.

@@ -5,17 +5,26 @@ use std::time::Duration;
 use super::Invariant;
 use crate::facts::Fact;
 use crate::phase::Phase;
+use crate::plan::{Plan, Role};
 
 /// Longer than every TTL of the run.
 const UNCHANGED: Duration = Duration::from_millis(1_800);
 
 #[derive(Default)]
 pub(super) struct ComesToRest {
+    /// Somebody could hold it.
+    candidates: bool,
     resting: bool,
     /// The newest grant and when something last happened to the election.
     holder: Option<String>,
     changed: Duration,
     now: Duration,
+}
+
+impl ComesToRest {
+    pub(super) fn new(plan: &Plan) -> ComesToRest {
+        ComesToRest { candidates: plan.count(Role::Candidate) > 0, ..ComesToRest::default() }
+    }
 }
 
 impl Invariant for ComesToRest {
@@ -51,7 +60,8 @@ impl Invariant for ComesToRest {
     }
 
     fn missing(&self) -> Option<String> {
-        let at_rest = !self.resting || (self.holder.is_some() && self.now >= self.changed + UNCHANGED);
+        let at_rest =
+            !self.resting || !self.candidates || (self.holder.is_some() && self.now >= self.changed + UNCHANGED);
         (!at_rest).then(|| format!("the holder is {:?} since {:?}", self.holder, self.changed))
     }
 }
@@ -62,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_holder_that_changes_is_no_rest() {
-        let mut rest = ComesToRest::default();
+        let mut rest = ComesToRest::new(&Plan::draw(1));
         rest.phase(Phase::Rest, Duration::ZERO);
         let granted = Fact::Granted { candidate: "a".into(), token: palisade_fence::Token::new(0, 1), seq: 1 };
         rest.tick(UNCHANGED * 2).expect("it never objects");
