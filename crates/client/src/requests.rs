@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_planted::{self as planted, Bug};
 use palisade_wire::coord::v1;
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome as WireOutcome};
 use palisade_wire::status;
@@ -94,7 +95,9 @@ impl Shared {
                 Attempt::Done(reply) => return Ok(reply),
                 Attempt::Failed(error) => return Err(settled(error, unknown, repeat)),
                 Attempt::NotApplied { error, hint } => (error, hint),
-                Attempt::Unknown(error) if repeat == Repeat::Unsafe => return Err(error),
+                Attempt::Unknown(error) if repeat == Repeat::Unsafe && !planted::is(Bug::RetryUnknownWithoutId) => {
+                    return Err(error);
+                }
                 Attempt::Unknown(error) => {
                     unknown.get_or_insert_with(|| error.clone());
                     (error, None)

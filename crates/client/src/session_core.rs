@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use palisade_fence::Token;
+use palisade_planted::{self as planted, Bug};
 use palisade_wire::coord::v1::{ClientFrame, LeaderValue, ServerFrame};
 
 pub(crate) use self::candidacy::Candidacy;
@@ -279,7 +280,9 @@ impl SessionCore {
         let Some(candidacy) = entry.candidacies.remove(&key.serial) else { return };
         match candidacy.stage {
             Stage::Leading { grant, .. } => {
-                out.push(Effect::State { key, state: LeadershipState::Lost { why: LostWhy::Resigned } });
+                if !planted::is(Bug::LostAfterResign) {
+                    out.push(Effect::State { key, state: LeadershipState::Lost { why: LostWhy::Resigned } });
+                }
                 entry.end_grant(key.session, &grant, out);
             }
             Stage::Granted(grant) => entry.end_grant(key.session, &grant, out),

@@ -1,6 +1,8 @@
 //! Repeated requests: which are known by an id, what is answered to one that was seen before, and what is remembered of one
 //! that was not. Asked before every other check, because a repetition must never have a second effect.
 
+use palisade_planted::{self as planted, Bug};
+
 use crate::command::{Command, Op, RequestId};
 use crate::memory::{Answer, Recall};
 use crate::outcome::{Outcome, Refusal, Reply};
@@ -15,6 +17,9 @@ pub(crate) struct Known {
 
 /// What identifies a command; `None`: it is harmless to repeat.
 pub(crate) fn known(command: &Command) -> Option<Known> {
+    if planted::is(Bug::ForgetAnswers) {
+        return None;
+    }
     let (id, campaign) = match &command.op {
         Op::Campaign { session, serial, .. } => {
             (RequestId { session: *session, serial: *serial, acked_below: Serial(0) }, true)

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use palisade_planted::{self as planted, Bug};
+
 use crate::command::{EndReason, Guard, OnDisconnect};
 use crate::elections::Vacated;
 use crate::limits::{MAX_SESSIONS, SESSIONS};
@@ -120,7 +122,8 @@ pub(crate) fn end(
 /// Takes a live session out of the state, with all that it had. Fills nothing.
 pub(crate) fn take(state: &mut State, id: SessionId, why: EndReason, vacated: &mut Vacated) {
     let session = state.sessions.remove(&id).expect("only a live session is taken out");
-    for (serial, candidacy) in session.candidacies {
+    let kept = usize::from(planted::is(Bug::EndedSessionKeepsLeadership));
+    for (serial, candidacy) in session.candidacies.into_iter().skip(kept) {
         elections::end_candidacy(state, id, serial, &candidacy, why, vacated);
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use palisade_coord_core::SessionId;
+use palisade_planted::{self as planted, Bug};
 
 use crate::rounds::Rounds;
 use crate::sessions::Sessions;
@@ -45,7 +46,8 @@ impl Leading {
             quorum: Quorum::Seen,
             tick_due: now + timings.tick,
         };
-        leading.found(sessions, now);
+        let since = if planted::is(Bug::DeadlinesOfBefore) { Duration::ZERO } else { now };
+        leading.found(sessions, since);
         leading
     }
 
@@ -94,7 +96,9 @@ impl Leading {
     fn notice_standstill(&mut self, now: Duration) {
         let late = now.saturating_sub(self.tick_due);
         if late > self.timings.late_after {
-            self.sessions.postpone_all(late);
+            if !planted::is(Bug::LateTickNotMoved) {
+                self.sessions.postpone_all(late);
+            }
             self.rounds.stood_still(late);
             self.tick_due = now + self.timings.tick;
         }

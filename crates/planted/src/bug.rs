@@ -43,6 +43,10 @@ bugs! {
     TokenNotRaised = "token-not-raised",
     /// Accepts any fence.
     SkipFenceCheck = "skip-fence-check",
+    /// Ends a session and leaves one of its leaderships or candidacies standing.
+    EndedSessionKeepsLeadership = "ended-session-keeps-leadership",
+    /// Looks no request id up: a request that is repeated takes effect twice.
+    ForgetAnswers = "forget-answers",
 
     // liveness
 
@@ -50,6 +54,44 @@ bugs! {
     AckWithoutQuorumRound = "ack-without-quorum-round",
     /// Proposes an end without the attach generation that it rests on.
     ExpireWithoutCondition = "expire-without-condition",
+    /// Expires sessions after a pause of the store leader as if it had listened all the while.
+    LateTickNotMoved = "late-tick-not-moved",
+    /// Begins a leadership of the store with deadlines that passed before it, instead of giving every session its time anew.
+    DeadlinesOfBefore = "deadlines-of-before",
+
+    // wire
+
+    /// Leaves the memory of answers out of the snapshot.
+    AnswersLostAtSnapshot = "answers-lost-at-snapshot",
+
+    // replica
+
+    /// Does not compare store ids: a wiped node under its old id votes and acknowledges.
+    WipedNodeVotes = "wiped-node-votes",
+    /// Lets a new store leader serve before it has applied its own first entry.
+    AttachWithoutAppliedFirstEntry = "attach-without-applied-first-entry",
+
+    // server
+
+    /// Serves a linearizable read from what this node has applied, without a round.
+    ReadWithoutRound = "read-without-round",
+    /// Tells a candidate of its grant while the end of the grant before is only proposed.
+    GrantBeforeEnd = "grant-before-end",
+    /// Lets observers of a node stay while it is behind and installs a snapshot: they miss what lay between.
+    EventsLostAtSnapshot = "events-lost-at-snapshot",
+    /// Answers a command whose outcome is unknown as not applied.
+    UnknownAsNotApplied = "unknown-as-not-applied",
+
+    // client
+
+    /// Sends a write without a request id again after an unknown outcome.
+    RetryUnknownWithoutId = "retry-unknown-without-id",
+    /// Counts the deadline from when a keep-alive was acknowledged, not from when it was sent.
+    DeadlineFromReceiveTime = "deadline-from-receive-time",
+    /// Believes in a leadership for twice the TTL.
+    LostTooLate = "lost-too-late",
+    /// Resigns without telling the holder that it has lost.
+    LostAfterResign = "lost-after-resign",
 
     // rpc
 
@@ -57,11 +99,21 @@ bugs! {
     SkipCheckAtDequeue = "skip-check-at-dequeue",
     /// Takes a token that differs from the guard's for a newer one.
     CompareWithNotEqual = "compare-with-not-equal",
+    /// Delivers a tell of another process twice.
+    TellTwice = "tell-twice",
+    /// Raises a guard in memory only: a worker that restarts has forgotten it.
+    GuardForgets = "guard-forgets",
+    /// Does not check the guard again when a step resumes after an await.
+    StepWithoutCheck = "step-without-check",
 
     // runtime
 
     /// Takes a pointer write whose outcome is unknown for applied.
     ConfirmUnknownPointer = "confirm-unknown-pointer",
+    /// Begins a restored source one word too late.
+    RestoredSourceSkipsAWord = "restored-source-skips-a-word",
+    /// Lets a channel of an older attempt into the gate of a newer one.
+    OldAttemptAccepted = "old-attempt-accepted",
 }
 
 #[cfg(feature = "planted")]

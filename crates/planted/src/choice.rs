@@ -1,6 +1,7 @@
 //! Which bug is on. At most one per thread and one per process.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use crate::Bug;
@@ -24,6 +25,16 @@ pub fn choose_in_process(bug: Bug) {
 /// Whether this bug is on, for this thread or for the process.
 pub fn is(bug: Bug) -> bool {
     IN_THREAD.get() == Some(bug) || IN_PROCESS.get() == Some(&bug)
+}
+
+/// Runs a check with this bug on this thread. The words in which it failed; `None`: it saw nothing.
+pub fn caught(bug: Bug, check: impl FnOnce()) -> Option<String> {
+    choose(Some(bug));
+    let checked = catch_unwind(AssertUnwindSafe(check));
+    choose(None);
+    let panic = checked.err()?;
+    let words = panic.downcast_ref::<String>().cloned();
+    Some(words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned())).unwrap_or_default())
 }
 
 /// Takes this thread's choice along to the thread that runs `work`.

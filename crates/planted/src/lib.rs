@@ -12,7 +12,7 @@ mod choice;
 
 pub use bug::Bug;
 #[cfg(feature = "planted")]
-pub use choice::{carried, choose, choose_in_process, is};
+pub use choice::{carried, caught, choose, choose_in_process, is};
 
 /// Whether this bug is on: never, in a build without the feature `planted`.
 #[cfg(not(feature = "planted"))]

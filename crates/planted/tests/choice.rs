@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use palisade_planted::{Bug, carried, choose, is};
+use palisade_planted::{Bug, carried, caught, choose, is};
 
 #[test]
 fn every_bug_has_a_name_of_its_own_and_is_found_by_it() {
@@ -31,4 +31,12 @@ fn a_choice_is_for_its_thread_and_for_those_that_it_is_carried_to() {
     std::thread::spawn(carried(move || assert_eq!(on(), [Bug::GrantTwice]))).join().unwrap();
     choose(None);
     assert_eq!(on(), []);
+}
+
+#[test]
+fn what_a_check_says_is_given_and_the_bug_is_off_afterwards() {
+    let said = |bug| caught(bug, || assert!(!is(Bug::GrantTwice), "granted twice"));
+    assert_eq!(said(Bug::GrantTwice).as_deref(), Some("granted twice"));
+    assert_eq!(said(Bug::ForgetVote), None);
+    assert!(!is(Bug::GrantTwice));
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use palisade_planted::{self as planted, Bug};
 use palisade_wire::replica::v1::{Envelope, Responder};
 use tokio::sync::watch;
 
@@ -78,12 +79,12 @@ impl<M: Machine> Credentials<M> {
         if envelope.to_node != self.node_id {
             return Err(Refused::WrongNode { own: self.node_id, asked: envelope.to_node });
         }
-        if envelope.to_store != self.store_id {
+        if !same_store(envelope.to_store, self.store_id) {
             return Err(Refused::WrongStore { node: self.node_id, own: self.store_id, asked: envelope.to_store });
         }
         let named = self.names(envelope.from_node);
         if let Some(named) = named
-            && named != envelope.from_store
+            && !same_store(named, envelope.from_store)
         {
             return Err(Refused::ForeignStore { from: envelope.from_node, said: envelope.from_store, named });
         }
@@ -102,10 +103,14 @@ pub(crate) fn check_responder(asked: &Peer, responder: Option<Responder>) -> Res
     if node != asked.node_id {
         return Err(Refused::WrongNode { own: node, asked: asked.node_id });
     }
-    if store != asked.store_id {
+    if !same_store(store, asked.store_id) {
         return Err(Refused::WrongStore { node, own: store, asked: asked.store_id });
     }
     Ok(())
+}
+
+fn same_store(one: u64, other: u64) -> bool {
+    one == other || planted::is(Bug::WipedNodeVotes)
 }
 
 /// A node that knows no cluster yet fits every cluster.
@@ -201,5 +206,12 @@ mod tests {
         assert!(check_responder(&peer(2), Some(wiped)).is_err());
         assert!(check_responder(&peer(2), None).is_err());
         assert!(check_responder(&peer(3), Some(wiped)).is_err());
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn the_planted_bug_that_lets_a_wiped_node_vote_is_caught() {
+        let why = palisade_planted::caught(Bug::WipedNodeVotes, each_mismatch_is_refused_with_words);
+        assert!(why.is_some_and(|why| why.contains("it must be refused")));
     }
 }

@@ -9,6 +9,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{RaftMetrics, ServerState};
+use palisade_planted::{self as planted, Bug};
 use tokio::sync::watch;
 
 use crate::types::{Node, StoredMembership, Types};
@@ -87,6 +88,7 @@ fn leadership<R: Send + Sync + Debug + 'static>(metrics: &RaftMetrics<Types<R>>)
     let vote = &metrics.vote;
     let leads = metrics.state == ServerState::Leader && vote.committed && vote.leader_id.node_id == metrics.id;
     let own = metrics.last_applied.is_some_and(|applied| applied.leader_id == vote.leader_id);
+    let own = own || planted::is(Bug::AttachWithoutAppliedFirstEntry);
     (leads && own).then(|| Leadership::from(vote.leader_id))
 }
 
@@ -95,4 +97,29 @@ fn members(membership: &StoredMembership) -> Vec<Member> {
     let nodes: BTreeMap<&u64, &Node> = membership.nodes().collect();
     let member = |(id, node): (&u64, &Node)| Member { peer: node.peer(*id), voter: voters.contains(id) };
     nodes.into_iter().map(member).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{LeaderId, LogId, Vote};
+
+    #[test]
+    fn it_leads_once_it_has_applied_an_entry_of_its_own_reign() {
+        let own = LeaderId { term: 2, node_id: 1 };
+        let mut metrics = RaftMetrics::<Types<()>>::new_initial(1);
+        (metrics.state, metrics.vote) = (ServerState::Leader, Vote { leader_id: own, committed: true });
+        metrics.last_applied = Some(LogId { leader_id: LeaderId { term: 1, node_id: 2 }, index: 7 });
+        assert_eq!(leadership(&metrics), None, "what was acknowledged before may be missing");
+        metrics.last_applied = Some(LogId { leader_id: own, index: 8 });
+        assert_eq!(leadership(&metrics), Some(Leadership::from(own)));
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn the_planted_bug_that_serves_before_the_first_entry_is_applied_is_caught() {
+        let check = it_leads_once_it_has_applied_an_entry_of_its_own_reign;
+        let why = palisade_planted::caught(Bug::AttachWithoutAppliedFirstEntry, check);
+        assert!(why.is_some_and(|why| why.contains("what was acknowledged before may be missing")));
+    }
 }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use palisade_fence::ClusterId;
+use palisade_planted::{self as planted, Bug};
 use palisade_replica::Peer;
 
 /// This node, before it knows whether it belongs.
@@ -193,7 +194,7 @@ fn misfit(own: &Own, expected: u64, address: &str, told: &Told) -> Option<Misfit
     }
     match (told.store, told.names_me) {
         (Store::Fresh, _) => None,
-        (Store::InUse, Some(known)) if known == own.store_id => None,
+        (Store::InUse, Some(known)) if known == own.store_id || planted::is(Bug::WipedNodeVotes) => None,
         (Store::InUse, Some(known)) => {
             Some(Misfit::StoreLost { node_id: own.node_id, by: told.node_id, known, own: own.store_id })
         }

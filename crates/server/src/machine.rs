@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 use palisade_coord_core::{Outcome, State, apply};
 use palisade_fence::ClusterId;
+use palisade_planted::{self as planted, Bug};
 use palisade_replica::{Cluster, Machine, MachineError};
 use palisade_wire::{log, state};
 use tokio::sync::watch;
@@ -108,11 +109,40 @@ impl Machine for CoordMachine {
         let (cluster, generation) = (restored.cluster(), restored.generation());
         *self.state.write().expect("applying does not panic, or the node has stopped") = restored;
         self.note(cluster, generation);
-        self.hub.cut_off();
+        if !planted::is(Bug::EventsLostAtSnapshot) {
+            self.hub.cut_off();
+        }
         Ok(())
     }
+
     fn cluster(&self) -> Cluster {
         let id = self.founded.borrow().map_or(0, |cluster| cluster.0);
         Cluster { id, generation: self.generation.load(Ordering::Acquire) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn a_snapshot_cuts_observers_off() {
+        let machine = CoordMachine::new(Hub::new());
+        let mut observer = machine.hub().observe("e").expect("there is room");
+        machine.restore(state::encode(&State::new())).expect("it is sound");
+        assert!(observer.next().now_or_never().is_some_and(|next| next.is_none()), "it waits for what it has missed");
+    }
+
+    #[test]
+    fn whoever_observes_while_a_snapshot_is_installed_is_cut_off() {
+        a_snapshot_cuts_observers_off();
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn the_planted_bug_that_loses_events_at_a_snapshot_is_caught() {
+        let why = palisade_planted::caught(Bug::EventsLostAtSnapshot, a_snapshot_cuts_observers_off);
+        assert_eq!(why.as_deref(), Some("it waits for what it has missed"));
     }
 }

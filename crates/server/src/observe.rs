@@ -7,6 +7,7 @@
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use palisade_coord_core::Seq;
+use palisade_planted::{self as planted, Bug};
 use palisade_replica::Leadership;
 use palisade_wire::coord::v1::error_detail::Kind;
 use palisade_wire::coord::v1::{ErrorDetail, ObserveReply};
@@ -68,7 +69,7 @@ impl Observing {
             let leadership = self.leadership;
             let applied = tokio::select! {
                 biased;
-                _ = self.touch.wait_for(|now| now.leadership() != Some(leadership)) => Err(()),
+                _ = self.touch.wait_for(|now| is_over(now, leadership)) => Err(()),
                 applied = self.changes.next() => Ok(applied),
             };
             let applied = match applied {
@@ -90,4 +91,8 @@ impl Observing {
         self.ended = Some(());
         Some(Err(status::refuse(status::not_applied(Kind::NoStoreLeader, hint))))
     }
+}
+
+fn is_over(now: &Touch, leadership: Leadership) -> bool {
+    now.leadership() != Some(leadership) && !planted::is(Bug::EventsLostAtSnapshot)
 }

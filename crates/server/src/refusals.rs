@@ -1,5 +1,6 @@
 //! What is said to a caller whose request has no outcome. Each sentence says what is known; nothing here is decided.
 
+use palisade_planted::{self as planted, Bug};
 use palisade_replica::{Peer, ReadError};
 use palisade_wire::coord::v1::error_detail::Kind;
 use palisade_wire::coord::v1::{ErrorDetail, StoreLeader};
@@ -10,6 +11,7 @@ use crate::proposer::SubmitError;
 /// A command that has no outcome.
 pub(crate) fn of_submit(error: SubmitError) -> ErrorDetail {
     match error {
+        SubmitError::Unknown { .. } if planted::is(Bug::UnknownAsNotApplied) => no_store_leader(),
         SubmitError::NotStoreLeader { hint } => not_store_leader(hint),
         SubmitError::NoStoreLeader => no_store_leader(),
         SubmitError::Overloaded => ErrorDetail {
@@ -46,4 +48,27 @@ pub(crate) fn no_store_leader() -> ErrorDetail {
 /// A node to ask, as it is told to clients.
 pub(crate) fn store_leader(peer: &Peer) -> StoreLeader {
     StoreLeader { node_id: peer.node_id, address: peer.address.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_wire::coord::v1::error_detail::Outcome;
+
+    use super::*;
+
+    #[test]
+    fn only_an_unknown_outcome_is_said_to_be_unknown() {
+        let unknown = SubmitError::Unknown { why: "the node stops".to_owned() };
+        assert_eq!(of_submit(unknown).outcome(), Outcome::Unknown);
+        for error in [SubmitError::NoStoreLeader, SubmitError::Overloaded, SubmitError::DiskFull] {
+            assert_eq!(of_submit(error).outcome(), Outcome::NotApplied);
+        }
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn the_planted_bug_that_says_not_applied_of_an_unknown_outcome_is_caught() {
+        let check = only_an_unknown_outcome_is_said_to_be_unknown;
+        assert!(palisade_planted::caught(Bug::UnknownAsNotApplied, check).is_some());
+    }
 }

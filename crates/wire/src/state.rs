@@ -12,6 +12,7 @@ use palisade_coord_core::{
     Wish,
 };
 use palisade_fence::{ClusterId, Token};
+use palisade_planted::{self as planted, Bug};
 
 use crate::coord::v1::remembered_answer as answer;
 use crate::coord::v1::{
@@ -70,13 +71,14 @@ pub fn decode(bytes: &[u8]) -> Result<State, WireError> {
 }
 
 fn to_session(id: SessionId, session: &Session) -> SessionRecord {
+    let kept = if planted::is(Bug::AnswersLostAtSnapshot) { 0 } else { usize::MAX };
     SessionRecord {
         session: id.get(),
         ttl_ms: session.ttl_ms,
         release_after_ms: log::release_after_ms(session.on_disconnect),
         attach_generation: session.attach.get(),
         floor: session.memory().floor().get(),
-        answers: session.memory().answers().map(|(serial, answer)| to_answer(serial, answer)).collect(),
+        answers: session.memory().answers().take(kept).map(|(serial, answer)| to_answer(serial, answer)).collect(),
         wish: match session.wish {
             None => session_record::Wish::None,
             Some(Wish::Close) => session_record::Wish::Close,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use palisade_planted::{self as planted, Bug};
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome};
 use palisade_wire::coord::v1::{self, ErrorDetail, ServerFrame, server_frame::Body};
 
@@ -57,7 +58,7 @@ impl SessionCore {
         match frame.body {
             Some(Body::Opened(opened)) => self.opened(stream, frame.call, &opened, now, out),
             Some(Body::Attached(attached)) => self.attached(stream, frame.call, attached, now, out),
-            Some(Body::KeptAlive(kept)) => self.kept_alive(frame.call, &kept.sessions),
+            Some(Body::KeptAlive(kept)) => self.kept_alive(frame.call, &kept.sessions, now),
             Some(Body::Campaigned(campaigned)) => self.campaigned(frame.call, campaigned.grant, out),
             Some(Body::Granted(granted)) => {
                 if let Some(grant) = granted.grant {
@@ -156,7 +157,7 @@ impl SessionCore {
         }
     }
 
-    fn kept_alive(&mut self, call: u64, sessions: &[u64]) {
+    fn kept_alive(&mut self, call: u64, sessions: &[u64], now: Duration) {
         self.fruitful();
         let Some(sent) = self.keep_alives.get_mut(&call) else { return };
         for session in sessions {
@@ -164,7 +165,7 @@ impl SessionCore {
             sent.sessions.swap_remove(index);
             let Some(entry) = self.sessions.get_mut(session) else { continue };
             // An answer that was overtaken by a newer one does not move the deadline back.
-            entry.renewed = entry.renewed.max(sent.at);
+            entry.renewed = entry.renewed.max(if planted::is(Bug::DeadlineFromReceiveTime) { now } else { sent.at });
             let last = entry.keep_alive_sent;
             entry.unacknowledged = (last > sent.at && entry.unacknowledged.is_some()).then_some(last);
         }

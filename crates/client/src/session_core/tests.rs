@@ -12,6 +12,8 @@ use super::{Effect, Event, Key, OpenId, SessionCore, StreamId};
 use crate::{Error, ErrorKind, Grant, LeadershipState, LostWhy, OnDisconnect, Outcome, SessionEnd};
 
 mod belief;
+#[cfg(feature = "planted")]
+mod planted;
 
 const TTL: u64 = 1_000;
 const SESSION: u64 = 11;

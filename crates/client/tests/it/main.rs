@@ -6,6 +6,8 @@
 mod fake_store;
 mod leadership;
 mod observing;
+#[cfg(feature = "planted")]
+mod planted;
 mod proxy;
 mod requests;
 

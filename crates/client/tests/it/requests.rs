@@ -21,7 +21,7 @@ fn is_put(told: &Told) -> bool {
 }
 
 #[tokio::test]
-async fn a_put_whose_connection_breaks_after_sending_is_unknown_and_never_sent_again() {
+pub(crate) async fn a_put_whose_connection_breaks_after_sending_is_unknown_and_never_sent_again() {
     let node = FakeStore::start().await;
     let proxy = Proxy::to(&node.address).await;
     let client = client(&[&proxy.address]);

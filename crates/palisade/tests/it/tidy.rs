@@ -17,15 +17,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("palisade-coord-core", &["palisade-planted", "palisade-fence"]),
     ("palisade-liveness", &["palisade-planted", "palisade-coord-core"]),
     // 4
-    ("palisade-wire", &["palisade-fence", "palisade-coord-core"]),
+    ("palisade-wire", &["palisade-planted", "palisade-fence", "palisade-coord-core"]),
     // 5: none of these imports another
-    ("palisade-replica", &["palisade-wire", "palisade-storage", "palisade-world"]),
-    ("palisade-client", &["palisade-fence", "palisade-wire", "palisade-world"]),
+    ("palisade-replica", &["palisade-planted", "palisade-wire", "palisade-storage", "palisade-world"]),
+    ("palisade-client", &["palisade-planted", "palisade-fence", "palisade-wire", "palisade-world"]),
     ("palisade-rpc", &["palisade-planted", "palisade-fence", "palisade-world"]),
     // 6
     (
         "palisade-server",
         &[
+            "palisade-planted",
             "palisade-fence",
             "palisade-coord-core",
             "palisade-liveness",

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use palisade_fence::{ClusterId, Token};
+use palisade_planted::{self as planted, Bug};
 use palisade_world::{Listener, Task, World, grpc};
 use tokio::sync::{Notify, mpsc, watch};
 use tonic::{Request, Response, Status, Streaming};
@@ -212,7 +213,12 @@ impl Peer {
     fn on_frame(&mut self, frame: Frame) {
         match frame.kind {
             Some(frame::Kind::Handshake(handshake)) => self.on_handshake(&handshake),
-            Some(frame::Kind::Call(call)) if self.greeted == Greeted::Yes => self.on_call(call),
+            Some(frame::Kind::Call(call)) if self.greeted == Greeted::Yes => {
+                if call.tell && planted::is(Bug::TellTwice) {
+                    self.on_call(call.clone());
+                }
+                self.on_call(call);
+            }
             Some(frame::Kind::Call(call)) => {
                 let why = "a call before the handshake".to_owned();
                 self.outbox.push(answer_of(call.id, &call.method, Err(RpcError::Invalid { why })));

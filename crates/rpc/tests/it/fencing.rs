@@ -94,7 +94,7 @@ async fn a_queued_call_to_a_leader_is_refused_once_its_fence_is_closed() {
 }
 
 #[tokio::test]
-async fn d08_a_continuation_that_began_under_the_old_token_does_not_resume_under_the_new_one() {
+pub(crate) async fn d08_a_continuation_that_began_under_the_old_token_does_not_resume_under_the_new_one() {
     let (service, election, probe) = (listening().await, Election::granted(5), Probe::new(Gate::Shut));
     let guards = guards(&election, Some(&Disk::with(5)));
     let counter = worker(&service, &guards, &probe).await;

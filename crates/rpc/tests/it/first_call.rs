@@ -48,7 +48,7 @@ impl CounterEndpoint for Counter {
 }
 
 #[tokio::test]
-async fn a_gateway_tells_and_asks_over_a_socket() {
+pub(crate) async fn a_gateway_tells_and_asks_over_a_socket() {
     let (cluster, token) = (ClusterId(1), Token::new(0, 5));
     let here = RpcService::start(RpcServiceConfig::listen("127.0.0.1:0").interface::<CounterGateway>(), World::real())
         .await

@@ -11,7 +11,7 @@ use crate::proto::*;
 use crate::soon;
 
 #[tokio::test]
-async fn a_restarted_worker_remembers_what_it_accepted() {
+pub(crate) async fn a_restarted_worker_remembers_what_it_accepted() {
     let (election, disk) = (Election::granted(6), Disk::with(5));
     let probe = Probe::new(Gate::Open);
     {

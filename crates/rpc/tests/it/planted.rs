@@ -1,11 +1,12 @@
 //! The planted bugs of this crate, each caught by a test that stands beside it. `cargo test -p palisade-rpc --features planted`.
 
-use palisade_planted::{Bug, choose};
+use palisade_planted::{Bug, caught, choose};
 
 use crate::fencing::waited_while_the_guard_rose;
 use crate::proto::CounterGateway;
 use crate::table::{Claim, Receiver, row};
 use crate::wire::{Form, Reply};
+use crate::{fencing, first_call, guards};
 
 /// Runs a test on threads that all have the bug.
 fn with<T>(bug: Bug, test: impl Future<Output = T>) -> T {
@@ -34,4 +35,23 @@ fn compare_with_not_equal_is_caught_by_the_table() {
         let (row, _) = with(Bug::CompareWithNotEqual, row(receiver, Claim::Lower, add, Form::Stream));
         assert_eq!((row.reply, row.ran), (Reply::Answered, true), "with the bug a stale message runs");
     }
+}
+
+#[test]
+fn tell_twice_is_caught_by_the_first_call() {
+    let why = caught(Bug::TellTwice, first_call::a_gateway_tells_and_asks_over_a_socket);
+    assert!(why.is_some_and(|why| why.contains("left: 4")));
+}
+
+#[test]
+fn guard_forgets_is_caught_by_a_restarted_worker() {
+    let why = caught(Bug::GuardForgets, guards::a_restarted_worker_remembers_what_it_accepted);
+    assert!(why.is_some_and(|why| why.contains("durable before the first effect")));
+}
+
+#[test]
+fn step_without_check_is_caught_by_a_continuation() {
+    let check = fencing::d08_a_continuation_that_began_under_the_old_token_does_not_resume_under_the_new_one;
+    let why = caught(Bug::StepWithoutCheck, check);
+    assert!(why.is_some_and(|why| why.contains("dropped before the first message ran")));
 }

@@ -4,6 +4,7 @@
 //! across a border belongs to the split where it starts, and the next split skips it. The cursor does no I/O; it says what to
 //! read next and takes the bytes.
 
+use palisade_planted::{self as planted, Bug};
 use serde::{Deserialize, Serialize};
 
 use super::words::{WordSplitter, WordTooLong, is_space};
@@ -78,7 +79,8 @@ impl SplitCursor {
 
     /// Where another cursor stood.
     pub fn resume(split: Split, position: SplitPosition) -> SplitCursor {
-        SplitCursor { split, offset: position.offset, skipping: position.skipping, words: WordSplitter::default() }
+        let skipping = position.skipping || planted::is(Bug::RestoredSourceSkipsAWord);
+        SplitCursor { split, offset: position.offset, skipping, words: WordSplitter::default() }
     }
 
     /// Where it stands, between two records.

@@ -233,6 +233,15 @@ proptest! {
 }
 
 #[test]
+pub(crate) fn runs_that_restore_from_checkpoints_count_every_word_once() {
+    let contents = vec![b"one two three two three three ".repeat(60)];
+    let input = input(contents.clone(), 37, 2);
+    for seed in 0..20 {
+        assert_eq!(run(&input, seed, 5).0, plain_count(&contents));
+    }
+}
+
+#[test]
 fn the_random_runs_do_restore_from_checkpoints() {
     let text = b"one two three two three three ".repeat(60);
     let input = input(vec![text], 37, 2);

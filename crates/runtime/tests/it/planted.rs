@@ -1,9 +1,10 @@
-//! The planted bug is caught: a checkpoint that was confirmed is there for the next leader.
+//! Each planted bug is caught: a checkpoint that was confirmed is there for the next leader, and every word is counted once.
 
-use palisade_planted::{Bug, choose};
+use palisade_planted::{Bug, caught, choose};
 use palisade_runtime::JobId;
 
 use crate::cluster::{Fault, MiniCluster};
+use crate::dataflow;
 
 /// Runs on one thread, because the bug is chosen for a thread. Returns whether a confirmed checkpoint was lost.
 async fn loses_a_confirmed_checkpoint() -> bool {
@@ -31,4 +32,10 @@ async fn confirming_an_unknown_pointer_is_caught() {
     choose(Some(Bug::ConfirmUnknownPointer));
     assert!(loses_a_confirmed_checkpoint().await);
     choose(None);
+}
+
+#[test]
+fn a_restored_source_that_skips_a_word_is_caught() {
+    let why = caught(Bug::RestoredSourceSkipsAWord, dataflow::runs_that_restore_from_checkpoints_count_every_word_once);
+    assert!(why.is_some());
 }

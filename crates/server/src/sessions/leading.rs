@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use palisade_coord_core::{Command, Event, Op, Outcome, Refusal, Reply, Session, SessionId};
+use palisade_coord_core::{Command, Event, Op, Outcome, Refusal, Reply, Session, SessionId, apply};
 use palisade_fence::ClusterId;
 use palisade_liveness as liveness;
 use palisade_liveness::{CloseReason, Effect, Fate, Known, Liveness, Round, Ticket};
+use palisade_planted::{self as planted, Bug};
 use palisade_wire::convert;
 use palisade_wire::coord::v1::error_detail;
 use palisade_wire::coord::v1::{ErrorDetail, Header, StoreLeader};
@@ -286,6 +287,9 @@ impl<B: SessionBackend> Leading<B> {
             Effect::ProposeEnd { ticket, session, why, only_if } => {
                 tracing::debug!(%session, %why, "a session's time has come");
                 let command = Command::new(self.world.unix_ms(), Op::EndSession { session, why, only_if });
+                if planted::is(Bug::GrantBeforeEnd) {
+                    self.foretell(&command);
+                }
                 self.propose_end(session, ticket, command);
             }
             Effect::CloseStreams { why } => self.close_streams(why, None),
@@ -305,6 +309,14 @@ impl<B: SessionBackend> Leading<B> {
             let outcome = world.timeout(PROPOSAL_LIMIT, backend.submit_as(leadership, command)).await;
             Done::End(session, ticket, fate(outcome.unwrap_or_else(no_outcome)))
         }));
+    }
+
+    /// Tells candidates of the grants that a command would make. Only a planted bug does this.
+    fn foretell(&mut self, command: &Command) {
+        let Outcome { seq, revision, events, .. } = self.backend.read(|state| apply(&mut state.clone(), command));
+        let grants = events.into_iter().filter(|event| matches!(event, Event::Elected { .. }));
+        let (cluster, generation) = (self.cluster, self.generation);
+        self.applied(&Applied { cluster, generation, seq, revision, events: grants.collect() });
     }
 
     fn close_streams(&mut self, why: CloseReason, store_leader: Option<StoreLeader>) {

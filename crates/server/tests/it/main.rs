@@ -9,5 +9,7 @@ mod failover;
 mod formation;
 mod full_disk;
 mod observe;
+#[cfg(feature = "planted")]
+mod planted;
 mod session;
 mod writes;

@@ -97,3 +97,11 @@ fn a_large_state_survives() {
         }
     }
 }
+
+#[cfg(feature = "planted")]
+#[test]
+fn the_planted_bug_that_loses_answers_at_a_snapshot_is_caught() {
+    use palisade_planted::{Bug, caught};
+    let why = caught(Bug::AnswersLostAtSnapshot, continuing_from_a_snapshot_is_continuing).expect("it must be caught");
+    assert!(why.contains("Memory"), "{why}");
+}

@@ -1,5 +1,8 @@
 //! What one session is told is in the order of `seq`, whichever way it comes.
 
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
 use palisade_coord_core::{EndReason, Guard, Op, SessionId};
 use palisade_fence::Token;
 use palisade_wire::coord::v1::server_frame::Body;
@@ -49,6 +52,32 @@ async fn a_grant_that_is_quicker_than_the_answer_to_its_campaign_comes_after_it(
     node.fake.answering.open();
     assert_eq!(b.campaigned().await, None);
     assert_eq!(b.granted().await.seq, seq.get());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_of_a_grant_while_the_end_before_it_is_only_proposed() {
+    let node = TestNode::leading().await;
+    let (mut a, mut b) = (node.stream(1).await, node.stream(2).await);
+    let (first, second) = (a.opened(10_000, release(0)).await, b.opened(10_000, KEEP).await);
+    a.campaign(1, first, 1, "e").await;
+    a.campaigned().await.expect("nobody else wants it");
+    b.campaign(1, second, 1, "e").await;
+    assert_eq!(b.campaigned().await, None);
+
+    node.fake.applying.shut();
+    a.dies().await;
+    node.pass(Duration::from_millis(500)).await;
+    assert!(b.frames.next().now_or_never().is_none(), "it was told before the end was committed");
+    node.fake.applying.open();
+    assert_eq!(b.granted().await.session, second);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn the_planted_bug_that_grants_before_the_end_is_caught() {
+    use palisade_planted::{Bug, caught};
+    let why = caught(Bug::GrantBeforeEnd, nobody_is_told_of_a_grant_while_the_end_before_it_is_only_proposed);
+    assert_eq!(why.as_deref(), Some("it was told before the end was committed"));
 }
 
 #[tokio::test(start_paused = true)]
