@@ -22,6 +22,7 @@ pub fn apply(state: &mut State, command: &Command) -> Outcome {
     let reply = dispatch(state, command, &mut events);
     assert!(reply.is_ok() || events.is_empty(), "a refused command changes nothing: {reply:?} {events:?}");
     history::tell(state, &events);
+    state.keys.trim();
     let outcome = Outcome { seq: state.seq, revision: state.revision, reply, events };
 
     if let Some(known) = &known {
@@ -62,8 +63,8 @@ fn dispatch(state: &mut State, command: &Command, events: &mut Vec<Event>) -> Re
         Op::Transfer { election, token, to, by, guard } => {
             handover::transfer(state, election, *token, to, Asker { by: *by, guard: *guard }, effects(at, events))
         }
-        Op::Put { key, value, fence } => keys::put(state, key, value, fence.as_ref(), events),
-        Op::Delete { key, fence } => keys::delete(state, key, fence.as_ref(), events),
+        Op::Keys(op) => keys::apply(state, op, events),
+        Op::Compact { revision } => keys::compact(state, *revision),
     }
 }
 

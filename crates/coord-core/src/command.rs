@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use palisade_fence::{ClusterId, Fence, Token};
+use palisade_fence::{ClusterId, Token};
 
-use crate::{AttachGeneration, Serial, SessionId};
+use crate::keys::op::KeyOp;
+use crate::{AttachGeneration, Revision, Serial, SessionId};
 
 /// One command of the replicated log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -144,21 +145,12 @@ pub enum Op {
         /// As for resigning.
         guard: Guard,
     },
-    /// Writes a key.
-    Put {
-        /// The key.
-        key: Vec<u8>,
-        /// Its new value.
-        value: Vec<u8>,
-        /// Write only if this is the election's current token.
-        fence: Option<Fence>,
-    },
-    /// Removes a key; removing nothing is no error.
-    Delete {
-        /// The key.
-        key: Vec<u8>,
-        /// Remove only if this is the election's current token.
-        fence: Option<Fence>,
+    /// Reads and writes keys.
+    Keys(KeyOp),
+    /// Forgets the past of keys before a revision.
+    Compact {
+        /// From it on, keys can be read and watched.
+        revision: Revision,
     },
 }
 

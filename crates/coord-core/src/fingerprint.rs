@@ -3,8 +3,9 @@
 
 use palisade_fence::Fence;
 
-use crate::SessionId;
 use crate::command::{EndReason, Guard, OnDisconnect, Op, Value};
+use crate::keys::op::{Binding, Compare, Delete, KeyOp, Keys, Operand, Put, Read, Txn};
+use crate::{Revision, SessionId};
 
 /// The fingerprint of an operation, without the wall clock and the request id.
 pub(crate) fn fingerprint(op: &Op) -> u64 {
@@ -20,11 +21,11 @@ pub(crate) fn fingerprint(op: &Op) -> u64 {
         Op::Resign { election, token, by, guard } => {
             hash.number(3).bytes(election.as_bytes()).number(token.get()).asker(*by, *guard);
         }
-        Op::Put { key, value, fence } => {
-            hash.number(4).bytes(key).bytes(value).fence(fence.as_ref());
+        Op::Keys(op) => {
+            hash.key_op(op);
         }
-        Op::Delete { key, fence } => {
-            hash.number(5).bytes(key).fence(fence.as_ref());
+        Op::Compact { revision } => {
+            hash.number(11).number(revision.get());
         }
         Op::OpenSession { id, ttl_ms, on_disconnect } => {
             hash.number(6).session(*id).number(*ttl_ms);
@@ -102,6 +103,63 @@ impl Fnv {
         self.bytes(&value.data)
     }
 
+    fn key_op(&mut self, op: &KeyOp) -> &mut Fnv {
+        match op {
+            KeyOp::Put(Put { key, value, session, shows_previous, fence }) => {
+                self.number(4)
+                    .bytes(key)
+                    .number(u64::from(value.is_some()))
+                    .bytes(value.as_deref().unwrap_or_default());
+                match session {
+                    Binding::None => self.number(0),
+                    Binding::To(id) => self.number(1).number(id.get()),
+                    Binding::Keep => self.number(2),
+                };
+                self.number(u64::from(*shows_previous)).fence(fence.as_ref())
+            }
+            KeyOp::Delete(Delete { keys, shows_previous, fence }) => {
+                self.number(5).keys(keys).number(u64::from(*shows_previous)).fence(fence.as_ref())
+            }
+            KeyOp::Read(Read { keys, revision, limit, order, shows, written, created }) => {
+                self.number(12).keys(keys).number(u64::from(revision.is_some()));
+                self.number(revision.map_or(0, Revision::get)).number(*limit);
+                self.number(order.by as u64).number(u64::from(order.descending)).number(*shows as u64);
+                for within in [written, created] {
+                    self.number(within.first.get()).number(within.last.get());
+                }
+                self
+            }
+            KeyOp::Txn(Txn { fence, compare, success, failure }) => {
+                self.number(13).fence(fence.as_ref()).number(compare.len() as u64);
+                for Compare { keys, relation, operand } in compare {
+                    self.keys(keys).number(*relation as u64);
+                    match operand {
+                        Operand::Version(version) => self.number(0).number(*version),
+                        Operand::Created(revision) => self.number(1).number(revision.get()),
+                        Operand::Written(revision) => self.number(2).number(revision.get()),
+                        Operand::Value(value) => self.number(3).bytes(value),
+                        Operand::Session(session) => self.number(4).session(*session),
+                    };
+                }
+                for ops in [success, failure] {
+                    self.number(ops.len() as u64);
+                    for op in ops {
+                        self.key_op(op);
+                    }
+                }
+                self
+            }
+        }
+    }
+
+    fn keys(&mut self, keys: &Keys) -> &mut Fnv {
+        match keys {
+            Keys::One(key) => self.number(0).bytes(key),
+            Keys::Span { from, to } => self.number(1).bytes(from).bytes(to),
+            Keys::From(from) => self.number(2).bytes(from),
+        }
+    }
+
     fn fence(&mut self, fence: Option<&Fence>) -> &mut Fnv {
         match fence {
             None => self.number(0),
@@ -116,9 +174,10 @@ mod tests {
 
     #[test]
     fn it_is_the_same_in_every_version() {
-        let put = |key: &[u8], value: &[u8]| Op::Put { key: key.to_vec(), value: value.to_vec(), fence: None };
+        let put = |key: &[u8], value: &[u8]| Op::Keys(KeyOp::Put(Put::new(key, value)));
+        let delete = |key: &[u8]| Op::Keys(KeyOp::Delete(Delete::new(Keys::One(key.to_vec()))));
         assert_eq!(fingerprint(&put(b"k", b"v")), fingerprint(&put(b"k", b"v")));
         assert_ne!(fingerprint(&put(b"k", b"v")), fingerprint(&put(b"kv", b"")));
-        assert_ne!(fingerprint(&put(b"k", b"")), fingerprint(&Op::Delete { key: b"k".to_vec(), fence: None }));
+        assert_ne!(fingerprint(&put(b"k", b"")), fingerprint(&delete(b"k")));
     }
 }

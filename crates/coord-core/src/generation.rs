@@ -33,7 +33,7 @@ impl fmt::Display for BadGeneration {
 impl std::error::Error for BadGeneration {}
 
 impl State {
-    /// Ends all sessions, which vacates all elections; keeps the cluster's name, the keys, and who led before. Observers and
+    /// Ends all sessions, which vacates all elections; keeps the cluster's name, the keys that are bound to none, and who led before. Observers and
     /// watchers of the old generation find a gap.
     ///
     /// # Errors
@@ -51,10 +51,11 @@ impl State {
         let mut vacated = Vacated::default();
         let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in sessions {
-            sessions::take(self, id, EndReason::Restored, &mut vacated);
+            sessions::take(self, id, EndReason::Restored, &mut vacated, &mut Vec::new());
         }
         elections::fill(self, vacated, at_unix_ms, &mut Vec::new());
         self.told.forget_up_to(self.seq);
+        self.keys.forget_past(self.revision);
         Ok(())
     }
 }

@@ -7,14 +7,16 @@ use std::fmt;
 use palisade_fence::Token;
 
 use crate::command::{Command, OnDisconnect, Op};
+use crate::keys::Version;
 use crate::limits::{
-    CANDIDACY_SHARE_BYTES, COMPONENT_SHARE_BYTES, MAX_ANSWERS, MAX_CANDIDACIES, MAX_CANDIDACY_BYTES, MAX_CANDIDATES,
-    MAX_ELECTIONS, MAX_KEY_SPACE_BYTES, MAX_KEYS, MAX_SESSIONS,
+    CANDIDACY_SHARE_BYTES, COMPONENT_SHARE_BYTES, MAX_ANSWER_BYTES, MAX_ANSWERS, MAX_CANDIDACIES, MAX_CANDIDACY_BYTES,
+    MAX_CANDIDATES, MAX_ELECTIONS, MAX_KEY_HISTORY_BYTES, MAX_KEY_SPACE_BYTES, MAX_KEYS, MAX_SESSION_KEYS,
+    MAX_SESSIONS, VERSION_SHARE_BYTES,
 };
 use crate::memory::is_small;
 use crate::outcome::{Event, Outcome};
 use crate::state::{Election, Session};
-use crate::{Serial, SessionId, State, history};
+use crate::{Serial, SessionId, State, answers, history};
 
 /// An invariant that does not hold: the program is wrong, or the state was damaged.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,12 +61,15 @@ pub fn check(state: &State) -> Result<(), Broken> {
     hold!(listed == standing.len(), "sessions list {listed} candidacies, elections {}", standing.len());
     candidacy_bytes(state)?;
     past(state)?;
-    keys(state)
+    keys(state)?;
+    answers(state)
 }
 
 /// Checks what one command may have done to a state.
 pub fn check_step(before: &State, command: &Command, outcome: &Outcome, after: &State) -> Result<(), Broken> {
     hold!(after.seq.get() == before.seq.get() + 1, "seq went from {} to {}", before.seq, after.seq);
+    hold!(after.keys.compacted >= before.keys.compacted, "compaction went back to {}", after.keys.compacted);
+    hold!(after.keys.watchable >= before.keys.watchable, "compaction went back to {}", after.keys.watchable);
     hold!(after.revision >= before.revision, "the revision went back to {}", after.revision);
     hold!(after.revision.get() <= before.revision.get() + 1, "one command made two revisions");
     hold!(after.last_token >= before.last_token, "tokens went back to {}", after.last_token);
@@ -125,7 +130,13 @@ pub fn check_step(before: &State, command: &Command, outcome: &Outcome, after: &
             }
             Event::KeyChanged { key, revision, version } => {
                 hold!(*revision == after.revision, "a key changed at revision {revision}");
-                hold!(after.get(key).map(|kv| kv.version) == *version, "a key's event and its state differ");
+                let last = outcome.events.iter().rev().find_map(|it| match it {
+                    Event::KeyChanged { key: other, version, .. } if other == key => Some(*version),
+                    _ => None,
+                });
+                hold!(last != Some(*version) || after.get(key).map(|kv| kv.version) == *version, "a key's event lies");
+                let made = after.keys.lineages.get(key.as_slice()).map(|it| it.last.revision);
+                hold!(made.is_none_or(|made| made == after.revision), "a key changed at {made:?}");
             }
         }
     }
@@ -176,6 +187,7 @@ fn session_is_sound(state: &State, id: SessionId, session: &Session) -> Result<(
     hold!(session.attach.get() >= 1, "session {id} was never attached");
     let guarded = session.on_disconnect == OnDisconnect::KeepUntilTtl;
     hold!(session.wish.is_none() || guarded, "session {id} has no guard, and was asked: {:?}", session.wish);
+    hold!(session.keys.len() as u64 <= MAX_SESSION_KEYS, "session {id} has {} keys", session.keys.len());
     hold!(session.candidacies.len() as u64 <= MAX_CANDIDACIES, "session {id} stands too often");
     for (serial, candidacy) in &session.candidacies {
         let election = state.elections.get(&candidacy.election);
@@ -238,6 +250,21 @@ fn stand(election: &Election) -> impl Iterator<Item = (SessionId, Serial)> {
     leader.chain(election.queue.iter().map(|(_, waiting)| (waiting.session, waiting.serial)))
 }
 
+fn answers(state: &State) -> Result<(), Broken> {
+    let (mut ages, mut bytes) = (BTreeMap::new(), 0);
+    for (&id, session) in &state.sessions {
+        for (serial, answer) in session.memory.answers() {
+            let twice = ages.insert(answer.seq, (id, serial));
+            hold!(twice.is_none(), "command {} was answered twice", answer.seq);
+            bytes += answers::weight(answer);
+        }
+    }
+    hold!(ages == state.answers.ages, "the answers by age are not those of the sessions");
+    hold!(bytes == state.answers.bytes, "{bytes} bytes of answers, counted as {}", state.answers.bytes);
+    hold!(bytes <= MAX_ANSWER_BYTES, "{bytes} bytes of answers");
+    Ok(())
+}
+
 fn candidacy_bytes(state: &State) -> Result<(), Broken> {
     let mut bytes = 0;
     for (name, election) in &state.elections {
@@ -293,16 +320,55 @@ fn past(state: &State) -> Result<(), Broken> {
 }
 
 fn keys(state: &State) -> Result<(), Broken> {
-    hold!(state.key_count() <= MAX_KEYS, "{} keys", state.key_count());
-    hold!(state.key_bytes <= MAX_KEY_SPACE_BYTES, "{} bytes of keys and values", state.key_bytes);
-    let mut bytes = 0;
-    for (key, kv) in &state.keys {
-        bytes += (key.len() + kv.value.len()) as u64;
-        hold!(kv.version >= 1, "a key was never written");
-        hold!(kv.create_revision.get() >= 1, "a key came into being before the first revision");
-        hold!(kv.create_revision <= kv.mod_revision, "a key was written before it came into being");
-        hold!(kv.mod_revision <= state.revision, "a key was written in the future");
+    let space = &state.keys;
+    hold!(space.compacted <= state.revision, "compacted at {}, which is to come", space.compacted);
+    let watchable = space.watchable.get().wrapping_sub(space.compacted.get());
+    hold!(watchable <= 1, "read from {} on, watched from {} on", space.compacted, space.watchable);
+
+    let (mut count, mut bytes, mut past, mut bound) = (0, 0, 0, 0);
+    let mut changes = BTreeMap::new();
+    for (key, lineage) in &space.lineages {
+        let mut earlier: Option<&Version> = None;
+        for version in lineage.versions() {
+            let is_last = std::ptr::eq(version, &lineage.last);
+            let size = (key.len() + version.kv.as_ref().map_or(0, |kv| kv.value.len())) as u64;
+            if is_last && version.kv.is_some() {
+                count += 1;
+                bytes += size;
+            } else {
+                past += VERSION_SHARE_BYTES + size;
+            }
+            hold!(version.revision <= state.revision, "a key was written in the future");
+            hold!(earlier.is_none_or(|it| it.revision < version.revision), "the past of a key is out of order");
+            if let Some(kv) = &version.kv {
+                hold!(kv.mod_revision == version.revision, "a key was written at {}", kv.mod_revision);
+                hold!(kv.version >= 1, "a key was never written");
+                hold!(kv.create_revision.get() >= 1, "a key came into being before the first revision");
+                hold!(kv.create_revision <= kv.mod_revision, "a key was written before it came into being");
+            }
+            if space.first_change().is_some_and(|first| first <= (version.revision, version.place)) {
+                let twice = changes.insert((version.revision, version.place), key);
+                hold!(twice.is_none(), "two keys have one place among the changes of {}", version.revision);
+            }
+            earlier = Some(version);
+        }
+        // Of what is no longer a change, only what a key had at the first that is one.
+        let before = lineage.versions().filter(|it| Some((it.revision, it.place)) < space.first_change()).count();
+        hold!(before <= 1 || space.first_change().is_none(), "a key keeps {before} versions that are compacted");
+        if let Some(id) = lineage.last.kv.as_ref().and_then(|kv| kv.session) {
+            bound += 1;
+            let listed = state.sessions.get(&id).is_some_and(|session| session.keys.contains(key));
+            hold!(listed, "a key is bound to session {id}, which does not list it");
+        }
     }
-    hold!(bytes == state.key_bytes, "{bytes} bytes of keys and values, counted as {}", state.key_bytes);
+    let kept = space.changes.iter().map(|change| ((change.revision, change.place), &change.key));
+    hold!(kept.eq(changes), "the changes that are kept are not the versions that are");
+    let listed: usize = state.sessions.values().map(|session| session.keys.len()).sum();
+    hold!(listed == bound, "sessions list {listed} keys, and {bound} are bound");
+    hold!(count == space.count && count <= MAX_KEYS, "{count} keys, counted as {}", space.count);
+    hold!(bytes == space.bytes, "{bytes} bytes of keys and values, counted as {}", space.bytes);
+    hold!(bytes <= MAX_KEY_SPACE_BYTES, "{bytes} bytes of keys and values");
+    hold!(past == space.past_bytes, "{past} bytes of the past of keys, counted as {}", space.past_bytes);
+    hold!(past <= MAX_KEY_HISTORY_BYTES, "{past} bytes of the past of keys");
     Ok(())
 }

@@ -6,11 +6,12 @@
 //!
 //! Reading order: [`ids`] (what is counted), [`command`] (what can be asked), [`outcome`] (what is answered), [`state`] (what
 //! is kept, with its invariants on the fields) and [`queue`] (who waits), [`mod@apply`] (the hub), then the parts that it
-//! calls: `sessions`, `elections`, `handover` (how a leadership is given up), `keys`, `requests` with [`memory`] and
+//! calls: `sessions`, `elections`, `handover` (how a leadership is given up), [`keys`], `requests` with [`memory`], `answers` and
 //! `fingerprint` (answers for repeated requests), [`history`] on a [`ledger`] (what is kept of the past). [`limits`] says how
 //! large it may grow, [`invariants`] what is always true, [`restore`] how a state comes back from a snapshot, and
 //! [`generation`] what a restore from backup makes of it.
 
+mod answers;
 pub mod apply;
 pub mod command;
 mod elections;
@@ -20,7 +21,7 @@ mod handover;
 pub mod history;
 pub mod ids;
 pub mod invariants;
-mod keys;
+pub mod keys;
 pub mod ledger;
 pub mod limits;
 pub mod memory;
@@ -34,5 +35,6 @@ pub mod state;
 pub use apply::apply;
 pub use command::{Command, EndReason, Guard, OnDisconnect, Op, RequestId, Value};
 pub use ids::{AttachGeneration, Revision, Seq, Serial, SessionId};
+pub use keys::op::{KeyOp, KeyReply, KeyValue, Keys};
 pub use outcome::{Asked, Event, Grant, Outcome, Refusal, Reply, Waiting};
-pub use state::{Election, HandOver, KeyValue, Session, State, Wish};
+pub use state::{Election, HandOver, Session, State, Wish};

@@ -39,13 +39,26 @@ pub const RECORD_SHARE_BYTES: u64 = 64;
 /// Keys. Coordination data is small; a snapshot is built in memory and sent whole.
 pub const MAX_KEYS: u64 = 1_000_000;
 
-/// Bytes of all keys and values together, for the same reason: half of the largest snapshot that is installed.
-pub const MAX_KEY_SPACE_BYTES: u64 = 512 << 20;
+/// Bytes of all keys and values together, for the same reason.
+pub const MAX_KEY_SPACE_BYTES: u64 = 384 << 20;
+
+/// Bytes of what keys had before: when there are more, the oldest are compacted, so that a write is never refused for the past.
+/// At a hundred bytes a write, the last half million writes.
+pub const MAX_KEY_HISTORY_BYTES: u64 = 96 << 20;
+
+/// What a past version counts for beside its key and value.
+pub const VERSION_SHARE_BYTES: u64 = 64;
+
+/// Changes whose memory a command gives back after a compaction: well below a millisecond.
+pub(crate) const MAX_TRIMMED: usize = 1_024;
+
+/// Keys bound to one session, for the same reason as [`MAX_CANDIDACIES`].
+pub const MAX_SESSION_KEYS: u64 = 4_096;
 
 /// Bytes of all candidacies together, waiting and leading: their names, their values, and the two shares below. The limits
 /// on their numbers alone would let a single client fill the memory of every replica. Room for two candidacies of about
 /// half a kilobyte for each of [`MAX_SESSIONS`].
-pub const MAX_CANDIDACY_BYTES: u64 = 256 << 20;
+pub const MAX_CANDIDACY_BYTES: u64 = 192 << 20;
 
 /// What a candidacy counts for beside its names and value: its records and places in the indexes, so that many small
 /// candidacies do not pass below [`MAX_CANDIDACY_BYTES`].
@@ -55,22 +68,37 @@ pub const CANDIDACY_SHARE_BYTES: u64 = 256;
 pub const COMPONENT_SHARE_BYTES: u64 = 64;
 
 // A replica installs no snapshot above 1 GiB (MAX_SNAPSHOT_BYTES in replica's snapshot_transfer.rs; no edge leads there).
-// A quarter is left for what is counted by number: sessions, names of elections, the numbers of each key, and answers.
-// Answers alone could still exceed it: MAX_SESSIONS times MAX_ANSWERS is bounded by number only, not by bytes.
-const _: () = assert!(MAX_KEY_SPACE_BYTES + MAX_CANDIDACY_BYTES <= (1 << 30) / 4 * 3);
+// An eighth is left for what is counted by number: sessions, names of elections, and the numbers of each key.
+const _: () = assert!(
+    MAX_KEY_SPACE_BYTES
+        + MAX_KEY_HISTORY_BYTES
+        + MAX_CANDIDACY_BYTES
+        + MAX_ANSWER_BYTES
+        + MAX_REIGN_BYTES
+        + MAX_TOLD_BYTES
+        <= (1 << 30) / 8 * 7
+);
+
+/// Bytes of all remembered answers: when there are more, the oldest are forgotten, whosever they are. Half a million answers.
+pub const MAX_ANSWER_BYTES: u64 = 64 << 20;
+
+/// What an answer counts for beside its names.
+pub const ANSWER_SHARE_BYTES: u64 = 96;
 
 /// Answers remembered per session. A client that keeps more requests than this in flight under one session learns
 /// "unknown" for the oldest.
 pub const MAX_ANSWERS: usize = 1_024;
 
 /// What a limit is of, as [`crate::Refusal::Limit`] says it.
-const WHAT: [&str; 7] = [SESSIONS, ELECTIONS, CANDIDATES, CANDIDACIES, CANDIDACY_BYTES, KEYS, KEY_SPACE_BYTES];
+const WHAT: [&str; 8] =
+    [SESSIONS, ELECTIONS, CANDIDATES, CANDIDACIES, CANDIDACY_BYTES, KEYS, KEY_SPACE_BYTES, SESSION_KEYS];
 pub(crate) const SESSIONS: &str = "sessions";
 pub(crate) const ELECTIONS: &str = "elections";
 pub(crate) const CANDIDATES: &str = "candidates of the election";
 pub(crate) const CANDIDACIES: &str = "candidacies of the session";
 pub(crate) const CANDIDACY_BYTES: &str = "bytes of candidacies";
 pub(crate) const KEYS: &str = "keys";
+pub(crate) const SESSION_KEYS: &str = "keys of the session";
 pub(crate) const KEY_SPACE_BYTES: &str = "bytes of keys and values";
 
 /// The words of a limit, found again by whoever reads them from a snapshot.

@@ -65,25 +65,27 @@ impl Memory {
         }
     }
 
-    /// Remembers an answer under a serial that was [`Recall::New`], making room below it.
-    pub(crate) fn remember(&mut self, serial: Serial, answer: Answer) {
+    /// Remembers an answer under a serial that was [`Recall::New`], and returns what it forgot to make room.
+    pub(crate) fn remember(&mut self, serial: Serial, answer: Answer) -> BTreeMap<Serial, Answer> {
         assert!(serial >= self.floor, "serial {serial} is below the floor {}", self.floor);
         assert!(is_small(&answer.reply), "only small answers are remembered: {:?}", answer.reply);
         let twice = self.answers.insert(serial, answer);
         assert!(twice.is_none(), "serial {serial} was answered twice");
-        while self.answers.len() > MAX_ANSWERS {
-            let (oldest, _) = self.answers.pop_first().expect("it holds more than the limit");
-            self.raise(oldest.next_or_last());
+        if self.answers.len() <= MAX_ANSWERS {
+            return BTreeMap::new();
         }
-        assert!(self.answers.len() <= MAX_ANSWERS);
+        let (&oldest, _) = self.answers.first_key_value().expect("it holds more than the limit");
+        self.forget_below(oldest.next_or_last())
     }
 
-    /// Forgets what the client has answers for.
-    pub(crate) fn forget_below(&mut self, serial: Serial) {
-        if serial > self.floor {
-            self.answers = self.answers.split_off(&serial);
-            self.raise(serial);
+    /// Forgets the answers to all serials below this one, and returns them.
+    pub(crate) fn forget_below(&mut self, serial: Serial) -> BTreeMap<Serial, Answer> {
+        if serial <= self.floor {
+            return BTreeMap::new();
         }
+        self.raise(serial);
+        let kept = self.answers.split_off(&serial);
+        std::mem::replace(&mut self.answers, kept)
     }
 
     fn raise(&mut self, floor: Serial) {
@@ -109,9 +111,9 @@ pub(crate) fn is_small(reply: &Result<Reply, Refusal>) -> bool {
             | Reply::Withdrawn { .. }
             | Reply::Transferred
             | Reply::Requested { .. }
-            | Reply::Put { .. }
-            | Reply::Deleted { .. },
+            | Reply::Compacted,
         ) => true,
+        Ok(Reply::Keys(reply)) => *reply == reply.small(),
         Ok(Reply::Founded | Reply::Attached { .. }) => false,
         Err(_) => true,
     }

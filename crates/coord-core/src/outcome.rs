@@ -4,6 +4,7 @@
 use palisade_fence::Token;
 
 use crate::command::{EndReason, OnDisconnect, Value};
+use crate::keys::op::KeyReply;
 use crate::state::{HandOver, Wish};
 use crate::{AttachGeneration, Revision, Seq, Serial, SessionId};
 
@@ -119,16 +120,10 @@ pub enum Reply {
         /// The holder's session. If it is renewed no more, it will lose all of [`crate::State::held_by`].
         session: SessionId,
     },
-    /// The key is written.
-    Put {
-        /// Its version after this write; 1: the key was new.
-        version: u64,
-    },
-    /// The key is not there.
-    Deleted {
-        /// How many keys went: 0 or 1.
-        deleted: u64,
-    },
+    /// What came of an operation on keys.
+    Keys(KeyReply),
+    /// The past of keys is forgotten.
+    Compacted,
 }
 
 /// Why nothing was done.
@@ -195,6 +190,25 @@ pub enum Refusal {
     SerialReused {
         /// The serial.
         serial: Serial,
+    },
+    /// What was before a revision is no longer kept.
+    Compacted {
+        /// The revision asked for.
+        revision: Revision,
+        /// The first that can be asked for.
+        compacted: Revision,
+    },
+    /// The revision has not come yet.
+    FutureRevision {
+        /// The revision asked for.
+        revision: Revision,
+        /// The last that there is.
+        current: Revision,
+    },
+    /// A write that keeps a key's value or its session needs the key.
+    KeyNotFound {
+        /// Which key.
+        key: Vec<u8>,
     },
     /// The state is full.
     Limit {

@@ -6,7 +6,7 @@ use palisade_planted::{self as planted, Bug};
 use crate::command::{Command, Op, RequestId};
 use crate::memory::{Answer, Recall};
 use crate::outcome::{Outcome, Refusal, Reply};
-use crate::{Serial, SessionId, State, fingerprint};
+use crate::{Serial, SessionId, State, answers, fingerprint};
 
 /// A request that is known by an id.
 pub(crate) struct Known {
@@ -32,8 +32,8 @@ pub(crate) fn known(command: &Command) -> Option<Known> {
         | Op::Resign { .. }
         | Op::Remove { .. }
         | Op::Transfer { .. }
-        | Op::Put { .. }
-        | Op::Delete { .. } => (command.request?, false),
+        | Op::Keys(_)
+        | Op::Compact { .. } => (command.request?, false),
     };
     Some(Known { id, fingerprint: fingerprint::fingerprint(&command.op), campaign })
 }
@@ -71,16 +71,18 @@ pub(crate) fn recall(state: &State, known: &Known) -> Option<Outcome> {
 /// Keeps the answer to a request that was applied, or refused, for the first time.
 pub(crate) fn remember(state: &mut State, known: &Known, outcome: &Outcome) {
     let Known { id, fingerprint, .. } = *known;
-    let Some(session) = state.sessions.get_mut(&id.session) else { return };
-    session.memory.forget_below(id.acked_below.min(id.serial));
+    answers::forget_below(state, id.session, id.acked_below.min(id.serial));
+    let Some(session) = state.sessions.get(&id.session) else { return };
     if session.candidacies.contains_key(&id.serial) && session.memory.recall(id.serial) != Recall::New {
         return; // a campaign that was repeated while it lives: remembered, or forgotten, by the first
     }
     let reply = match &outcome.reply {
         Ok(Reply::Campaigned { .. }) => Ok(Reply::Campaigned { grant: None }), // the candidacy itself tells the rest
+        Ok(Reply::Keys(reply)) => Ok(Reply::Keys(reply.small())),
         reply => reply.clone(),
     };
-    session.memory.remember(id.serial, Answer { fingerprint, seq: outcome.seq, revision: outcome.revision, reply });
+    let answer = Answer { fingerprint, seq: outcome.seq, revision: outcome.revision, reply };
+    answers::keep(state, id.session, id.serial, answer);
 }
 
 /// Sees to it that a campaign of this serial, which does not stand, comes too late: the tombstone of a withdrawn candidacy is
@@ -90,11 +92,11 @@ pub(crate) fn remember(state: &mut State, known: &Known, outcome: &Outcome) {
 /// The serial is that of another request.
 pub(crate) fn bury(state: &mut State, id: SessionId, serial: Serial) -> Result<(), Refusal> {
     let (seq, revision) = (state.seq, state.revision);
-    let session = state.sessions.get_mut(&id).ok_or(Refusal::SessionEnded { session: id })?;
+    let session = state.sessions.get(&id).ok_or(Refusal::SessionEnded { session: id })?;
     match session.memory.recall(serial) {
         Recall::New => {
             let reply = Ok(Reply::Withdrawn { already: true });
-            session.memory.remember(serial, Answer { fingerprint: 0, seq, revision, reply });
+            answers::keep(state, id, serial, Answer { fingerprint: 0, seq, revision, reply });
             Ok(())
         }
         Recall::Forgotten => Ok(()),

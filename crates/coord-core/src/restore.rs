@@ -1,18 +1,22 @@
 //! A state out of its parts, as a snapshot kept them. Whatever comes in, the result is sound or an error: it takes nothing on
 //! trust that [`crate::invariants`] can check. It knows no format; that is `wire`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use palisade_fence::{ClusterId, Token};
 
+use crate::answers::Answers;
 use crate::command::OnDisconnect;
 use crate::history::{HISTORY, Reign, TOLD, Told};
 use crate::invariants::{self, Broken};
+use crate::keys::space::{Change, Key, KeySpace, weight};
+use crate::keys::{Lineage, Version};
 use crate::ledger::{Ledger, Page};
 use crate::memory::{Answer, Memory};
 use crate::outcome::Grant;
 use crate::queue::{Candidate, Place, Queue};
-use crate::state::{Candidacy, Election, HandOver, KeyValue, Session, Wish};
+use crate::state::{Candidacy, Election, HandOver, Session, Wish};
 use crate::{AttachGeneration, Revision, Seq, Serial, SessionId, State, elections};
 
 /// A state, taken apart. What follows from the rest (a session's candidacies, sums, indexes) is not kept.
@@ -39,7 +43,20 @@ pub struct Parts {
     /// See [`State::told`].
     pub told: Vec<(String, Page<Told>)>,
     /// See [`State::keys`].
-    pub keys: Vec<(Vec<u8>, KeyValue)>,
+    pub keys: KeyParts,
+}
+
+/// The keys, taken apart.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeyParts {
+    /// See [`KeySpace::compacted`].
+    pub compacted: Revision,
+    /// See [`KeySpace::watchable`].
+    pub watchable: Revision,
+    /// See [`KeySpace::first_change`].
+    pub first_change: Option<(Revision, u32)>,
+    /// See [`KeySpace::versions`].
+    pub versions: Vec<(Vec<u8>, Vec<Version>)>,
 }
 
 /// A session, taken apart.
@@ -94,16 +111,28 @@ impl State {
             history: Ledger::restored(HISTORY, parts.history)?,
             told: Ledger::restored(TOLD, parts.told)?,
             candidacy_bytes: 0,
-            key_bytes: 0,
-            keys: BTreeMap::new(),
+            keys: KeySpace::default(),
+            answers: Answers::default(),
         };
+        for (&id, session) in &state.sessions {
+            for (serial, answer) in session.memory.answers() {
+                if state.answers.ages.contains_key(&answer.seq) {
+                    return Err(Broken(format!("command {} was answered twice", answer.seq)));
+                }
+                state.answers.add(id, serial, answer);
+            }
+        }
         let mut all = Vec::new();
         for election in parts.elections {
             all.push(restore_election(&mut state, election)?);
         }
         state.elections = unique(all, "election")?;
-        state.key_bytes = parts.keys.iter().map(|(key, kv)| (key.len() + kv.value.len()) as u64).sum();
-        state.keys = unique(parts.keys, "key")?;
+        state.keys = restore_keys(parts.keys)?;
+        let bound: Vec<_> = state.keys.iter().filter_map(|(key, kv)| Some((key.clone(), kv.session?))).collect();
+        for (key, id) in bound {
+            let session = state.sessions.get_mut(&id);
+            session.ok_or_else(|| Broken(format!("a key is bound to a dead session, {id}")))?.keys.insert(key);
+        }
         invariants::check(&state)?;
         Ok(state)
     }
@@ -116,6 +145,7 @@ fn session(parts: SessionParts) -> (SessionId, Session) {
         attach: parts.attach,
         candidacies: BTreeMap::new(),
         wish: parts.wish,
+        keys: BTreeSet::new(),
         memory: Memory::restored(parts.floor, parts.answers.into_iter().collect()),
     };
     (parts.id, session)
@@ -148,6 +178,38 @@ fn stand(state: &mut State, id: SessionId, serial: Serial, election: &str, candi
         None => Ok(()),
         Some(_) => Err(Broken(format!("session {id} stands twice under serial {serial}"))),
     }
+}
+
+fn restore_keys(parts: KeyParts) -> Result<KeySpace, Broken> {
+    let KeyParts { compacted, watchable, first_change, versions } = parts;
+    let mut space = KeySpace { compacted, watchable, ..KeySpace::default() };
+    let mut changes = Vec::new();
+    for (key, versions) in versions {
+        let key: Key = key.into();
+        let mut past = VecDeque::from(versions);
+        let last = past.pop_back().ok_or_else(|| Broken("a key is there without a version".to_owned()))?;
+        let lineage = Lineage { past, last };
+        for version in lineage.versions() {
+            let (revision, place) = (version.revision, version.place);
+            if first_change.is_some_and(|first| first <= (revision, place)) {
+                changes.push(Change { revision, place, key: Arc::clone(&key) });
+            }
+        }
+        space.past_bytes += lineage.past.iter().map(|version| weight(&key, version.kv.as_ref())).sum::<u64>();
+        match &lineage.last.kv {
+            None => space.past_bytes += weight(&key, None),
+            Some(kv) => {
+                space.count += 1;
+                space.bytes += (key.len() + kv.value.len()) as u64;
+            }
+        }
+        if space.lineages.insert(key, lineage).is_some() {
+            return Err(Broken("a key is there twice".to_owned()));
+        }
+    }
+    changes.sort_by_key(|change| (change.revision, change.place));
+    space.changes = changes.into();
+    Ok(space)
 }
 
 fn unique<K: Ord, V>(all: impl IntoIterator<Item = (K, V)>, what: &str) -> Result<BTreeMap<K, V>, Broken> {

@@ -2,7 +2,7 @@
 //! command, conditional on the attach generation that its proposer saw. Ending a session ends all it holds and all its
 //! candidacies in the same command.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_planted::{self as planted, Bug};
 
@@ -12,7 +12,7 @@ use crate::limits::{MAX_SESSIONS, SESSIONS};
 use crate::memory::Memory;
 use crate::outcome::{Asked, Event, Refusal, Reply, Waiting};
 use crate::state::Session;
-use crate::{AttachGeneration, Serial, SessionId, State, elections, handover};
+use crate::{AttachGeneration, Serial, SessionId, State, elections, handover, keys};
 
 pub(crate) fn open(
     state: &mut State,
@@ -43,6 +43,7 @@ pub(crate) fn open(
         attach,
         candidacies: BTreeMap::new(),
         wish: None,
+        keys: BTreeSet::new(),
         memory: Memory::from(Serial(start)),
     };
     let twice = state.sessions.insert(id, session);
@@ -113,17 +114,20 @@ pub(crate) fn end(
 
     // First end everything that ends, in all queues; only then fill what became vacant.
     let mut vacated = Vacated::default();
-    take(state, id, why, &mut vacated);
-    events.push(Event::SessionEnded { session: id, why });
+    take(state, id, why, &mut vacated, events);
     elections::fill(state, vacated, at_unix_ms, events);
     Ok(Reply::SessionEnded)
 }
 
-/// Takes a live session out of the state, with all that it had. Fills nothing.
-pub(crate) fn take(state: &mut State, id: SessionId, why: EndReason, vacated: &mut Vacated) {
+/// Takes a live session out of the state, with all that it had: its candidacies, and the keys that are bound to it. Fills
+/// nothing.
+pub(crate) fn take(state: &mut State, id: SessionId, why: EndReason, vacated: &mut Vacated, events: &mut Vec<Event>) {
     let session = state.sessions.remove(&id).expect("only a live session is taken out");
     let kept = usize::from(planted::is(Bug::EndedSessionKeepsLeadership));
     for (serial, candidacy) in session.candidacies.into_iter().skip(kept) {
         elections::end_candidacy(state, id, serial, &candidacy, why, vacated);
     }
+    state.answers.remove(session.memory.answers().map(|(_, answer)| answer));
+    events.push(Event::SessionEnded { session: id, why });
+    keys::release(state, session.keys, events);
 }

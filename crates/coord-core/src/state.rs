@@ -1,12 +1,15 @@
 //! What every replica keeps. Only [`crate::apply`] changes it; everybody else reads.
 //! The invariants stand on the fields and are checked by [`State::check_invariants`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_fence::{ClusterId, Token};
 
+use crate::answers::Answers;
 use crate::command::OnDisconnect;
 use crate::history::{HISTORY, Reign, TOLD, Told};
+use crate::keys::op::KeyValue;
+use crate::keys::space::{Key, KeySpace};
 use crate::ledger::Ledger;
 use crate::memory::Memory;
 use crate::outcome::Grant;
@@ -39,10 +42,10 @@ pub struct State {
     pub(crate) told: Ledger<Told>,
     /// Bytes of all candidacies, waiting and leading: exactly their sum, as [`crate::limits::MAX_CANDIDACY_BYTES`] counts.
     pub(crate) candidacy_bytes: u64,
-    /// The keys.
-    pub(crate) keys: BTreeMap<Vec<u8>, KeyValue>,
-    /// Bytes of all keys and values: exactly their sum.
-    pub(crate) key_bytes: u64,
+    /// The keys, with their past. No revision in them is above `revision`.
+    pub(crate) keys: KeySpace,
+    /// Every answer in the memory of a session, and no other.
+    pub(crate) answers: Answers,
 }
 
 /// A live session.
@@ -59,6 +62,8 @@ pub struct Session {
     pub(crate) candidacies: BTreeMap<Serial, Candidacy>,
     /// What somebody other than its client asked of it. Never taken back: it ends with the session.
     pub wish: Option<Wish>,
+    /// The keys that end with it: those which are bound to it, and no others.
+    pub(crate) keys: BTreeSet<Key>,
     /// Answers to its requests.
     pub(crate) memory: Memory,
 }
@@ -103,19 +108,6 @@ pub struct HandOver {
     pub to: Option<String>,
 }
 
-/// A key's value, with etcd's counters.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyValue {
-    /// The value.
-    pub value: Vec<u8>,
-    /// When the key came into being. Never above `mod_revision`.
-    pub create_revision: Revision,
-    /// When it was written last.
-    pub mod_revision: Revision,
-    /// Writes since it came into being; at least 1.
-    pub version: u64,
-}
-
 impl Default for State {
     fn default() -> State {
         State::new()
@@ -137,8 +129,8 @@ impl State {
             history: Ledger::new(HISTORY),
             told: Ledger::new(TOLD),
             candidacy_bytes: 0,
-            keys: BTreeMap::new(),
-            key_bytes: 0,
+            keys: KeySpace::default(),
+            answers: Answers::default(),
         }
     }
 
@@ -225,19 +217,14 @@ impl State {
         self.sessions.len() as u64
     }
 
-    /// A key's value.
+    /// What a key has.
     pub fn get(&self, key: &[u8]) -> Option<&KeyValue> {
         self.keys.get(key)
     }
 
-    /// All keys in order.
-    pub fn keys(&self) -> impl ExactSizeIterator<Item = (&[u8], &KeyValue)> {
-        self.keys.iter().map(|(key, kv)| (key.as_slice(), kv))
-    }
-
-    /// How many keys there are.
-    pub fn key_count(&self) -> u64 {
-        self.keys.len() as u64
+    /// The keys, with their past.
+    pub fn keys(&self) -> &KeySpace {
+        &self.keys
     }
 
     /// Panics if an invariant of the state does not hold. Visits everything: for tests and simulation.
@@ -252,6 +239,11 @@ impl Session {
     /// Its candidacies by serial, waiting and leading.
     pub fn candidacies(&self) -> impl ExactSizeIterator<Item = (Serial, &Candidacy)> {
         self.candidacies.iter().map(|(&serial, candidacy)| (serial, candidacy))
+    }
+
+    /// The keys that end with it, in order.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.keys.iter().map(|key| &**key)
     }
 
     /// The answers it remembers.

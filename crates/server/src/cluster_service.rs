@@ -47,7 +47,7 @@ impl ClusterService for Cluster {
             header: Some(convert::header(state)),
             sessions: state.session_count(),
             elections: state.election_count(),
-            keys: state.key_count(),
+            keys: state.keys().count(),
             ..known
         });
         Ok(Response::new(reply))

@@ -1,6 +1,6 @@
 //! Keys over gRPC: checks a request, proposes or reads, answers. No fence is checked here: only applying can.
 
-use palisade_coord_core::Reply;
+use palisade_coord_core::{KeyReply, Reply};
 use palisade_wire::coord::v1::kv_service_server::KvService;
 use palisade_wire::coord::v1::{DeleteReply, DeleteRequest, GetReply, GetRequest, PutReply, PutRequest};
 use palisade_wire::{convert, status};
@@ -18,7 +18,9 @@ impl KvService for Kv {
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutReply>, Status> {
         let command = convert::put(request.into_inner(), self.api.unix_ms());
         match self.api.apply(command).await? {
-            (header, Reply::Put { version }) => Ok(Response::new(PutReply { header: Some(header), version })),
+            (header, Reply::Keys(KeyReply::Put { version, .. })) => {
+                Ok(Response::new(PutReply { header: Some(header), version }))
+            }
             (_, other) => Err(wrong_reply(&other)),
         }
     }
@@ -38,7 +40,9 @@ impl KvService for Kv {
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteReply>, Status> {
         let command = convert::delete(request.into_inner(), self.api.unix_ms());
         match self.api.apply(command).await? {
-            (header, Reply::Deleted { deleted }) => Ok(Response::new(DeleteReply { header: Some(header), deleted })),
+            (header, Reply::Keys(KeyReply::Deleted { deleted, .. })) => {
+                Ok(Response::new(DeleteReply { header: Some(header), deleted }))
+            }
             (_, other) => Err(wrong_reply(&other)),
         }
     }

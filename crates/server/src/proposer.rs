@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use palisade_coord_core::{Command, Op, Outcome, Value};
+use palisade_coord_core::keys::op::Operand;
+use palisade_coord_core::{Command, KeyOp, Keys, Op, Outcome, Value};
 use palisade_fence::{ClusterId, Fence};
 use palisade_replica::{Leadership, Peer, ProposeError, Replica, ReplicaStatus};
 use palisade_storage::{EngineHealth, FullState};
@@ -184,6 +185,27 @@ async fn answered(outcome: oneshot::Receiver<Answer>) -> Answer {
     outcome.await.unwrap_or_else(|_| Err(SubmitError::Unknown { why: "the node stops".to_owned() }))
 }
 
+fn weight_of_keys(op: &KeyOp) -> usize {
+    const FRAME: usize = 32; // lengths, numbers
+    let fence = |fence: &Option<Fence>| fence.as_ref().map_or(0, |fence| fence.election.len());
+    let keys = |keys: &Keys| match keys {
+        Keys::One(key) | Keys::From(key) => key.len(),
+        Keys::Span { from, to } => from.len() + to.len(),
+    };
+    let value = |operand: &Operand| if let Operand::Value(value) = operand { value.len() } else { 0 };
+    FRAME
+        + match op {
+            KeyOp::Put(put) => put.key.len() + put.value.as_ref().map_or(0, Vec::len) + fence(&put.fence),
+            KeyOp::Delete(delete) => keys(&delete.keys) + fence(&delete.fence),
+            KeyOp::Read(read) => keys(&read.keys),
+            KeyOp::Txn(txn) => {
+                let compare = txn.compare.iter().map(|it| FRAME + keys(&it.keys) + value(&it.operand)).sum::<usize>();
+                let ops = txn.success.iter().chain(&txn.failure).map(weight_of_keys).sum::<usize>();
+                fence(&txn.fence) + compare + ops
+            }
+        }
+}
+
 /// Bytes that a command takes in the log, near enough for bounding; at least 1.
 fn weight(command: &Command) -> usize {
     const FRAME: usize = 64; // ids, lengths, stamps
@@ -192,7 +214,6 @@ fn weight(command: &Command) -> usize {
         let components = value.components.iter().map(|(name, address)| 16 + name.len() + address.len()).sum::<usize>();
         value.address.len() + value.data.len() + components
     };
-    let fence = |fence: &Option<Fence>| fence.as_ref().map_or(0, |fence| fence.election.len());
     FRAME
         + match &command.op {
             Op::Found { .. }
@@ -206,8 +227,8 @@ fn weight(command: &Command) -> usize {
             Op::Resign { election, .. } => election.len(),
             Op::Remove { election, candidate, .. } => election.len() + candidate.len(),
             Op::Transfer { election, to, .. } => election.len() + to.len(),
-            Op::Put { key, value, fence: f } => key.len() + value.len() + fence(f),
-            Op::Delete { key, fence: f } => key.len() + fence(f),
+            Op::Keys(op) => weight_of_keys(op),
+            Op::Compact { .. } => 0,
         }
 }
 
@@ -339,10 +360,12 @@ impl From<ProposeError> for SubmitError {
 
 #[cfg(test)]
 mod tests {
+    use palisade_coord_core::keys::op::Put;
+
     use super::*;
 
     fn waiting(bytes: usize) -> Waiting {
-        let op = Op::Put { key: vec![0], value: vec![0; bytes], fence: None };
+        let op = Op::Keys(KeyOp::Put(Put::new([0], vec![0; bytes])));
         let command = Command::new(0, op);
         Waiting { weight: weight(&command), command, answer: oneshot::channel().0, room: None }
     }

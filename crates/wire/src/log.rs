@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use palisade_coord_core::{
-    AttachGeneration, Command, EndReason, Guard, OnDisconnect, Op, RequestId, Serial, SessionId,
+    AttachGeneration, Command, EndReason, Guard, KeyOp, OnDisconnect, Op, RequestId, Revision, Serial, SessionId,
 };
 use palisade_fence::{ClusterId, Fence, Token};
 
@@ -11,6 +11,8 @@ use crate::convert::{leader_value, value_from};
 use crate::coord::v1::logged_command as record;
 use crate::coord::v1::{self, LogBatch, LoggedCommand};
 use crate::format;
+
+mod keys;
 
 /// The first byte of an entry.
 pub const VERSION: u8 = 1;
@@ -105,10 +107,11 @@ fn to_op(op: &Op) -> record::Op {
             by_session: by.map(SessionId::get),
             guard: to_guard(*guard).into(),
         }),
-        Op::Put { key, value, fence } => {
-            record::Op::Put(record::Put { key: key.clone(), value: value.clone(), fence: to_fence(fence) })
-        }
-        Op::Delete { key, fence } => record::Op::Delete(record::Delete { key: key.clone(), fence: to_fence(fence) }),
+        Op::Keys(KeyOp::Put(put)) => record::Op::Put(keys::to_put(put)),
+        Op::Keys(KeyOp::Delete(delete)) => record::Op::Delete(keys::to_delete(delete)),
+        Op::Keys(KeyOp::Read(read)) => record::Op::Read(keys::to_read(read)),
+        Op::Keys(KeyOp::Txn(txn)) => record::Op::Txn(keys::to_txn(txn)),
+        Op::Compact { revision } => record::Op::Compact(record::Compact { revision: revision.get() }),
     }
 }
 
@@ -159,8 +162,11 @@ fn from_op(op: record::Op) -> Result<Op, WireError> {
             by: it.by_session.map(SessionId),
             guard: from_guard(it.guard)?,
         },
-        record::Op::Put(it) => Op::Put { key: it.key, value: it.value, fence: from_fence(it.fence)? },
-        record::Op::Delete(it) => Op::Delete { key: it.key, fence: from_fence(it.fence)? },
+        record::Op::Put(it) => Op::Keys(KeyOp::Put(keys::from_put(it)?)),
+        record::Op::Delete(it) => Op::Keys(KeyOp::Delete(keys::from_delete(it)?)),
+        record::Op::Read(it) => Op::Keys(KeyOp::Read(keys::from_read(it)?)),
+        record::Op::Txn(it) => Op::Keys(KeyOp::Txn(keys::from_txn(it)?)),
+        record::Op::Compact(it) => Op::Compact { revision: Revision(it.revision) },
     })
 }
 

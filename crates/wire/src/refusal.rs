@@ -1,6 +1,6 @@
 //! Refusals as the memory of answers keeps them in snapshots. Refusals as they travel to clients are `convert`'s.
 
-use palisade_coord_core::{AttachGeneration, Refusal, Serial, SessionId, limits};
+use palisade_coord_core::{AttachGeneration, Refusal, Revision, Serial, SessionId, limits};
 use palisade_fence::Token;
 
 use crate::coord::v1::RememberedRefusal;
@@ -39,6 +39,15 @@ pub(crate) fn to_record(refusal: &Refusal) -> RememberedRefusal {
         }
         Refusal::Forgotten { serial } => RememberedRefusal { serial: serial.get(), ..of(Kind::Forgotten) },
         Refusal::SerialReused { serial } => RememberedRefusal { serial: serial.get(), ..of(Kind::SerialReused) },
+        Refusal::Compacted { revision, compacted: bound } => {
+            let (revision, bound_revision) = (revision.get(), bound.get());
+            RememberedRefusal { revision, bound_revision, ..of(Kind::Compacted) }
+        }
+        Refusal::FutureRevision { revision, current: bound } => {
+            let (revision, bound_revision) = (revision.get(), bound.get());
+            RememberedRefusal { revision, bound_revision, ..of(Kind::FutureRevision) }
+        }
+        Refusal::KeyNotFound { key } => RememberedRefusal { key: key.clone(), ..of(Kind::KeyNotFound) },
         Refusal::Limit { what, limit } => {
             RememberedRefusal { what: (*what).to_owned(), limit: *limit, ..of(Kind::Limit) }
         }
@@ -47,6 +56,7 @@ pub(crate) fn to_record(refusal: &Refusal) -> RememberedRefusal {
 
 pub(crate) fn from_record(record: RememberedRefusal) -> Result<Refusal, WireError> {
     let (session, serial) = (SessionId(record.session), Serial(record.serial));
+    let (revision, bound) = (Revision(record.revision), Revision(record.bound_revision));
     let attach = AttachGeneration(record.attach_generation);
     Ok(match record.kind() {
         Kind::Unspecified => return Err(WireError::field("refusal.kind", record.kind)),
@@ -69,6 +79,9 @@ pub(crate) fn from_record(record: RememberedRefusal) -> Result<Refusal, WireErro
         },
         Kind::Forgotten => Refusal::Forgotten { serial },
         Kind::SerialReused => Refusal::SerialReused { serial },
+        Kind::Compacted => Refusal::Compacted { revision, compacted: bound },
+        Kind::FutureRevision => Refusal::FutureRevision { revision, current: bound },
+        Kind::KeyNotFound => Refusal::KeyNotFound { key: record.key },
         Kind::Limit => {
             let what = limits::what(&record.what);
             let what = what.ok_or_else(|| WireError::field("refusal.what", record.what))?;

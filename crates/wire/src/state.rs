@@ -8,8 +8,7 @@ use palisade_coord_core::memory::Answer;
 use palisade_coord_core::queue::{Candidate, Place};
 use palisade_coord_core::restore::{ElectionParts, Parts, SessionParts};
 use palisade_coord_core::{
-    AttachGeneration, Election, Grant, HandOver, KeyValue, Reply, Revision, Seq, Serial, Session, SessionId, State,
-    Wish,
+    AttachGeneration, Election, Grant, HandOver, Reply, Revision, Seq, Serial, Session, SessionId, State, Wish,
 };
 use palisade_fence::{ClusterId, Token};
 use palisade_planted::{self as planted, Bug};
@@ -21,6 +20,7 @@ use crate::coord::v1::{
 };
 use crate::{WireError, convert, format, log, refusal};
 
+mod keys;
 mod past;
 
 /// The first byte of a snapshot.
@@ -37,7 +37,7 @@ pub fn encode(state: &State) -> Bytes {
         last_session: state.last_session().get(),
         sessions: state.sessions().map(|(id, session)| to_session(id, session)).collect(),
         elections: state.elections().map(|(name, election)| to_election(name, election)).collect(),
-        keys: state.keys().map(|(key, kv)| convert::key_value(key, kv)).collect(),
+        keys: Some(keys::to_space(state.keys())),
         history: state.history().pages().map(|(election, page)| past::to_history(election, page)).collect(),
         told: state.told().pages().map(|(election, page)| past::to_told(election, page)).collect(),
     };
@@ -65,7 +65,7 @@ pub fn decode(bytes: &[u8]) -> Result<State, WireError> {
         elections: snapshot.elections.into_iter().map(from_election).collect::<Result<_, _>>()?,
         history: snapshot.history.into_iter().map(past::from_history).collect::<Result<_, _>>()?,
         told: snapshot.told.into_iter().map(past::from_told).collect::<Result<_, _>>()?,
-        keys: snapshot.keys.into_iter().map(from_key).collect(),
+        keys: snapshot.keys.map(keys::from_space).unwrap_or_default(),
     };
     Ok(State::restore(parts)?)
 }
@@ -111,8 +111,8 @@ fn to_answer(serial: Serial, remembered: &Answer) -> RememberedAnswer {
         Ok(Reply::Campaigned { .. }) => answer::Reply::Campaigned(answer::Done {}),
         Ok(Reply::Proclaimed) => answer::Reply::Proclaimed(answer::Done {}),
         Ok(Reply::Resigned { already }) => answer::Reply::Resigned(answer::Resigned { already: *already }),
-        Ok(Reply::Put { version }) => answer::Reply::PutVersion(*version),
-        Ok(Reply::Deleted { deleted }) => answer::Reply::Deleted(*deleted),
+        Ok(Reply::Keys(reply)) => answer::Reply::Keys(keys::to_answer(reply)),
+        Ok(Reply::Compacted) => answer::Reply::Compacted(answer::Done {}),
         Ok(Reply::SessionOpened { session, attach }) => {
             answer::Reply::Opened(answer::Opened { session: session.get(), attach_generation: attach.get() })
         }
@@ -139,8 +139,8 @@ fn from_answer(record: RememberedAnswer) -> Result<(Serial, Answer), WireError> 
         answer::Reply::Campaigned(answer::Done {}) => Ok(Reply::Campaigned { grant: None }),
         answer::Reply::Proclaimed(answer::Done {}) => Ok(Reply::Proclaimed),
         answer::Reply::Resigned(answer::Resigned { already }) => Ok(Reply::Resigned { already }),
-        answer::Reply::PutVersion(version) => Ok(Reply::Put { version }),
-        answer::Reply::Deleted(deleted) => Ok(Reply::Deleted { deleted }),
+        answer::Reply::Keys(reply) => Ok(Reply::Keys(keys::from_answer(reply)?)),
+        answer::Reply::Compacted(answer::Done {}) => Ok(Reply::Compacted),
         answer::Reply::Opened(answer::Opened { session, attach_generation }) => {
             Ok(Reply::SessionOpened { session: SessionId(session), attach: AttachGeneration(attach_generation) })
         }
@@ -204,14 +204,4 @@ fn from_election(record: ElectionRecord) -> Result<ElectionParts, WireError> {
 
 pub(super) fn grant(record: v1::Grant) -> Result<Grant, WireError> {
     convert::grant_from(record).map_err(|it| WireError::field(it.field, it.value))
-}
-
-fn from_key(record: v1::KeyValue) -> (Vec<u8>, KeyValue) {
-    let kv = KeyValue {
-        value: record.value,
-        create_revision: Revision(record.create_revision),
-        mod_revision: Revision(record.mod_revision),
-        version: record.version,
-    };
-    (record.key, kv)
 }

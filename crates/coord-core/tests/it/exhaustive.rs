@@ -1,8 +1,9 @@
 //! Every sequence of a few commands over a tiny world, against the model: what random commands may miss by chance cannot hide
 //! here.
 
+use palisade_coord_core::keys::op::Put;
 use palisade_coord_core::{
-    AttachGeneration, Command, EndReason, Guard, OnDisconnect, Op, RequestId, Serial, SessionId, State, Value,
+    AttachGeneration, Command, EndReason, Guard, KeyOp, OnDisconnect, Op, RequestId, Serial, SessionId, State, Value,
 };
 use palisade_fence::{Fence, Token};
 
@@ -53,7 +54,7 @@ fn alphabet() -> Vec<Command> {
     };
     let put = |token| {
         let fence = Some(Fence { election: "alpha".to_owned(), token: Token::new(0, token) });
-        Op::Put { key: b"k".to_vec(), value: vec![], fence }
+        Op::Keys(KeyOp::Put(Put { fence, ..Put::new(*b"k", []) }))
     };
     let expire = Op::EndSession { session: one, why: EndReason::Expired, only_if: Some(AttachGeneration(1)) };
     let id = RequestId { session: two, serial: Serial(9), acked_below: Serial(0) };

@@ -3,7 +3,10 @@
 // Helpers of tests, too, say what they expect by unwrapping.
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod exhaustive;
+mod key_model;
+mod keys;
 mod limits;
 mod model;
 mod model_test;

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use palisade_coord_core::history::Reign;
 use palisade_coord_core::{
     Asked, AttachGeneration, Command, EndReason, Grant, Guard, HandOver, OnDisconnect, Op, Refusal, Reply, RequestId,
-    Revision, Seq, Serial, SessionId, Value, Waiting, Wish,
+    Seq, Serial, SessionId, Value, Waiting, Wish,
 };
-use palisade_fence::{ClusterId, Fence, Token};
+use palisade_fence::{ClusterId, Token};
+
+use crate::key_model::{Around, KeyModel, remembered};
 
 type Answer = Result<Reply, Refusal>;
 
@@ -24,7 +26,6 @@ pub(crate) struct Said {
 pub(crate) struct Model {
     cluster: Option<ClusterId>,
     seq: u64,
-    revision: u64,
     tokens: u32,
     /// Everybody that ever opened; the dead stay, not alive.
     sessions: Vec<Session>,
@@ -38,7 +39,7 @@ pub(crate) struct Model {
     asked: BTreeMap<String, HandOver>,
     /// Election and `seq` of the end, in the order of ends.
     history: Vec<(String, u64, Reign)>,
-    keys: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
+    pub(crate) keys: KeyModel,
 }
 
 #[derive(Clone)]
@@ -112,15 +113,11 @@ impl Model {
         if let Some(id) = identity {
             self.remember(id, &command.op, &reply);
         }
-        Said { seq: self.seq, revision: self.revision, reply, ended }
+        Said { seq: self.seq, revision: self.revision(), reply, ended }
     }
 
     pub(crate) fn leader(&self, election: &str) -> Option<Grant> {
         self.standing.iter().filter(|it| it.election == election).find_map(Standing::grant)
-    }
-
-    pub(crate) fn value_of(&self, key: &[u8]) -> Option<&[u8]> {
-        self.keys.get(key).map(|(value, _)| value.as_slice())
     }
 
     pub(crate) fn history_of(&self, election: &str) -> Vec<(u64, Reign)> {
@@ -137,7 +134,7 @@ impl Model {
     }
 
     fn recall(&mut self, id: RequestId, op: &Op) -> Option<Said> {
-        let (seq, revision) = (self.seq, self.revision);
+        let (seq, revision) = (self.seq, self.revision());
         let refused = |why| Some(Said { seq, revision, reply: Err(why), ended: vec![] });
         let campaign = matches!(op, Op::Campaign { .. });
         let lives = self.standing.iter().any(|it| (it.session, it.serial) == (id.session, id.serial));
@@ -159,14 +156,18 @@ impl Model {
     }
 
     fn remember(&mut self, id: RequestId, op: &Op, reply: &Answer) {
-        let (seq, revision) = (self.seq, self.revision);
+        let (seq, revision) = (self.seq, self.revision());
         let Some(session) = self.session(id.session) else { return };
         let serial = id.serial.get();
         session.floor = session.floor.max(id.acked_below.get().min(serial));
         let floor = session.floor;
         session.answers.retain(|known, _| *known >= floor);
         if serial >= floor {
-            session.answers.entry(serial).or_insert_with(|| (op.clone(), seq, revision, reply.clone()));
+            let reply = match reply.clone() {
+                Ok(Reply::Keys(reply)) => Ok(Reply::Keys(remembered(reply))),
+                reply => reply,
+            };
+            session.answers.entry(serial).or_insert((op.clone(), seq, revision, reply));
         }
     }
 
@@ -205,6 +206,7 @@ impl Model {
                     return Err(Refusal::AttachChanged { session: id, attach });
                 }
                 session.alive = false;
+                self.keys.release(id);
                 self.end(|it| it.session == id, *why, command.at_unix_ms, ended);
                 Ok(Reply::SessionEnded)
             }
@@ -225,6 +227,7 @@ impl Model {
                     return Ok(Reply::Requested { session: id });
                 }
                 self.session(id).unwrap().alive = false;
+                self.keys.release(id);
                 self.end(|it| it.session == id, EndReason::Removed, command.at_unix_ms, ended);
                 Ok(Reply::SessionEnded)
             }
@@ -241,7 +244,7 @@ impl Model {
                         Some(_) => Err(Refusal::SerialReused { serial }),
                         None => {
                             if serial.get() >= floor {
-                                let (op, revision) = (command.op.clone(), self.revision);
+                                let (op, revision) = (command.op.clone(), self.revision());
                                 let answer = (op, now, revision, Ok(Reply::Withdrawn { already: true }));
                                 self.session(id).unwrap().answers.insert(serial.get(), answer);
                             }
@@ -316,19 +319,16 @@ impl Model {
                 self.give_up(&it, why, command.at_unix_ms, ended);
                 Ok(Reply::Resigned { already: false })
             }
-            Op::Put { key, value, fence } => {
-                self.fenced(fence.as_ref())?;
-                self.revision += 1;
-                let version = self.keys.get(key).map_or(1, |(_, version)| version + 1);
-                self.keys.insert(key.clone(), (value.clone(), version));
-                Ok(Reply::Put { version })
+            Op::Keys(op) => {
+                let alive: Vec<SessionId> = self.sessions.iter().filter(|it| it.alive).map(|it| it.id).collect();
+                let standing = self.standing.clone();
+                let leader = |election: &str| {
+                    standing.iter().filter(|it| it.election == election).find_map(|it| it.grant.map(|it| it.0))
+                };
+                let around = Around { lives: &|id| alive.contains(&id), leads: &leader };
+                self.keys.apply(op, &around).map(Reply::Keys)
             }
-            Op::Delete { key, fence } => {
-                self.fenced(fence.as_ref())?;
-                let deleted = u64::from(self.keys.remove(key).is_some());
-                self.revision += deleted;
-                Ok(Reply::Deleted { deleted })
-            }
+            Op::Compact { revision } => self.keys.compact(revision.get()).map(|()| Reply::Compacted),
         }
     }
 
@@ -448,12 +448,6 @@ impl Model {
         Ok(self.leader(election).map(|grant| grant.token))
     }
 
-    fn fenced(&self, fence: Option<&Fence>) -> Result<(), Refusal> {
-        let Some(Fence { election, token }) = fence else { return Ok(()) };
-        let current = self.leader(election).map(|grant| grant.token);
-        if current == Some(*token) { Ok(()) } else { Err(Refusal::StaleToken { election: election.clone(), current }) }
-    }
-
     fn end(
         &mut self,
         ends: impl Fn(&Standing) -> bool,
@@ -497,7 +491,7 @@ impl Model {
         }
     }
 
-    pub(crate) fn revision(&self) -> Revision {
-        Revision(self.revision)
+    pub(crate) fn revision(&self) -> u64 {
+        self.keys.revision()
     }
 }

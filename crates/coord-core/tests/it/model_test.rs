@@ -1,6 +1,6 @@
 //! Random commands: the state machine says what the model says, its invariants hold after each, and two replicas agree.
 
-use palisade_coord_core::{Command, EndReason, Event, State, apply, invariants};
+use palisade_coord_core::{Command, EndReason, Event, Keys, State, apply, invariants};
 use palisade_fence::Token;
 use proptest::prelude::*;
 
@@ -46,7 +46,7 @@ pub(crate) fn compare(state: &mut State, model: &mut Model, command: &Command) -
     let said = model.apply(command);
     prop_assert_eq!(&outcome.reply, &said.reply, "{:?}", command);
     prop_assert_eq!((outcome.seq.get(), outcome.revision.get()), (said.seq, said.revision), "{:?}", command);
-    prop_assert_eq!(state.revision(), model.revision());
+    prop_assert_eq!(state.revision().get(), model.revision());
     for name in ["alpha", "beta"] {
         prop_assert_eq!(state.leader(name).cloned(), model.leader(name), "{} after {:?}", name, command);
         let asked = state.election(name).and_then(|it| it.asked.as_ref());
@@ -54,9 +54,15 @@ pub(crate) fn compare(state: &mut State, model: &mut Model, command: &Command) -
         let history: Vec<_> = state.history().of(name).map(|(seq, reign)| (seq.get(), reign.clone())).collect();
         prop_assert_eq!(history, model.history_of(name), "{} after {:?}", name, command);
     }
-    for key in [b"k".as_slice(), b"l", &[0, 255]] {
-        prop_assert_eq!(state.get(key).map(|kv| kv.value.as_slice()), model.value_of(key), "{:?}", command);
-    }
+    let keys: Vec<_> = state.keys().iter().map(|(key, kv)| (key.to_vec(), kv.clone())).collect();
+    let expected: Vec<_> = model.keys.present().clone().into_iter().collect();
+    prop_assert_eq!(keys, expected, "{:?}", command);
+    prop_assert_eq!(state.keys().compacted().get(), model.keys.compacted);
+    let all = Keys::prefix([]);
+    let changes = state.changes(&all, state.keys().watchable()).unwrap();
+    let changes: Vec<_> =
+        changes.map(|it| (it.revision.get(), it.key.to_vec(), it.kv.cloned(), it.previous.cloned())).collect();
+    prop_assert_eq!(changes, model.keys.changes(), "{:?}", command);
     prop_assert_eq!(ended(&outcome.events), said.ended, "{:?}", command);
     Ok(())
 }

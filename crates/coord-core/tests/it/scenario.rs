@@ -9,7 +9,8 @@
 //! proclaim ELECTION TOKEN ADDRESS [id SESSION/SERIAL/ACKED_BELOW]
 //! resign ELECTION TOKEN [by SESSION] [GUARD]     remove ELECTION CANDIDATE [by SESSION] [GUARD]
 //! transfer ELECTION TO [token T] [by SESSION] [GUARD]
-//! put KEY VALUE [fence ELECTION:TOKEN]           delete KEY [fence …]
+//! put KEY VALUE … | delete KEYS … | read KEYS …  txn … (see `keys`)
+//! watch KEYS FROM                                compact REVISION
 //! each A..B DIRECTIVE                            the directive with {n} from A to B; only the last is traced
 //! state | history ELECTION | told ELECTION FROM  what is kept
 //! generation N                                   what a restore from backup does
@@ -23,10 +24,12 @@ use std::fmt::Write;
 
 use palisade_coord_core::history::Reign;
 use palisade_coord_core::{
-    AttachGeneration, Command, EndReason, Event, Grant, Guard, HandOver, OnDisconnect, Op, Outcome, Refusal, Reply,
-    RequestId, Seq, Serial, SessionId, State, Value, Wish, apply, invariants,
+    AttachGeneration, Command, EndReason, Event, Grant, Guard, HandOver, KeyOp, OnDisconnect, Op, Outcome, Refusal,
+    Reply, RequestId, Revision, Seq, Serial, SessionId, State, Value, Wish, apply, invariants,
 };
 use palisade_fence::{ClusterId, Token};
+
+use crate::keys;
 
 /// Runs the directives of one block and returns their trace.
 pub(crate) fn run(state: &mut State, directives: &str) -> String {
@@ -37,6 +40,9 @@ pub(crate) fn run(state: &mut State, directives: &str) -> String {
             ["state"] => show(state, &mut trace),
             ["history", election] => show_history(state, election, &mut trace),
             ["told", election, from] => show_told(state, election, Seq(number(from)), &mut trace),
+            ["watch", words, from] => {
+                list(keys::watch(state, &keys::keys(words), Revision(number(from))), &mut trace);
+            }
             ["generation", number] => match state.begin_generation(number.parse().unwrap(), 0) {
                 Ok(()) => {
                     state.check_invariants();
@@ -75,7 +81,6 @@ fn step(state: &mut State, words: &[&str]) -> Outcome {
 
 fn command(words: &[&str]) -> Command {
     let (plain, options) = split(words);
-    let fence = options.get("fence").map(|text| text.parse().expect("fence ELECTION:TOKEN"));
     let given = options.get("given").map(|text| SessionId::given(number(text)).unwrap());
     let by = options.get("by").map(|id| session(id));
     let op = match plain.as_slice() {
@@ -120,8 +125,9 @@ fn command(words: &[&str]) -> Command {
             guard: guard(words),
         },
         ["close", id, words @ ..] => Op::CloseSession { session: session(id), guard: guard(words) },
-        ["put", key, value] => Op::Put { key: key.as_bytes().to_vec(), value: value.as_bytes().to_vec(), fence },
-        ["delete", key] => Op::Delete { key: key.as_bytes().to_vec(), fence },
+        ["compact", revision] => Op::Compact { revision: Revision(number(revision)) },
+        ["txn", ..] => Op::Keys(KeyOp::Txn(keys::txn(words))),
+        ["put" | "delete" | "read", ..] => Op::Keys(keys::op(&plain, &options)),
         _ => panic!("no directive: {words:?}"),
     };
     let request = options.get("id").map(|text| {
@@ -142,12 +148,17 @@ fn guard(words: &[&str]) -> Guard {
     }
 }
 
+const OPTIONS: [&str; 14] = [
+    "if", "id", "fence", "by", "priority", "token", "given", "at", "session", "rev", "limit", "by-field", "written",
+    "created",
+];
+
 /// Words that are followed by their value, apart from the others.
-fn split<'a>(words: &[&'a str]) -> (Vec<&'a str>, BTreeMap<&'a str, &'a str>) {
+pub(crate) fn split<'a>(words: &[&'a str]) -> (Vec<&'a str>, BTreeMap<&'a str, &'a str>) {
     let (mut plain, mut options) = (Vec::new(), BTreeMap::new());
     let mut rest = words.iter();
     while let Some(&word) = rest.next() {
-        if ["if", "id", "fence", "by", "priority", "token", "given", "at"].contains(&word) {
+        if OPTIONS.contains(&word) {
             options.insert(word, *rest.next().expect("an option has a value"));
         } else {
             plain.push(word);
@@ -156,11 +167,11 @@ fn split<'a>(words: &[&'a str]) -> (Vec<&'a str>, BTreeMap<&'a str, &'a str>) {
     (plain, options)
 }
 
-fn number(text: &str) -> u64 {
+pub(crate) fn number(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| panic!("not a number: {text}"))
 }
 
-fn session(text: &str) -> SessionId {
+pub(crate) fn session(text: &str) -> SessionId {
     match text.strip_prefix("given:") {
         Some(given) => SessionId::given(number(given)).unwrap(),
         None => SessionId(number(text)),
@@ -220,12 +231,12 @@ fn tell_reply(reply: &Reply) -> String {
         Reply::Withdrawn { already } => if *already { "withdrawn already" } else { "withdrawn" }.to_owned(),
         Reply::Transferred => "transferred".to_owned(),
         Reply::Requested { session } => format!("requested of session {}", name_of(*session)),
-        Reply::Put { version } => format!("put, version {version}"),
-        Reply::Deleted { deleted } => format!("deleted {deleted}"),
+        Reply::Keys(reply) => keys::tell(reply),
+        Reply::Compacted => "compacted".to_owned(),
     }
 }
 
-fn tell_refusal(why: &Refusal) -> String {
+pub(crate) fn tell_refusal(why: &Refusal) -> String {
     match why {
         Refusal::AlreadyFounded => "already founded".to_owned(),
         Refusal::SessionEnded { session } => format!("session {} has ended", name_of(*session)),
@@ -239,6 +250,9 @@ fn tell_refusal(why: &Refusal) -> String {
         Refusal::HolderKeepsUntilTtl { election, token } => format!("{token} keeps {election} until its TTL"),
         Refusal::Forgotten { serial } => format!("#{serial} is forgotten: outcome unknown"),
         Refusal::SerialReused { serial } => format!("#{serial} was used before"),
+        Refusal::Compacted { revision, compacted } => format!("rev {revision} is compacted, from {compacted} on"),
+        Refusal::FutureRevision { revision, current } => format!("rev {revision} is to come, {current} is present"),
+        Refusal::KeyNotFound { key } => format!("no key {}", String::from_utf8_lossy(key)),
         Refusal::Limit { what, limit } => format!("{what}: at most {limit}"),
     }
 }
@@ -285,7 +299,7 @@ fn tell_wish(wish: Wish) -> &'static str {
     }
 }
 
-fn name_of(session: SessionId) -> String {
+pub(crate) fn name_of(session: SessionId) -> String {
     if session.is_given() { format!("given:{}", session.get() & !(1 << 63)) } else { session.to_string() }
 }
 
@@ -341,14 +355,11 @@ fn show(state: &State, trace: &mut String) {
         let asked = election.asked.as_ref().map_or(String::new(), |it| format!("; {}", tell_hand_over(it)));
         writeln!(trace, "  election {name}: {leader}; waiting [{}]{asked}", line.join(", ")).unwrap();
     }
-    for (key, kv) in state.keys() {
-        let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(&kv.value));
-        let created = kv.create_revision;
-        writeln!(
-            trace,
-            "  key {key} = {value} (created {created}, written {}, version {})",
-            kv.mod_revision, kv.version
-        )
-        .unwrap();
+    for (key, kv) in state.keys().iter() {
+        writeln!(trace, "  key {}", keys::tell_key(key, kv)).unwrap();
+    }
+    let (compacted, watchable) = (state.keys().compacted(), state.keys().watchable());
+    if watchable.get() > 0 {
+        writeln!(trace, "  keys are read from rev {compacted} on, watched from {watchable} on").unwrap();
     }
 }

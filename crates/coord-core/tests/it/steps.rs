@@ -1,8 +1,12 @@
 //! Random commands over a small world: few sessions, elections, candidates, tokens and serials, so that they meet often.
 //! Part of what a step names is taken from the state it meets ("the current token"), because a random one seldom fits.
 
+use palisade_coord_core::keys::op::{
+    Binding, Compare, Delete, Field, Operand, Order, Put, Read, Relation, Shows, Txn, Within,
+};
 use palisade_coord_core::{
-    AttachGeneration, Command, EndReason, Guard, OnDisconnect, Op, RequestId, Serial, SessionId, State, Value,
+    AttachGeneration, Command, EndReason, Guard, KeyOp, Keys, OnDisconnect, Op, RequestId, Revision, Serial, SessionId,
+    State, Value,
 };
 use palisade_fence::{ClusterId, Fence, Token};
 use proptest::prelude::*;
@@ -40,9 +44,7 @@ impl Step {
                 }
             }
             Op::Transfer { election, token: Some(token), .. } => *token = current(election, *token),
-            Op::Put { fence: Some(fence), .. } | Op::Delete { fence: Some(fence), .. } => {
-                fence.token = current(&fence.election, fence.token);
-            }
+            Op::Keys(op) => fences(op, &mut |fence| fence.token = current(&fence.election, fence.token)),
             Op::EndSession { session, only_if: Some(attach), .. } => {
                 if let Some(session) = state.session(*session).filter(|_| self.attach == Pick::Current) {
                     *attach = session.attach;
@@ -95,9 +97,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(election, candidate, by, guard)| Op::Remove { election, candidate, by, guard }),
         4 => (election(), prop::option::of(token()), candidate(), prop::option::of(session()), guard())
             .prop_map(|(election, token, to, by, guard)| Op::Transfer { election, token, to, by, guard }),
-        5 => (key(), prop::collection::vec(any::<u8>(), 0..3), prop::option::of(fence()))
-            .prop_map(|(key, value, fence)| Op::Put { key, value, fence }),
-        3 => (key(), prop::option::of(fence())).prop_map(|(key, fence)| Op::Delete { key, fence }),
+        10 => key_op(2).prop_map(Op::Keys),
+        1 => revision().prop_map(|revision| Op::Compact { revision }),
     ]
 }
 
@@ -162,8 +163,95 @@ fn election() -> impl Strategy<Value = String> {
     prop_oneof![3 => Just("alpha".to_owned()), 2 => Just("beta".to_owned())]
 }
 
+/// An operation on keys; a transaction may have others within, so many deep.
+fn key_op(depth: u32) -> BoxedStrategy<KeyOp> {
+    let value = || prop::collection::vec(any::<u8>(), 0..3);
+    let binding = prop_oneof![4 => Just(Binding::None), 3 => session().prop_map(Binding::To), 1 => Just(Binding::Keep)];
+    let put =
+        (key(), prop::option::weighted(0.9, value()), binding, any::<bool>(), prop::option::weighted(0.3, fence()))
+            .prop_map(|(key, value, session, shows_previous, fence)| Put {
+                key,
+                value,
+                session,
+                shows_previous,
+                fence,
+            });
+    let delete = (keys(), any::<bool>(), prop::option::weighted(0.3, fence()))
+        .prop_map(|(keys, shows_previous, fence)| Delete { keys, shows_previous, fence });
+    let leaf = prop_oneof![5 => put.prop_map(KeyOp::Put), 3 => delete.prop_map(KeyOp::Delete), 2 => read().prop_map(KeyOp::Read)];
+    if depth == 0 {
+        return leaf.boxed();
+    }
+    let ops = || prop::collection::vec(key_op(depth - 1), 0..3);
+    let txn = (prop::option::weighted(0.2, fence()), prop::collection::vec(compare(), 0..3), ops(), ops())
+        .prop_map(|(fence, compare, success, failure)| KeyOp::Txn(Txn { fence, compare, success, failure }));
+    prop_oneof![3 => leaf, 1 => txn].boxed()
+}
+
+fn read() -> impl Strategy<Value = Read> {
+    let by = vec![Field::Key, Field::Version, Field::Created, Field::Written, Field::Value];
+    let order = (prop::sample::select(by), any::<bool>()).prop_map(|(by, descending)| Order { by, descending });
+    let shows = prop::sample::select(vec![Shows::Whole, Shows::NoValues, Shows::Count]);
+    let within = || {
+        let bounded = (revision(), revision()).prop_map(|(first, last)| Within { first, last });
+        prop_oneof![3 => Just(Within::default()), 1 => bounded]
+    };
+    (keys(), prop::option::of(revision()), 0u64..4, order, shows, within(), within()).prop_map(
+        |(keys, revision, limit, order, shows, written, created)| Read {
+            keys,
+            revision,
+            limit,
+            order,
+            shows,
+            written,
+            created,
+        },
+    )
+}
+
+fn compare() -> impl Strategy<Value = Compare> {
+    let relations = vec![Relation::Equal, Relation::NotEqual, Relation::Greater, Relation::Less];
+    let operand = prop_oneof![
+        (0u64..4).prop_map(Operand::Version),
+        revision().prop_map(Operand::Created),
+        revision().prop_map(Operand::Written),
+        prop::collection::vec(any::<u8>(), 0..2).prop_map(Operand::Value),
+        prop::option::of(session()).prop_map(Operand::Session),
+    ];
+    (keys(), prop::sample::select(relations), operand).prop_map(|(keys, relation, operand)| Compare {
+        keys,
+        relation,
+        operand,
+    })
+}
+
+fn keys() -> impl Strategy<Value = Keys> {
+    prop_oneof![
+        3 => key().prop_map(Keys::One),
+        1 => key().prop_map(Keys::From),
+        1 => (key(), key()).prop_map(|(from, to)| Keys::Span { from, to }),
+    ]
+}
+
+fn revision() -> impl Strategy<Value = Revision> {
+    (0u64..40).prop_map(Revision)
+}
+
 fn key() -> impl Strategy<Value = Vec<u8>> {
-    prop::sample::select(vec![b"k".to_vec(), b"l".to_vec(), vec![0, 255]])
+    prop::sample::select(vec![b"k".to_vec(), b"l".to_vec(), b"m".to_vec(), vec![0, 255]])
+}
+
+/// Every fence in an operation.
+fn fences(op: &mut KeyOp, change: &mut dyn FnMut(&mut Fence)) {
+    match op {
+        KeyOp::Put(put) => put.fence.iter_mut().for_each(change),
+        KeyOp::Delete(delete) => delete.fence.iter_mut().for_each(change),
+        KeyOp::Read(_) => {}
+        KeyOp::Txn(txn) => {
+            txn.fence.iter_mut().for_each(&mut *change);
+            txn.success.iter_mut().chain(&mut txn.failure).for_each(|op| fences(op, change));
+        }
+    }
 }
 
 fn fence() -> impl Strategy<Value = Fence> {

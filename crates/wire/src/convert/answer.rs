@@ -5,7 +5,7 @@ use palisade_fence::{ClusterId, Token};
 
 use crate::coord::v1::error_detail::Kind;
 use crate::coord::v1::{self, ErrorDetail, observe_event, server_frame};
-use crate::status;
+use crate::{limits, status};
 
 /// What every reply and event carries, as of this state.
 pub fn header(state: &State) -> v1::Header {
@@ -119,6 +119,23 @@ pub fn refusal(refusal: &Refusal, header: v1::Header) -> ErrorDetail {
             value: serial.to_string(),
             ..status::not_applied(Kind::SerialReused, "take a serial that was never used")
         },
+        Refusal::Compacted { revision, compacted } => ErrorDetail {
+            field: "revision".to_owned(),
+            value: revision.to_string(),
+            limit: format!("{compacted} or later"),
+            ..status::not_applied(Kind::Compacted, "read the keys as they are, and go on from there")
+        },
+        Refusal::FutureRevision { revision, current } => ErrorDetail {
+            field: "revision".to_owned(),
+            value: revision.to_string(),
+            limit: format!("at most {current}"),
+            ..status::not_applied(Kind::FutureRevision, "")
+        },
+        Refusal::KeyNotFound { key } => ErrorDetail {
+            field: "key".to_owned(),
+            value: key.escape_ascii().to_string().chars().take(limits::SHOWN_CHARS).collect(),
+            ..status::not_applied(Kind::KeyNotFound, "")
+        },
         Refusal::Limit { what, limit } => ErrorDetail {
             field: (*what).to_owned(),
             limit: limit.to_string(),
@@ -171,8 +188,8 @@ pub fn frame_body(
             | Reply::Withdrawn { .. }
             | Reply::Transferred
             | Reply::Requested { .. }
-            | Reply::Put { .. }
-            | Reply::Deleted { .. },
+            | Reply::Keys(_)
+            | Reply::Compacted,
         ) => return None,
         Err(why) => Body::Refused(v1::Refused { error: Some(refusal(why, header)) }),
     })

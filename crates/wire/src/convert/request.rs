@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use palisade_coord_core::{Command, EndReason, Guard, OnDisconnect, Op, SessionId, Value};
+use palisade_coord_core::keys::op::{Delete, Put};
+use palisade_coord_core::{Command, EndReason, Guard, KeyOp, Keys, OnDisconnect, Op, SessionId, Value};
 use palisade_fence::Fence;
 use prost::Message;
 
@@ -16,11 +17,13 @@ pub fn put(request: v1::PutRequest, at_unix_ms: u64) -> Result<Command, ErrorDet
     Ok(Command {
         request: check::request_id(request.request_id)?,
         at_unix_ms,
-        op: Op::Put {
-            key: check::bytes("key", request.key, 1..=limits::KEY_BYTES)?,
-            value: check::bytes("value", request.value, 0..=limits::KV_VALUE_BYTES)?,
+        op: Op::Keys(KeyOp::Put(Put {
             fence: check::fence(request.fence)?,
-        },
+            ..Put::new(
+                check::bytes("key", request.key, 1..=limits::KEY_BYTES)?,
+                check::bytes("value", request.value, 0..=limits::KV_VALUE_BYTES)?,
+            )
+        })),
     })
 }
 
@@ -29,10 +32,10 @@ pub fn delete(request: v1::DeleteRequest, at_unix_ms: u64) -> Result<Command, Er
     Ok(Command {
         request: check::request_id(request.request_id)?,
         at_unix_ms,
-        op: Op::Delete {
-            key: check::bytes("key", request.key, 1..=limits::KEY_BYTES)?,
+        op: Op::Keys(KeyOp::Delete(Delete {
             fence: check::fence(request.fence)?,
-        },
+            ..Delete::new(Keys::One(check::bytes("key", request.key, 1..=limits::KEY_BYTES)?))
+        })),
     })
 }
 

@@ -1,7 +1,8 @@
 //! Log and snapshot: what goes in comes out, garbage is an error, and a replica that continues from a snapshot cannot be told
 //! from one that never stopped.
 
-use palisade_coord_core::{Command, OnDisconnect, Op, Reply, Serial, SessionId, State, apply};
+use palisade_coord_core::keys::op::Put;
+use palisade_coord_core::{Command, KeyOp, KeyReply, OnDisconnect, Op, Reply, Serial, SessionId, State, apply};
 use palisade_wire::{WireError, log, state};
 use proptest::prelude::*;
 
@@ -85,8 +86,9 @@ fn a_large_state_survives() {
         let opened = apply(&mut original, &Command::new(n, open));
         assert!(matches!(opened.reply, Ok(Reply::SessionOpened { session: SessionId(id), .. }) if id == n + 1));
         let key = n.to_be_bytes().to_vec();
-        let put = Op::Put { key: key.clone(), value: vec![7; 1_000], fence: None };
-        assert_eq!(apply(&mut original, &Command::new(n, put)).reply, Ok(Reply::Put { version: 1 }));
+        let put = Op::Keys(KeyOp::Put(Put::new(key, [7; 1_000])));
+        let written = Reply::Keys(KeyReply::Put { version: 1, previous: None });
+        assert_eq!(apply(&mut original, &Command::new(n, put)).reply, Ok(written));
     }
     let bytes = state::encode(&original);
     assert_eq!(state::decode(&bytes).unwrap(), original);

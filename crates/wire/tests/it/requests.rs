@@ -1,8 +1,10 @@
 //! Requests that are not allowed are refused before anything is proposed, and the refusal names the field, the value and the
 //! limit. Requests that are allowed become the command that they say.
 
+use palisade_coord_core::keys::op::Put;
 use palisade_coord_core::{
-    Command, EndReason, Event, Grant, Guard, OnDisconnect, Op, Refusal, RequestId, Seq, Serial, SessionId, Value,
+    Command, EndReason, Event, Grant, Guard, KeyOp, OnDisconnect, Op, Refusal, RequestId, Revision, Seq, Serial,
+    SessionId, Value,
 };
 use palisade_fence::{Fence, Token};
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome};
@@ -43,11 +45,10 @@ fn a_put_becomes_its_command() {
     let expected = Command {
         request: Some(RequestId { session: SessionId(1), serial: Serial(4), acked_below: Serial(3) }),
         at_unix_ms: 9,
-        op: Op::Put {
-            key: b"k".to_vec(),
-            value: b"v".to_vec(),
+        op: Op::Keys(KeyOp::Put(Put {
             fence: Some(Fence { election: "jobs".to_owned(), token: Token::new(0, 7) }),
-        },
+            ..Put::new(*b"k", *b"v")
+        })),
     };
     assert_eq!(convert::put(request, 9), Ok(expected));
 }
@@ -189,6 +190,17 @@ fn only_a_forgotten_answer_is_unknown() {
             tonic::Code::FailedPrecondition,
         ),
         (Refusal::SerialReused { serial: Serial(4) }, Kind::SerialReused, tonic::Code::FailedPrecondition),
+        (
+            Refusal::Compacted { revision: Revision(3), compacted: Revision(5) },
+            Kind::Compacted,
+            tonic::Code::OutOfRange,
+        ),
+        (
+            Refusal::FutureRevision { revision: Revision(9), current: Revision(5) },
+            Kind::FutureRevision,
+            tonic::Code::OutOfRange,
+        ),
+        (Refusal::KeyNotFound { key: vec![0, 255] }, Kind::KeyNotFound, tonic::Code::NotFound),
         (Refusal::Limit { what: "keys", limit: 5 }, Kind::Overloaded, tonic::Code::ResourceExhausted),
         (Refusal::Forgotten { serial: Serial(4) }, Kind::Forgotten, tonic::Code::FailedPrecondition),
     ];

@@ -1,0 +1,85 @@
+//! Reading keys: present or past, in any order, with limits. It changes nothing, and serves reads outside the log as well.
+
+use std::cmp::Ordering;
+
+use crate::keys::op::{Field, Findings, Found, KeyValue, Order, Read, Shows, Within};
+use crate::keys::space::{Key, KeySpace};
+use crate::outcome::Refusal;
+use crate::{Revision, State};
+
+impl State {
+    /// Reads keys.
+    ///
+    /// # Errors
+    /// [`Refusal::Compacted`] or [`Refusal::FutureRevision`]: what was then is not known.
+    pub fn read(&self, read: &Read) -> Result<Findings, Refusal> {
+        check(self, read)?;
+        Ok(find(&self.keys, read))
+    }
+}
+
+/// Whether the past that is asked for is known.
+pub(crate) fn check(state: &State, read: &Read) -> Result<(), Refusal> {
+    match read.revision {
+        Some(revision) if revision > state.revision => {
+            Err(Refusal::FutureRevision { revision, current: state.revision })
+        }
+        Some(revision) if revision < state.keys.compacted => {
+            Err(Refusal::Compacted { revision, compacted: state.keys.compacted })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+pub(crate) fn find(keys: &KeySpace, read: &Read) -> Findings {
+    let all = keys.range(&read.keys, read.revision);
+    if read.shows == Shows::Count {
+        return Findings { found: Vec::new(), count: all.count() as u64, more: false };
+    }
+    let limit = if read.limit == 0 { usize::MAX } else { usize::try_from(read.limit).unwrap_or(usize::MAX) };
+    let in_order = read.order == Order::default();
+    let (mut chosen, mut count, mut fitting) = (Vec::new(), 0, 0usize);
+    for (key, kv) in all {
+        count += 1;
+        if !fits(kv, &read.written, &read.created) {
+            continue;
+        }
+        fitting += 1;
+        // What comes in the order of keys need not be sorted, and what is over the limit not even be kept.
+        if !in_order || chosen.len() < limit {
+            chosen.push((key, kv));
+        }
+    }
+    if !in_order {
+        chosen.sort_by(|one, other| compare(read.order, *one, *other));
+        chosen.truncate(limit);
+    }
+    let found = chosen.into_iter().map(|(key, kv)| found(key, kv, read.shows)).collect();
+    Findings { found, count, more: fitting > limit }
+}
+
+fn fits(kv: &KeyValue, written: &Within, created: &Within) -> bool {
+    written.has(kv.mod_revision) && created.has(kv.create_revision)
+}
+
+fn compare(order: Order, one: (&Key, &KeyValue), other: (&Key, &KeyValue)) -> Ordering {
+    let ((key, kv), (other_key, other_kv)) = (one, other);
+    let by_number = |of: fn(&KeyValue) -> Revision| of(kv).cmp(&of(other_kv));
+    let ordering = match order.by {
+        Field::Key => key.cmp(other_key),
+        Field::Version => kv.version.cmp(&other_kv.version),
+        Field::Created => by_number(|kv| kv.create_revision),
+        Field::Written => by_number(|kv| kv.mod_revision),
+        Field::Value => kv.value.cmp(&other_kv.value),
+    };
+    let ordering = if order.descending { ordering.reverse() } else { ordering };
+    ordering.then_with(|| key.cmp(other_key))
+}
+
+fn found(key: &Key, kv: &KeyValue, shows: Shows) -> Found {
+    let kv = match shows {
+        Shows::Whole => kv.clone(),
+        Shows::NoValues | Shows::Count => KeyValue { value: Vec::new(), ..*kv },
+    };
+    Found { key: key.to_vec(), kv }
+}

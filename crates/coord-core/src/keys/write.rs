@@ -1,0 +1,114 @@
+//! Carrying out what was planned: it can no longer fail. All writes of a command have one revision, the next one; a command
+//! that writes nothing has none.
+
+use std::collections::BTreeSet;
+
+use crate::keys::op::{Binding, Delete, Found, KeyOp, KeyReply, KeyValue, Put};
+use crate::keys::plan::{self, Step};
+use crate::keys::read;
+use crate::keys::space::Key;
+use crate::outcome::{Event, Refusal, Reply};
+use crate::{Revision, SessionId, State};
+
+pub(crate) fn apply(state: &mut State, op: &KeyOp, events: &mut Vec<Event>) -> Result<Reply, Refusal> {
+    let step = plan::plan(&state.keys, op);
+    plan::check(state, &step)?;
+    let mut writer = Writer::new(state, events);
+    let reply = writer.run(&step);
+    writer.finish();
+    Ok(Reply::Keys(reply))
+}
+
+/// Removes the keys of a session that has ended, in their order.
+pub(crate) fn release(state: &mut State, keys: BTreeSet<Key>, events: &mut Vec<Event>) {
+    let mut writer = Writer::new(state, events);
+    for key in keys {
+        let removed = writer.remove(&key);
+        assert!(removed.is_some(), "a key that was bound to a session is there");
+    }
+    writer.finish();
+}
+
+struct Writer<'a> {
+    state: &'a mut State,
+    events: &'a mut Vec<Event>,
+    /// Of all that is written.
+    revision: Revision,
+    wrote: bool,
+}
+
+impl<'a> Writer<'a> {
+    fn new(state: &'a mut State, events: &'a mut Vec<Event>) -> Writer<'a> {
+        let revision = state.revision.next();
+        Writer { state, events, revision, wrote: false }
+    }
+
+    fn run(&mut self, step: &Step<'_>) -> KeyReply {
+        match step {
+            Step::Put(put) => self.put(put),
+            Step::Delete(delete) => self.delete(delete),
+            Step::Read(read) => KeyReply::Read(read::find(&self.state.keys, read)),
+            Step::Txn { succeeded, steps, .. } => {
+                KeyReply::Txn { succeeded: *succeeded, replies: steps.iter().map(|step| self.run(step)).collect() }
+            }
+        }
+    }
+
+    fn put(&mut self, put: &Put) -> KeyReply {
+        let old = self.state.keys.get(&put.key).cloned();
+        let session = match put.session {
+            Binding::None => None,
+            Binding::To(session) => Some(session),
+            Binding::Keep => old.as_ref().and_then(|old| old.session),
+        };
+        let value = put.value.clone().or_else(|| old.as_ref().map(|old| old.value.clone())).unwrap_or_default();
+        let (create_revision, version) =
+            old.as_ref().map_or((self.revision, 1), |old| (old.create_revision, old.version + 1));
+        let kv = KeyValue { value, create_revision, mod_revision: self.revision, version, session };
+        self.change(&put.key, old.as_ref().and_then(|old| old.session), Some(kv));
+        KeyReply::Put { version, previous: old.filter(|_| put.shows_previous) }
+    }
+
+    fn delete(&mut self, delete: &Delete) -> KeyReply {
+        let keys: Vec<Key> = self.state.keys.range(&delete.keys, None).map(|(key, _)| key.clone()).collect();
+        let (mut deleted, mut previous) = (0, Vec::new());
+        for key in keys {
+            let removed = self.remove(&key).expect("it was found above");
+            deleted += 1;
+            if delete.shows_previous {
+                previous.push(Found { key: key.to_vec(), kv: removed });
+            }
+        }
+        KeyReply::Deleted { deleted, previous }
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Option<KeyValue> {
+        let old = self.state.keys.get(key).cloned()?;
+        self.change(key, old.session, None);
+        Some(old)
+    }
+
+    /// Makes the change, and lets the sessions of before and after know which keys are theirs.
+    fn change(&mut self, key: &[u8], was: Option<SessionId>, kv: Option<KeyValue>) {
+        let (is, version) = (kv.as_ref().and_then(|kv| kv.session), kv.as_ref().map(|kv| kv.version));
+        let key = self.state.keys.change(key, self.revision, kv);
+        if was != is {
+            // A session that is about to end has let go of its keys already.
+            if let Some(session) = was.and_then(|id| self.state.sessions.get_mut(&id)) {
+                session.keys.remove(&key);
+            }
+            if let Some(id) = is {
+                let session = self.state.sessions.get_mut(&id).expect("a key is bound to a live session only");
+                session.keys.insert(key.clone());
+            }
+        }
+        self.wrote = true;
+        self.events.push(Event::KeyChanged { key: key.to_vec(), revision: self.revision, version });
+    }
+
+    fn finish(self) {
+        if self.wrote {
+            self.state.revision = self.revision;
+        }
+    }
+}

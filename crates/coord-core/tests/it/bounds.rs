@@ -1,0 +1,135 @@
+//! What would grow without end is forgotten, oldest first: the past of keys, and the answers of all sessions together. A write
+//! is never refused for it.
+
+use palisade_coord_core::keys::op::{Binding, Delete, Put, Read};
+use palisade_coord_core::limits::{
+    ANSWER_SHARE_BYTES, MAX_ANSWER_BYTES, MAX_ANSWERS, MAX_KEY_HISTORY_BYTES, MAX_SESSION_KEYS,
+};
+use palisade_coord_core::{
+    Command, EndReason, KeyOp, KeyReply, Keys, OnDisconnect, Op, Refusal, Reply, RequestId, Revision, Serial,
+    SessionId, State, apply,
+};
+
+fn open(state: &mut State) -> SessionId {
+    let op = Op::OpenSession { id: None, ttl_ms: 2_000, on_disconnect: OnDisconnect::KeepUntilTtl };
+    apply(state, &Command::new(0, op)).reply.unwrap();
+    state.last_session()
+}
+
+fn put(state: &mut State, key: impl Into<Vec<u8>>, bytes: usize) {
+    let op = Op::Keys(KeyOp::Put(Put::new(key, vec![7; bytes])));
+    apply(state, &Command::new(0, op)).reply.unwrap();
+}
+
+fn kept(state: &State) -> usize {
+    state.changes(&Keys::prefix([]), state.keys().watchable()).unwrap().count()
+}
+
+#[test]
+fn the_past_of_keys_is_compacted_by_itself() {
+    const VALUE: usize = 1 << 20;
+    let mut state = State::new();
+    let room = MAX_KEY_HISTORY_BYTES as usize / VALUE;
+    for _ in 0..room {
+        put(&mut state, *b"k", VALUE);
+    }
+    assert_eq!(state.keys().compacted(), Revision(0), "there was room");
+    for _ in 0..room {
+        put(&mut state, *b"k", VALUE);
+    }
+    state.check_invariants();
+    let (compacted, now) = (state.keys().compacted(), state.revision());
+    assert!(compacted.get() as usize > room - 2, "{compacted}");
+    let at = |revision| state.read(&Read { revision: Some(revision), ..Read::new(Keys::One(b"k".to_vec())) });
+    assert_eq!(at(compacted).unwrap().found[0].kv.mod_revision, compacted);
+    assert_eq!(at(now).unwrap().found[0].kv.mod_revision, now);
+    let before = Revision(compacted.get() - 1);
+    assert_eq!(at(before), Err(Refusal::Compacted { revision: before, compacted }));
+}
+
+#[test]
+fn removing_more_than_the_past_may_hold_forgets_it() {
+    const VALUE: usize = 1 << 20;
+    let mut state = State::new();
+    let count = MAX_KEY_HISTORY_BYTES / VALUE as u64 + 20;
+    for n in 0..count {
+        put(&mut state, n.to_be_bytes(), VALUE);
+    }
+    let op = Op::Keys(KeyOp::Delete(Delete::new(Keys::prefix([]))));
+    let reply = apply(&mut state, &Command::new(0, op)).reply;
+    assert_eq!(reply, Ok(Reply::Keys(KeyReply::Deleted { deleted: count, previous: vec![] })));
+    state.check_invariants();
+    // The command that removed them is forgotten in part, so it can be watched from the one after it only.
+    assert_eq!((state.keys().compacted(), state.keys().count()), (state.revision(), 0));
+    assert_eq!(state.keys().watchable().get(), state.revision().get() + 1);
+    assert!(state.changes(&Keys::prefix([]), state.revision()).is_err());
+    put(&mut state, *b"k", 1);
+    assert_eq!(kept(&state), 1);
+    state.check_invariants();
+}
+
+#[test]
+fn a_compaction_gives_memory_back_a_little_with_each_command() {
+    const WRITES: u64 = 5_000;
+    let mut state = State::new();
+    for _ in 0..WRITES {
+        put(&mut state, *b"k", 1);
+    }
+    let op = Op::Compact { revision: Revision(WRITES) };
+    let mut first = vec![state.keys().first_change().unwrap().0.get()];
+    apply(&mut state, &Command::new(0, op)).reply.unwrap();
+    assert_eq!(kept(&state), 1, "what is compacted is out of sight at once");
+    while first.last() != Some(&WRITES) {
+        state.check_invariants();
+        first.push(state.keys().first_change().unwrap().0.get());
+        let _ = apply(&mut state, &Command::new(0, Op::Attach { session: SessionId(1) }));
+    }
+    assert!(first.windows(2).all(|step| step[1] - step[0] <= 1_024) && first.len() > 4, "{first:?}");
+}
+
+#[test]
+fn keys_of_a_session_are_limited() {
+    let mut state = State::new();
+    let (session, other) = (open(&mut state), open(&mut state));
+    let bind =
+        |key: u64, session| KeyOp::Put(Put { session: Binding::To(session), ..Put::new(key.to_be_bytes(), *b"v") });
+    for key in 0..MAX_SESSION_KEYS {
+        apply(&mut state, &Command::new(0, Op::Keys(bind(key, session)))).reply.unwrap();
+    }
+    let refused = Err(Refusal::Limit { what: "keys of the session", limit: MAX_SESSION_KEYS });
+    let mut apply_op = |op: KeyOp| apply(&mut state, &Command::new(0, Op::Keys(op))).reply;
+    assert_eq!(apply_op(bind(MAX_SESSION_KEYS, session)), refused);
+    assert!(apply_op(bind(0, session)).is_ok(), "it is bound already");
+    assert!(apply_op(bind(MAX_SESSION_KEYS, other)).is_ok(), "the other has room");
+    assert!(apply_op(bind(0, other)).is_ok());
+    assert!(apply_op(bind(MAX_SESSION_KEYS, session)).is_ok(), "one was given up");
+
+    let op = Op::EndSession { session, why: EndReason::Closed, only_if: None };
+    apply(&mut state, &Command::new(0, op)).reply.unwrap();
+    assert_eq!(state.keys().count(), 1);
+    state.check_invariants();
+}
+
+#[test]
+fn answers_of_all_sessions_are_bounded_by_bytes() {
+    const KEY: usize = 4_096;
+    let mut state = State::new();
+    // The largest answer that is remembered: a refusal that names a key.
+    let keep = |session, serial| {
+        let request = Some(RequestId { session, serial: Serial(serial), acked_below: Serial(0) });
+        let put = Put { value: None, ..Put::new(vec![7; KEY], []) };
+        Command { request, ..Command::new(0, Op::Keys(KeyOp::Put(put))) }
+    };
+    let fit = MAX_ANSWER_BYTES / (KEY as u64 + ANSWER_SHARE_BYTES);
+    let sessions: Vec<SessionId> = (0..=fit / MAX_ANSWERS as u64).map(|_| open(&mut state)).collect();
+    for n in 0..=fit {
+        let (session, serial) = (sessions[n as usize / MAX_ANSWERS], n % MAX_ANSWERS as u64 + 1);
+        assert!(matches!(apply(&mut state, &keep(session, serial)).reply, Err(Refusal::KeyNotFound { .. })));
+    }
+    state.check_invariants();
+    // The first one made room for the last: of it, nothing is known any more.
+    let forgotten = Err(Refusal::Forgotten { serial: Serial(1) });
+    assert_eq!(apply(&mut state, &keep(sessions[0], 1)).reply, forgotten);
+    let second = apply(&mut state, &keep(sessions[0], 2));
+    assert!(second.seq < state.seq() && matches!(second.reply, Err(Refusal::KeyNotFound { .. })));
+}
