@@ -10,7 +10,7 @@
 //! Reading order: [`Machine`] (what is replicated), [`Replica`] (the handle), [`ReplicaStatus`] and [`Leadership`] (who
 //! leads), [`ReplicaConfig`]; then, inside: `types` (what openraft is told), `codec` (its values as our messages),
 //! `log_store` and `state_machine` (its view of disk and machine), `network`, `append_stream` and `links` (to other nodes),
-//! `peer_service` and `credentials` (from other nodes, and who is refused), `rounds` (shared quorum rounds), `watcher`
+//! `peer_service` and `credentials` (from other nodes, and who is refused), `succession` (a store leader whose connection is gone), `rounds` (shared quorum rounds), `watcher`
 //! (metrics as status).
 
 mod append_stream;
@@ -33,6 +33,7 @@ mod seeds;
 mod snapshot_transfer;
 mod state_machine;
 mod status;
+mod succession;
 #[cfg(test)]
 mod suite;
 mod types;

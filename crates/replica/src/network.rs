@@ -27,11 +27,13 @@ use crate::credentials::{Credentials, Refused, check_responder};
 use crate::links::{LinkTable, Links};
 use crate::reach::Reach;
 use crate::snapshot_transfer;
+use crate::succession::Succession;
 use crate::types::{Node, Snapshot, Types, Vote};
 use crate::{Machine, Peer};
 
 /// Makes connections' ends for openraft.
 pub(crate) struct Network<M: Machine> {
+    pub(crate) succession: Succession,
     pub(crate) links: LinkTable,
     pub(crate) credentials: Arc<Credentials<M>>,
     pub(crate) reach: Arc<Reach>,
@@ -48,6 +50,7 @@ impl<M: Machine> Network<M> {
             peer,
             links,
             appends,
+            succession: self.succession.clone(),
             credentials: Arc::clone(&self.credentials),
             reach: Arc::clone(&self.reach),
             world: self.world.clone(),
@@ -83,6 +86,7 @@ pub(crate) struct Wire<M: Machine> {
     /// Or what is wrong with the peer's address.
     links: Result<Links, String>,
     appends: Appends,
+    succession: Succession,
     credentials: Arc<Credentials<M>>,
     reach: Arc<Reach>,
     world: World,
@@ -181,6 +185,7 @@ impl<M: Machine> Wire<M> {
             vote: Some(codec::vote(&request.vote)),
             last_log_id: request.last_log_id.map(codec::log_id),
             leadership_transfer: request.leadership_transfer,
+            leader_lost: request.leadership_transfer && self.succession.stands_unasked(),
         }
     }
 

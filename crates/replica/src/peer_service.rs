@@ -12,6 +12,7 @@ use openraft::raft::{
 use palisade_wire::replica::v1 as wire;
 use palisade_wire::replica::v1::append_reply::Outcome;
 use palisade_wire::replica::v1::replica_service_server::ReplicaService;
+use palisade_world::Lifeline;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::codec::{self, CodecError};
@@ -132,11 +133,18 @@ impl<M: Machine> ReplicaService for PeerService<M> {
     }
 
     async fn heartbeat(&self, request: Request<wire::AppendRequest>) -> Result<Response<wire::AppendReply>, Status> {
+        let line = request.extensions().get::<Lifeline>().cloned();
         let request = request.into_inner();
         let replica = self.checked(request.envelope.as_ref())?;
         let append = append_entries::<M>(request)?;
+        let vote = append.vote;
         let (prev, last) = (append.prev_log_id, append.entries.last().map(|entry| entry.log_id));
         let answer = replica.seeds.scope(replica.raft.append_entries(append)).await.map_err(stopped)?;
+        if let Some(line) = line
+            && !matches!(answer, AppendEntriesResponse::HigherVote(_))
+        {
+            replica.succession.heard(vote, &line);
+        }
         let outcome = match answer {
             AppendEntriesResponse::Success => matched(last.or(prev)),
             AppendEntriesResponse::PartialSuccess(log_id) => matched(log_id),
@@ -155,7 +163,10 @@ impl<M: Machine> ReplicaService for PeerService<M> {
     async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
         let request = request.into_inner();
         let replica = self.checked(request.envelope.as_ref())?;
-        let request = Self::vote_request(request)?;
+        let unasked = request.leader_lost;
+        let mut request = Self::vote_request(request)?;
+        // A store leader that this node still hears keeps its lease.
+        request.leadership_transfer &= !unasked || replica.succession.has_lost_leader();
         let answer = replica.seeds.scope(replica.raft.vote(request)).await;
         Self::vote_reply(&replica, answer)
     }
@@ -203,6 +214,7 @@ impl<M: Machine> ReplicaService for PeerService<M> {
         let from = codec::vote_from("transfer", request.from_leader)?;
         let last_log_id = codec::log_id_option("transfer", request.last_log_id)?;
         let transfer = TransferLeaderRequest::new(from, request.to, last_log_id);
+        replica.succession.handed_over();
         let answer = replica.seeds.scope(replica.raft.handle_transfer_leader(transfer)).await.map_err(stopped)?;
         let refused = answer.err().map(|error| match error {
             TransferLeaderError::VoteChanged { expected, actual } => Refused::VoteChanged(wire::VoteChanged {
@@ -216,6 +228,23 @@ impl<M: Machine> ReplicaService for PeerService<M> {
         });
         let responder = Some(replica.credentials.responder());
         Ok(Response::new(wire::TransferLeaderReply { responder, refused }))
+    }
+
+    async fn leader_lost(
+        &self,
+        request: Request<wire::LeaderLostRequest>,
+    ) -> Result<Response<wire::LeaderLostReply>, Status> {
+        let request = request.into_inner();
+        let replica = self.checked(request.envelope.as_ref())?;
+        let from = request.envelope.map_or(0, |envelope| envelope.from_node);
+        let vote = codec::vote_from("question about the store leader", request.vote)?;
+        let (lost, last_log_id) = replica.leader_lost(vote).await.ok_or_else(|| stopped("its core has ended"))?;
+        replica.succession.was_asked(from, vote);
+        Ok(Response::new(wire::LeaderLostReply {
+            responder: Some(replica.credentials.responder()),
+            lost,
+            last_log_id: last_log_id.map(codec::log_id),
+        }))
     }
 
     async fn hello(&self, request: Request<wire::HelloRequest>) -> Result<Response<wire::HelloReply>, Status> {

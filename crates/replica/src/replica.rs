@@ -25,6 +25,7 @@ use crate::network::Network;
 use crate::rounds::{self, Questions, Rounds, hint};
 use crate::seeds::Seeds;
 use crate::state_machine::{Applied, MachineStore};
+use crate::succession::{self, Succession};
 use crate::types::{LeaderId, Node, Payload, Types};
 use crate::watcher::{self, Stopping};
 use crate::{
@@ -71,18 +72,19 @@ pub(crate) struct Inner<M: Machine> {
     pub(crate) raft: RaftOf<M>,
     pub(crate) seeds: Seeds,
     pub(crate) credentials: Arc<Credentials<M>>,
-    links: LinkTable,
+    pub(crate) links: LinkTable,
+    pub(crate) succession: Succession,
     rounds: Rounds,
     applied: watch::Receiver<Applied>,
     /// Whether the store held a cluster's log when it was opened.
     found_log: bool,
     in_flight: Semaphore,
     stopping: Stopping,
-    timings: Timings,
+    pub(crate) timings: Timings,
     refusals: Mutex<BTreeSet<String>>,
     /// End with the last handle.
     tasks: Mutex<Vec<Task<()>>>,
-    world: World,
+    pub(crate) world: World,
 }
 
 impl<M: Machine> Replica<M> {
@@ -104,7 +106,9 @@ impl<M: Machine> Replica<M> {
         let ReplicaConfig { node_id, store_id, timings, .. } = config;
         let credentials = Arc::new(Credentials { node_id, store_id, machine, status: status_watch });
         let links = LinkTable::new(world.clone());
+        let succession = Succession::new();
         let network = Network {
+            succession: succession.clone(),
             links: links.clone(),
             credentials: Arc::clone(&credentials),
             reach: Arc::default(),
@@ -131,11 +135,12 @@ impl<M: Machine> Replica<M> {
                 tracing::warn!(node = node_id, "the log names no members");
             }
         }
-        Ok(Replica(Arc::new(Inner {
+        let replica = Arc::new(Inner {
             raft,
             seeds,
             credentials,
             links,
+            succession: succession.clone(),
             rounds,
             applied,
             found_log,
@@ -144,8 +149,11 @@ impl<M: Machine> Replica<M> {
             timings,
             refusals: Mutex::default(),
             tasks: Mutex::new(tasks),
-            world,
-        })))
+            world: world.clone(),
+        });
+        let watch = world.spawn("succession", succession::watch(succession, Arc::downgrade(&replica)));
+        replica.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
+        Ok(Replica(replica))
     }
 
     /// Whether this node has a cluster's log.

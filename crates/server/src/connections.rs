@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt};
 use palisade_world::grpc::incoming;
-use palisade_world::{Listener, Socket};
+use palisade_world::{Lifeline, Listener, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 /// Whether connections go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,9 +81,9 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Lifeline;
 
-    fn connect_info(&self) -> TcpConnectInfo {
+    fn connect_info(&self) -> Lifeline {
         self.socket.connect_info()
     }
 }

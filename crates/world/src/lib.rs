@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 pub use clock::{BootClock, Clock};
 pub use files::{Files, LocalFiles};
-pub use net::{AcceptSocket, Io, Listener, Net, Socket, TcpNet};
+pub use net::{AcceptSocket, Io, Lifeline, Listener, Net, Socket, TcpNet};
 pub use random::{OsRandom, Random, SeededRandom};
 pub use tasks::{Task, TaskEnded, Tasks};
 pub use threads::{ThreadPool, Threads};

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio::sync::watch;
+use tonic::transport::server::Connected;
 
 /// Unacknowledged bytes fail the connection after this long, so that a peer that vanished without a FIN is noticed.
 /// Longer than any election timeout: Raft's timers and session deadlines notice first.
@@ -21,13 +22,37 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub struct Socket {
     io: Box<dyn Io>,
     peer: Option<SocketAddr>,
-    local: Option<SocketAddr>,
+    /// Nothing is ever sent: its end is the message.
+    end: watch::Sender<()>,
+}
+
+/// Tells whether a connection is still there. On the server side every request carries the one of its connection, as an
+/// extension.
+#[derive(Clone, Debug)]
+pub struct Lifeline(watch::Receiver<()>);
+
+impl Lifeline {
+    /// Whether this end has not closed the connection: it does when the other end has closed or reset it.
+    pub fn is_open(&self) -> bool {
+        self.0.has_changed().is_ok()
+    }
+
+    /// Waits for the end of the connection. Cancelling it is harmless.
+    pub async fn closed(&self) {
+        let mut end = self.0.clone();
+        while end.changed().await.is_ok() {}
+    }
+
+    /// Whether both are of the same connection.
+    pub fn is_of_same(&self, other: &Lifeline) -> bool {
+        self.0.same_channel(&other.0)
+    }
 }
 
 impl Socket {
     /// Wraps a stream of bytes.
-    pub fn new(io: impl Io + 'static, local: Option<SocketAddr>, peer: Option<SocketAddr>) -> Socket {
-        Socket { io: Box::new(io), peer, local }
+    pub fn new(io: impl Io + 'static, peer: Option<SocketAddr>) -> Socket {
+        Socket { io: Box::new(io), peer, end: watch::Sender::new(()) }
     }
 
     /// The other end.
@@ -75,10 +100,10 @@ impl AsyncWrite for Socket {
 }
 
 impl Connected for Socket {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Lifeline;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        TcpConnectInfo { local_addr: self.local, remote_addr: self.peer }
+    fn connect_info(&self) -> Lifeline {
+        Lifeline(self.end.subscribe())
     }
 }
 
@@ -137,8 +162,8 @@ impl Net for TcpNet {
     async fn connect(&self, address: &str) -> io::Result<Socket> {
         let stream = tokio::net::TcpStream::connect(address).await?;
         tune(&stream)?;
-        let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
-        Ok(Socket::new(stream, local, peer))
+        let peer = stream.peer_addr().ok();
+        Ok(Socket::new(stream, peer))
     }
 
     #[allow(clippy::disallowed_methods)] // this is the door; tokio sets SO_REUSEADDR, so a restart finds its port free
@@ -156,8 +181,7 @@ impl AcceptSocket for TcpAccept {
     async fn accept(&mut self) -> io::Result<Socket> {
         let (stream, peer) = self.0.accept().await?;
         tune(&stream)?;
-        let local = stream.local_addr().ok();
-        Ok(Socket::new(stream, local, Some(peer)))
+        Ok(Socket::new(stream, Some(peer)))
     }
 }
 

@@ -76,6 +76,7 @@ pub(crate) struct Place {
     pub(crate) folder: TempDir,
     pub(crate) running: Option<Running>,
     snapshot_every: u64,
+    timings: Timings,
 }
 
 impl Place {
@@ -91,7 +92,7 @@ impl Place {
             node_id: self.peer.node_id,
             store_id: folder.store_id(),
             address: self.peer.address.clone(),
-            timings: timings(),
+            timings: self.timings.clone(),
             snapshot_every: self.snapshot_every,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -140,13 +141,22 @@ pub(crate) struct Three {
 impl Three {
     /// Nodes that belong to no cluster, with closed gates.
     pub(crate) async fn waiting(snapshot_every: u64) -> Three {
+        Three::waiting_with(snapshot_every, timings()).await
+    }
+
+    async fn waiting_with(snapshot_every: u64, timings: Timings) -> Three {
         let mut places = Vec::new();
         for node_id in 1..=3 {
             // A port that is free now; the listener is closed before the node takes it.
             let address = World::real().bind("127.0.0.1:0").await.unwrap().local_addr().to_string();
             let peer = Peer { node_id, address, store_id: node_id << 32 };
-            let mut place =
-                Place { peer: peer.clone(), folder: tempfile::tempdir().unwrap(), running: None, snapshot_every };
+            let mut place = Place {
+                peer: peer.clone(),
+                folder: tempfile::tempdir().unwrap(),
+                running: None,
+                snapshot_every,
+                timings: timings.clone(),
+            };
             place.start(peer.store_id).await;
             places.push(place);
         }
@@ -155,7 +165,12 @@ impl Three {
 
     /// A cluster with a store leader.
     pub(crate) async fn formed(snapshot_every: u64) -> Three {
-        let three = Three::waiting(snapshot_every).await;
+        Three::formed_with(snapshot_every, timings()).await
+    }
+
+    /// The same, with Raft timers of the test's own.
+    pub(crate) async fn formed_with(snapshot_every: u64, timings: Timings) -> Three {
+        let three = Three::waiting_with(snapshot_every, timings).await;
         for place in &three.places {
             place.running().gate.open();
         }

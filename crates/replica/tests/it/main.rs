@@ -8,3 +8,4 @@ mod failing;
 mod leading;
 mod notes;
 mod refusing;
+mod succession;

@@ -137,8 +137,8 @@ impl Net for SimNet {
         self.traffic.dialled();
         self.gate.opened().await;
         let stream = turmoil::net::TcpStream::connect(address).await?;
-        let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
-        Ok(Socket::new(self.opened(stream), local, peer))
+        let peer = stream.peer_addr().ok();
+        Ok(Socket::new(self.opened(stream), peer))
     }
 
     async fn bind(&self, address: &str) -> io::Result<Listener> {
@@ -161,6 +161,6 @@ impl AcceptSocket for Accept {
     async fn accept(&mut self) -> io::Result<Socket> {
         let (stream, peer) = self.listener.accept().await?;
         self.net.gate.opened().await;
-        Ok(Socket::new(self.net.opened(stream), Some(self.listener.local_addr()?), Some(peer)))
+        Ok(Socket::new(self.net.opened(stream), Some(peer)))
     }
 }
