@@ -52,6 +52,13 @@ pub const VERSION_SHARE_BYTES: u64 = 64;
 /// Changes whose memory a command gives back after a compaction: well below a millisecond.
 pub(crate) const MAX_TRIMMED: usize = 1_024;
 
+/// Bytes of keys and values in the answer to one command or read: every replica makes the answer. Room for the largest key
+/// with the largest value, so that reading on always gets further; below what gRPC takes in one message.
+pub const MAX_REPLY_BYTES: u64 = 2 << 20;
+
+/// Keys that one command may remove: about a tenth of a second of work on every replica.
+pub const MAX_REMOVED: u64 = 100_000;
+
 /// Keys bound to one session, for the same reason as [`MAX_CANDIDACIES`].
 pub const MAX_SESSION_KEYS: u64 = 4_096;
 
@@ -90,14 +97,15 @@ pub const ANSWER_SHARE_BYTES: u64 = 96;
 pub const MAX_ANSWERS: usize = 1_024;
 
 /// What a limit is of, as [`crate::Refusal::Limit`] says it.
-const WHAT: [&str; 8] =
-    [SESSIONS, ELECTIONS, CANDIDATES, CANDIDACIES, CANDIDACY_BYTES, KEYS, KEY_SPACE_BYTES, SESSION_KEYS];
+const WHAT: [&str; 9] =
+    [SESSIONS, ELECTIONS, CANDIDATES, CANDIDACIES, CANDIDACY_BYTES, KEYS, KEY_SPACE_BYTES, SESSION_KEYS, REMOVED];
 pub(crate) const SESSIONS: &str = "sessions";
 pub(crate) const ELECTIONS: &str = "elections";
 pub(crate) const CANDIDATES: &str = "candidates of the election";
 pub(crate) const CANDIDACIES: &str = "candidacies of the session";
 pub(crate) const CANDIDACY_BYTES: &str = "bytes of candidacies";
 pub(crate) const KEYS: &str = "keys";
+pub(crate) const REMOVED: &str = "keys removed by one command";
 pub(crate) const SESSION_KEYS: &str = "keys of the session";
 pub(crate) const KEY_SPACE_BYTES: &str = "bytes of keys and values";
 

@@ -221,7 +221,8 @@ pub enum KeyReply {
         /// One for each operation that was done, in order.
         replies: Vec<KeyReply>,
     },
-    /// It was done before; of a repeated request, the answer's keys and values are not kept.
+    /// It was done, and this does not say more: its keys and values were not kept for the repetition of a request, or are
+    /// more than [`crate::limits::MAX_REPLY_BYTES`].
     NotKept,
 }
 
@@ -232,7 +233,7 @@ pub struct Findings {
     pub found: Vec<Found>,
     /// How many keys there are, also beyond the limit and the filters.
     pub count: u64,
-    /// Whether the limit left some out.
+    /// Whether a limit left some out: the one that was asked for, or [`crate::limits::MAX_REPLY_BYTES`].
     pub more: bool,
 }
 

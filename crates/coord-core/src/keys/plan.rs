@@ -10,7 +10,9 @@ use palisade_planted::{self as planted, Bug};
 use crate::keys::op::{Binding, Compare, Delete, KeyOp, KeyValue, Operand, Put, Read, Relation};
 use crate::keys::read;
 use crate::keys::space::KeySpace;
-use crate::limits::{KEY_SPACE_BYTES, KEYS, MAX_KEY_SPACE_BYTES, MAX_KEYS, MAX_SESSION_KEYS, SESSION_KEYS};
+use crate::limits::{
+    KEY_SPACE_BYTES, KEYS, MAX_KEY_SPACE_BYTES, MAX_KEYS, MAX_REMOVED, MAX_SESSION_KEYS, REMOVED, SESSION_KEYS,
+};
 use crate::outcome::Refusal;
 use crate::{SessionId, State};
 
@@ -49,6 +51,7 @@ struct Room {
     keys: u64,
     bytes: u64,
     of_sessions: BTreeMap<SessionId, u64>,
+    removed: u64,
 }
 
 fn check_step(state: &State, step: &Step<'_>, room: &mut Room) -> Result<(), Refusal> {
@@ -57,7 +60,12 @@ fn check_step(state: &State, step: &Step<'_>, room: &mut Room) -> Result<(), Ref
             fenced(state, put.fence.as_ref())?;
             check_put(state, put, room)
         }
-        Step::Delete(delete) => fenced(state, delete.fence.as_ref()),
+        Step::Delete(delete) => {
+            fenced(state, delete.fence.as_ref())?;
+            let most = MAX_REMOVED as usize + 1;
+            room.removed += state.keys.range(&delete.keys, None).take(most).count() as u64;
+            Ok(())
+        }
         Step::Read(read) => read::check(state, read),
         Step::Txn { fence, steps, .. } => {
             fenced(state, *fence)?;
@@ -93,6 +101,9 @@ impl Room {
         }
         if self.bytes > 0 && state.keys.bytes + self.bytes > MAX_KEY_SPACE_BYTES {
             return Err(Refusal::Limit { what: KEY_SPACE_BYTES, limit: MAX_KEY_SPACE_BYTES });
+        }
+        if self.removed > MAX_REMOVED {
+            return Err(Refusal::Limit { what: REMOVED, limit: MAX_REMOVED });
         }
         let full = |(id, more): (&SessionId, &u64)| state.sessions[id].keys.len() as u64 + more > MAX_SESSION_KEYS;
         if self.of_sessions.iter().any(full) {

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use crate::keys::op::{Field, Findings, Found, KeyValue, Order, Read, Shows, Within};
 use crate::keys::space::{Key, KeySpace};
+use crate::limits::{MAX_REPLY_BYTES, VERSION_SHARE_BYTES};
 use crate::outcome::Refusal;
 use crate::{Revision, State};
 
@@ -14,7 +15,7 @@ impl State {
     /// [`Refusal::Compacted`] or [`Refusal::FutureRevision`]: what was then is not known.
     pub fn read(&self, read: &Read) -> Result<Findings, Refusal> {
         check(self, read)?;
-        Ok(find(&self.keys, read))
+        Ok(find(&self.keys, read, &mut ReplyRoom::default()))
     }
 }
 
@@ -31,7 +32,29 @@ pub(crate) fn check(state: &State, read: &Read) -> Result<(), Refusal> {
     }
 }
 
-pub(crate) fn find(keys: &KeySpace, read: &Read) -> Findings {
+/// How much of keys and values the answer to one command may still have.
+pub(crate) struct ReplyRoom(u64);
+
+impl Default for ReplyRoom {
+    fn default() -> ReplyRoom {
+        ReplyRoom(MAX_REPLY_BYTES)
+    }
+}
+
+impl ReplyRoom {
+    /// Takes room for a key and a value, if there is.
+    pub(crate) fn take(&mut self, key: &[u8], value: &[u8]) -> bool {
+        match self.0.checked_sub(VERSION_SHARE_BYTES + (key.len() + value.len()) as u64) {
+            Some(left) => {
+                self.0 = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+pub(crate) fn find(keys: &KeySpace, read: &Read, room: &mut ReplyRoom) -> Findings {
     let all = keys.range(&read.keys, read.revision);
     if read.shows == Shows::Count {
         return Findings { found: Vec::new(), count: all.count() as u64, more: false };
@@ -54,8 +77,11 @@ pub(crate) fn find(keys: &KeySpace, read: &Read) -> Findings {
         chosen.sort_by(|one, other| compare(read.order, *one, *other));
         chosen.truncate(limit);
     }
-    let found = chosen.into_iter().map(|(key, kv)| found(key, kv, read.shows)).collect();
-    Findings { found, count, more: fitting > limit }
+    let value = |kv: &'_ KeyValue| if read.shows == Shows::Whole { kv.value.len() } else { 0 };
+    let fit = chosen.iter().take_while(|(key, kv)| room.take(key, &kv.value[..value(kv)])).count();
+    chosen.truncate(fit);
+    let found: Vec<_> = chosen.into_iter().map(|(key, kv)| found(key, kv, read.shows)).collect();
+    Findings { more: fitting > found.len(), found, count }
 }
 
 fn fits(kv: &KeyValue, written: &Within, created: &Within) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::keys::op::{Binding, Delete, Found, KeyOp, KeyReply, KeyValue, Put};
 use crate::keys::plan::{self, Step};
-use crate::keys::read;
+use crate::keys::read::{self, ReplyRoom};
 use crate::keys::space::Key;
 use crate::outcome::{Event, Refusal, Reply};
 use crate::{Revision, SessionId, State};
@@ -23,8 +23,7 @@ pub(crate) fn apply(state: &mut State, op: &KeyOp, events: &mut Vec<Event>) -> R
 pub(crate) fn release(state: &mut State, keys: BTreeSet<Key>, events: &mut Vec<Event>) {
     let mut writer = Writer::new(state, events);
     for key in keys {
-        let removed = writer.remove(&key);
-        assert!(removed.is_some(), "a key that was bound to a session is there");
+        writer.remove(&key);
     }
     writer.finish();
 }
@@ -35,19 +34,20 @@ struct Writer<'a> {
     /// Of all that is written.
     revision: Revision,
     wrote: bool,
+    room: ReplyRoom,
 }
 
 impl<'a> Writer<'a> {
     fn new(state: &'a mut State, events: &'a mut Vec<Event>) -> Writer<'a> {
         let revision = state.revision.next();
-        Writer { state, events, revision, wrote: false }
+        Writer { state, events, revision, wrote: false, room: ReplyRoom::default() }
     }
 
     fn run(&mut self, step: &Step<'_>) -> KeyReply {
         match step {
             Step::Put(put) => self.put(put),
             Step::Delete(delete) => self.delete(delete),
-            Step::Read(read) => KeyReply::Read(read::find(&self.state.keys, read)),
+            Step::Read(read) => KeyReply::Read(read::find(&self.state.keys, read, &mut self.room)),
             Step::Txn { succeeded, steps, .. } => {
                 KeyReply::Txn { succeeded: *succeeded, replies: steps.iter().map(|step| self.run(step)).collect() }
             }
@@ -55,37 +55,51 @@ impl<'a> Writer<'a> {
     }
 
     fn put(&mut self, put: &Put) -> KeyReply {
-        let old = self.state.keys.get(&put.key).cloned();
+        let old = self.state.keys.get(&put.key);
+        let was = old.and_then(|old| old.session);
         let session = match put.session {
             Binding::None => None,
             Binding::To(session) => Some(session),
-            Binding::Keep => old.as_ref().and_then(|old| old.session),
+            Binding::Keep => was,
         };
-        let value = put.value.clone().or_else(|| old.as_ref().map(|old| old.value.clone())).unwrap_or_default();
-        let (create_revision, version) =
-            old.as_ref().map_or((self.revision, 1), |old| (old.create_revision, old.version + 1));
-        let kv = KeyValue { value, create_revision, mod_revision: self.revision, version, session };
-        self.change(&put.key, old.as_ref().and_then(|old| old.session), Some(kv));
-        KeyReply::Put { version, previous: old.filter(|_| put.shows_previous) }
+        let kept = || old.map(|old| old.value.clone()).unwrap_or_default();
+        let (create_revision, version) = old.map_or((self.revision, 1), |old| (old.create_revision, old.version + 1));
+        let kv = KeyValue {
+            value: put.value.clone().unwrap_or_else(kept),
+            create_revision,
+            mod_revision: self.revision,
+            version,
+            session,
+        };
+        let shown = old.filter(|_| put.shows_previous);
+        let reply = match shown {
+            Some(old) if !self.room.take(&put.key, &old.value) => KeyReply::NotKept,
+            previous => KeyReply::Put { version, previous: previous.cloned() },
+        };
+        self.change(&put.key, was, Some(kv));
+        reply
     }
 
     fn delete(&mut self, delete: &Delete) -> KeyReply {
         let keys: Vec<Key> = self.state.keys.range(&delete.keys, None).map(|(key, _)| key.clone()).collect();
-        let (mut deleted, mut previous) = (0, Vec::new());
+        let deleted = keys.len() as u64;
+        let mut previous = Some(Vec::new());
         for key in keys {
-            let removed = self.remove(&key).expect("it was found above");
-            deleted += 1;
             if delete.shows_previous {
-                previous.push(Found { key: key.to_vec(), kv: removed });
+                let kv = self.state.keys.get(&key).expect("it was found above");
+                let fits = self.room.take(&key, &kv.value);
+                previous = previous.filter(|_| fits);
+                previous.iter_mut().for_each(|all| all.push(Found { key: key.to_vec(), kv: kv.clone() }));
             }
+            self.remove(&key);
         }
-        KeyReply::Deleted { deleted, previous }
+        previous.map_or(KeyReply::NotKept, |previous| KeyReply::Deleted { deleted, previous })
     }
 
-    fn remove(&mut self, key: &[u8]) -> Option<KeyValue> {
-        let old = self.state.keys.get(key).cloned()?;
+    /// Removes a key that is there.
+    fn remove(&mut self, key: &[u8]) {
+        let old = self.state.keys.get(key).expect("a key that is removed is there");
         self.change(key, old.session, None);
-        Some(old)
     }
 
     /// Makes the change, and lets the sessions of before and after know which keys are theirs.

@@ -1,9 +1,9 @@
 //! What would grow without end is forgotten, oldest first: the past of keys, and the answers of all sessions together. A write
 //! is never refused for it.
 
-use palisade_coord_core::keys::op::{Binding, Delete, Put, Read};
+use palisade_coord_core::keys::op::{Binding, Delete, Put, Read, Txn};
 use palisade_coord_core::limits::{
-    ANSWER_SHARE_BYTES, MAX_ANSWER_BYTES, MAX_ANSWERS, MAX_KEY_HISTORY_BYTES, MAX_SESSION_KEYS,
+    ANSWER_SHARE_BYTES, MAX_ANSWER_BYTES, MAX_ANSWERS, MAX_KEY_HISTORY_BYTES, MAX_REMOVED, MAX_SESSION_KEYS,
 };
 use palisade_coord_core::{
     Command, EndReason, KeyOp, KeyReply, Keys, OnDisconnect, Op, Refusal, Reply, RequestId, Revision, Serial,
@@ -132,4 +132,52 @@ fn answers_of_all_sessions_are_bounded_by_bytes() {
     assert_eq!(apply(&mut state, &keep(sessions[0], 1)).reply, forgotten);
     let second = apply(&mut state, &keep(sessions[0], 2));
     assert!(second.seq < state.seq() && matches!(second.reply, Err(Refusal::KeyNotFound { .. })));
+}
+
+#[test]
+fn the_keys_and_values_of_one_answer_are_bounded() {
+    const VALUE: usize = 900 << 10;
+    let mut state = State::new();
+    for key in 0..5 {
+        put(&mut state, [key], VALUE);
+    }
+    // Whoever reads on from the last key that came gets all in the end.
+    let (mut from, mut seen) = (vec![], vec![]);
+    loop {
+        let findings = state.read(&Read::new(Keys::From(from))).unwrap();
+        seen.extend(findings.found.iter().map(|it| it.key[0]));
+        if !findings.more {
+            break;
+        }
+        from = vec![seen.last().unwrap() + 1];
+    }
+    assert_eq!(seen, [0, 1, 2, 3, 4]);
+
+    // In a transaction, all its operations share the room; what was there before is shown whole or not at all.
+    let read = || KeyOp::Read(Read::new(Keys::prefix([])));
+    let delete = KeyOp::Delete(Delete { shows_previous: true, ..Delete::new(Keys::prefix([])) });
+    let txn = Txn { success: vec![read(), read(), delete], ..Txn::default() };
+    let reply = apply(&mut state, &Command::new(0, Op::Keys(KeyOp::Txn(txn)))).reply;
+    let Ok(Reply::Keys(KeyReply::Txn { replies, .. })) = reply else { panic!("{reply:?}") };
+    let found = |reply: &KeyReply| match reply {
+        KeyReply::Read(findings) => (findings.found.len(), findings.count, findings.more),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((found(&replies[0]), found(&replies[1])), ((2, 5, true), (0, 5, true)));
+    assert_eq!((&replies[2], state.keys().count()), (&KeyReply::NotKept, 0));
+}
+
+#[test]
+fn one_command_removes_a_bounded_number_of_keys() {
+    let mut state = State::new();
+    for key in 0..=MAX_REMOVED {
+        put(&mut state, key.to_be_bytes(), 0);
+    }
+    let mut remove = |keys| apply(&mut state, &Command::new(0, Op::Keys(KeyOp::Delete(Delete::new(keys))))).reply;
+    let refused = Refusal::Limit { what: "keys removed by one command", limit: MAX_REMOVED };
+    assert_eq!(remove(Keys::prefix([])), Err(refused));
+    let most = Keys::From(1u64.to_be_bytes().to_vec());
+    let removed = KeyReply::Deleted { deleted: MAX_REMOVED, previous: vec![] };
+    assert_eq!(remove(most), Ok(Reply::Keys(removed)));
+    state.check_invariants();
 }
