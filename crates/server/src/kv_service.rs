@@ -2,7 +2,10 @@
 
 use palisade_coord_core::{KeyReply, Reply};
 use palisade_wire::coord::v1::kv_service_server::KvService;
-use palisade_wire::coord::v1::{DeleteReply, DeleteRequest, GetReply, GetRequest, PutReply, PutRequest};
+use palisade_wire::coord::v1::{
+    CompactReply, CompactRequest, DeleteReply, DeleteRequest, GetReply, GetRequest, PutReply, PutRequest, RangeReply,
+    RangeRequest, TxnReply, TxnRequest,
+};
 use palisade_wire::{convert, status};
 use tonic::{Request, Response, Status};
 
@@ -43,6 +46,37 @@ impl KvService for Kv {
             (header, Reply::Keys(KeyReply::Deleted { deleted, .. })) => {
                 Ok(Response::new(DeleteReply { header: Some(header), deleted }))
             }
+            (_, other) => Err(wrong_reply(&other)),
+        }
+    }
+
+    async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeReply>, Status> {
+        let read = convert::range(request.into_inner()).map_err(status::refuse)?;
+        let reply = self
+            .api
+            .read(|state| {
+                let header = convert::header(state);
+                let findings = state.read(&read).map_err(|why| status::refuse(convert::refusal(&why, header)))?;
+                Ok(RangeReply { header: Some(header), result: Some(convert::range_result(&findings)) })
+            })
+            .await?;
+        reply.map(Response::new)
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnReply>, Status> {
+        let command = convert::txn(request.into_inner(), self.api.unix_ms());
+        let (header, reply) = self.api.apply(command).await?;
+        let result = match &reply {
+            Reply::Keys(keys) => convert::txn_result(keys).ok_or_else(|| wrong_reply(&reply))?,
+            other => return Err(wrong_reply(other)),
+        };
+        Ok(Response::new(TxnReply { header: Some(header), result: Some(result) }))
+    }
+
+    async fn compact(&self, request: Request<CompactRequest>) -> Result<Response<CompactReply>, Status> {
+        let command = convert::compact(request.into_inner(), self.api.unix_ms());
+        match self.api.apply(command).await? {
+            (header, Reply::Compacted) => Ok(Response::new(CompactReply { header: Some(header) })),
             (_, other) => Err(wrong_reply(&other)),
         }
     }

@@ -13,6 +13,12 @@ pub const KEY_BYTES: usize = 4 << 10;
 /// The value of a key. Coordination data is small; payloads belong elsewhere.
 pub const KV_VALUE_BYTES: usize = 1 << 20;
 
+/// Conditions of a transaction, and operations of all its branches, those of transactions within included.
+pub const TXN_OPS: usize = 128;
+
+/// Transactions within each other. An entry that is nested deeper than protobuf decodes would stop the cluster.
+pub const TXN_DEPTH: usize = 8;
+
 /// A whole encoded request. An entry that a follower cannot decode would stop the cluster, so this bounds what goes into
 /// the log whatever the other limits are set to.
 pub const REQUEST_BYTES: usize = 3 << 19;

@@ -357,6 +357,18 @@ impl KvService for FakeStore {
     async fn delete(&self, _: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteReply>, Status> {
         Err(Status::unimplemented("not here"))
     }
+
+    async fn range(&self, _: Request<v1::RangeRequest>) -> Result<Response<v1::RangeReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn txn(&self, _: Request<v1::TxnRequest>) -> Result<Response<v1::TxnReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn compact(&self, _: Request<v1::CompactRequest>) -> Result<Response<v1::CompactReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
 }
 
 #[tonic::async_trait]

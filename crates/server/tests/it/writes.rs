@@ -1,7 +1,10 @@
 //! Keys, fences and request ids, through a cluster of three.
 
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome};
-use palisade_wire::coord::v1::{DeleteRequest, Fence, GetRequest, PutRequest, RequestId, ResignRequest};
+use palisade_wire::coord::v1::{
+    CompactRequest, DeleteRequest, Fence, GetRequest, KeyCompare, KeyOp, KeyRange, PutOp, PutRequest, RangeReply,
+    RangeRequest, ReadOp, RequestId, ResignRequest, Txn, TxnReply, TxnRequest, key_compare, key_op, key_range,
+};
 use palisade_wire::status::detail;
 
 use crate::cluster::Cluster;
@@ -131,4 +134,53 @@ async fn a_node_that_is_not_the_store_leader_refuses_with_a_hint() {
         assert_eq!((read.kind(), read.outcome()), (Kind::NotStoreLeader, Outcome::NotApplied));
     }
     assert_eq!(cluster.kv(leader).get(get("k")).await.unwrap().into_inner().kv, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_and_ranges_and_the_past_through_a_cluster() {
+    let cluster = Cluster::start(3, 1).await;
+    let mut kv = cluster.kv(cluster.leader().await);
+    let op = |key: &str, value: &str| {
+        let put = PutOp { key: key.into(), value: Some(value.into()), ..PutOp::default() };
+        KeyOp { op: Some(key_op::Op::Put(put)) }
+    };
+    let range = |revision| {
+        let keys = KeyRange { key: b"t/".to_vec(), until: Some(key_range::Until::Prefix(key_range::Prefix {})) };
+        RangeRequest { read: Some(ReadOp { keys: Some(keys), revision, ..ReadOp::default() }) }
+    };
+    let absent = KeyCompare {
+        keys: Some(KeyRange { key: b"t/a".to_vec(), until: None }),
+        relation: key_compare::Relation::Equal.into(),
+        operand: Some(key_compare::Operand::Version(0)),
+    };
+    let txn = Txn {
+        compare: vec![absent],
+        success: vec![op("t/a", "1"), op("t/b", "1")],
+        failure: vec![op("t/a", "2")],
+        ..Txn::default()
+    };
+    let request = TxnRequest { txn: Some(txn), request_id: None };
+
+    let first = kv.txn(request.clone()).await.unwrap().into_inner();
+    let second = kv.txn(request).await.unwrap().into_inner();
+    let succeeded = |reply: &TxnReply| reply.result.as_ref().map(|it| (it.succeeded, it.results.len()));
+    assert_eq!((succeeded(&first), succeeded(&second)), (Some((true, 2)), Some((false, 1))));
+    let (one, two) = (first.header.unwrap().revision, second.header.unwrap().revision);
+    assert_eq!(two, one + 1, "all writes of a transaction have one revision");
+
+    let values = |reply: RangeReply| {
+        let result = reply.result.unwrap();
+        result.kvs.into_iter().map(|kv| (kv.key, kv.value, kv.mod_revision)).collect::<Vec<_>>()
+    };
+    let key = |key: &str, value: &str, revision| (key.as_bytes().to_vec(), value.as_bytes().to_vec(), revision);
+    let now = kv.range(range(0)).await.unwrap().into_inner();
+    assert_eq!(values(now), [key("t/a", "2", two), key("t/b", "1", one)]);
+    let past = kv.range(range(one)).await.unwrap().into_inner();
+    assert_eq!(values(past), [key("t/a", "1", one), key("t/b", "1", one)]);
+
+    kv.compact(CompactRequest { revision: two, request_id: None }).await.unwrap();
+    let refused = detail(&kv.range(range(one)).await.unwrap_err()).unwrap();
+    assert_eq!((refused.kind(), refused.outcome()), (Kind::Compacted, Outcome::NotApplied));
+    let ahead = detail(&kv.range(range(two + 9)).await.unwrap_err()).unwrap();
+    assert_eq!(ahead.kind(), Kind::FutureRevision);
 }

@@ -60,6 +60,7 @@ pub fn key_value(key: &[u8], kv: &KeyValue) -> v1::KeyValue {
         create_revision: kv.create_revision.get(),
         mod_revision: kv.mod_revision.get(),
         version: kv.version,
+        session: kv.session.map_or(0, SessionId::get),
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod answer;
 mod check;
+mod keys;
 mod read;
 mod request;
 
@@ -16,6 +17,7 @@ pub use answer::{
     refusal, session_event,
 };
 pub use check::invalid;
+pub use keys::{compact, found, range, range_result, txn, txn_result};
 pub use read::{OutOfRange, end_reason_from, grant_from, on_disconnect_from, value_from};
 pub use request::{
     attach, campaign, close, delete, election, fence, get, keep_alive, observe, open, proclaim, put, resign,

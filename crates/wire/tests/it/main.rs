@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::result_large_err)]
 
 mod formats;
+mod keys;
 mod requests;
 // The same random commands as the state machine is tested with.
 #[path = "../../../coord-core/tests/it/steps.rs"]
