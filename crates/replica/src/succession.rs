@@ -30,12 +30,15 @@ use crate::{Machine, Peer};
 pub(crate) struct Succession {
     heard: watch::Sender<Option<Heard>>,
     /// Who has asked after which store leader.
-    askers: Arc<Mutex<Option<(Vote, BTreeSet<u64>)>>>,
+    askers: Arc<Mutex<Option<Askers>>>,
     /// Another one has asked: with it there may be a majority.
     asked: Arc<Notify>,
     /// This node's next vote requests as a successor are its own doing: nobody handed over to it.
     unasked: Arc<AtomicBool>,
 }
+
+/// The nodes that have asked after one store leader.
+type Askers = (Vote, BTreeSet<u64>);
 
 /// The last heartbeat that was accepted.
 #[derive(Clone)]
