@@ -1,6 +1,6 @@
 //! The replicated state machine: sessions, elections, keys. Pure.
 //!
-//! [`apply`] takes a [`State`] and a [`Command`] and returns an [`Outcome`]. It is total and infallible: a refused command
+//! [`apply()`] takes a [`State`] and a [`Command`] and returns an [`Outcome`]. It is total and infallible: a refused command
 //! is an outcome. It knows no clock (time reaches it as data, for people to read), no randomness, no I/O, no async and no
 //! hash-ordered collection, so that every replica comes to the same state. It cannot tell who leads the cluster's Raft.
 //!

@@ -8,7 +8,7 @@ use crate::keys::op::KeyReply;
 use crate::state::{HandOver, Wish};
 use crate::{AttachGeneration, Revision, Seq, Serial, SessionId};
 
-/// What [`crate::apply`] returns.
+/// What [`crate::apply()`] returns.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Outcome {

@@ -1,4 +1,4 @@
-//! What every replica keeps. Only [`crate::apply`] changes it; everybody else reads.
+//! What every replica keeps. Only [`crate::apply()`] changes it; everybody else reads.
 //! The invariants stand on the fields and are checked by [`State::check_invariants`].
 
 use std::collections::{BTreeMap, BTreeSet};
