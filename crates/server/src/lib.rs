@@ -15,7 +15,6 @@ mod cluster_service;
 mod config;
 mod confirmation;
 mod connections;
-mod date;
 mod disk;
 mod election_service;
 mod formation;

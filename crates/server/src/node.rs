@@ -15,13 +15,11 @@ use palisade_wire::coord::v1::kv_service_server::KvServiceServer;
 use palisade_wire::limits::MESSAGE_BYTES;
 use palisade_world::{Listener, Task, World, grpc};
 use tokio::sync::watch;
-use tower::layer::util::{Identity, Stack};
 
 use crate::api::Api;
 use crate::cluster_service::Cluster;
 use crate::config::{ConfigError, NodeConfig};
 use crate::connections::{Line, cuttable};
-use crate::date::DateLayer;
 use crate::election_service::Elections;
 use crate::formation::Misfit;
 use crate::health::{self, Health};
@@ -172,8 +170,7 @@ impl Node {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .expect("the descriptors were made by the same build");
-        let router = grpc::server()
-            .layer(DateLayer(world.clone()))
+        let router = grpc::server(&world)
             .add_service(health_service)
             .add_service(reflection)
             .add_service(KvServiceServer::new(Kv { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES))
@@ -274,7 +271,7 @@ async fn end(task: Task<()>) {
 }
 
 async fn serve(
-    router: tonic::transport::server::Router<Stack<DateLayer, Identity>>,
+    router: grpc::Router,
     listener: Listener,
     line: watch::Receiver<Line>,
     mut stop: watch::Receiver<Stop>,
