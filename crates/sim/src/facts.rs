@@ -1,8 +1,12 @@
 //! What processes see, as data: the only thing that invariants judge.
 
+mod ledger;
+
 use std::time::Duration;
 
 use palisade_fence::Token;
+
+pub use ledger::{LedgerFact, Sender, Step};
 
 /// Something that a process saw.
 #[derive(Clone, Debug)]
@@ -92,6 +96,14 @@ pub enum Fact {
         /// Which node.
         node: u64,
     },
+    /// Something about ledgers.
+    Ledger(LedgerFact),
+}
+
+impl From<LedgerFact> for Fact {
+    fn from(fact: LedgerFact) -> Fact {
+        Fact::Ledger(fact)
+    }
 }
 
 impl Fact {
@@ -106,6 +118,7 @@ impl Fact {
             Fact::Acknowledged { .. } => "writes",
             Fact::Read { .. } => "reads",
             Fact::LeadsStore { .. } => "store leaders",
+            Fact::Ledger(fact) => return fact.counts_as(),
             Fact::Elected { .. } | Fact::Believes { .. } | Fact::Attempted { .. } => return None,
         })
     }

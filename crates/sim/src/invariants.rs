@@ -2,9 +2,13 @@
 //! healing. They know nothing but facts: none of them looks into a process.
 
 mod acknowledged;
+mod answers;
 mod beliefs;
 mod fenced;
+mod guards;
+mod ledgers_serve;
 mod link;
+mod once;
 mod rest;
 mod serves;
 mod tokens;
@@ -49,5 +53,9 @@ pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Invariant>> {
         Box::new(link::OneLinkDeposesNobody::default()),
         Box::new(serves::ServesAgain::new(plan)),
         Box::new(rest::ComesToRest::new(plan)),
+        Box::new(guards::NothingRunsBelowItsGuard::default()),
+        Box::new(once::RunsAsOftenAsSent::default()),
+        Box::new(answers::AnswersAreTrue::default()),
+        Box::new(ledgers_serve::LedgersServe::of(plan)),
     ]
 }

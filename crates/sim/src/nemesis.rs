@@ -181,6 +181,7 @@ impl Nemesis {
                     *self.happened.entry("unsynced operations lost").or_default() += 1;
                 }
             }
+            self.stage.files.crash(who, self.rng.random());
             self.cast.machines[&who].gate.open();
             self.stage.witness.gone(who, now);
         }

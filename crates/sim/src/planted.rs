@@ -9,8 +9,18 @@ use crate::{Plan, Report, run_with};
 pub const BUDGET: u64 = 200;
 
 /// What is hunted.
-pub const HUNTED: &[Bug] =
-    &[Bug::GrantTwice, Bug::TokenNotRaised, Bug::SkipFenceCheck, Bug::AckBeforeSync, Bug::ForgetVote];
+pub const HUNTED: &[Bug] = &[
+    Bug::GrantTwice,
+    Bug::TokenNotRaised,
+    Bug::SkipFenceCheck,
+    Bug::AckBeforeSync,
+    Bug::ForgetVote,
+    Bug::SkipCheckAtDequeue,
+    Bug::CompareWithNotEqual,
+    Bug::TellTwice,
+    Bug::GuardForgets,
+    Bug::StepWithoutCheck,
+];
 
 /// What became of a bug.
 #[derive(Clone, Debug)]

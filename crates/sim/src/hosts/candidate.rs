@@ -1,8 +1,9 @@
 //! A candidate: campaigns, reports what it believes, resigns now and then, campaigns again.
 //!
-//! While it leads, and deliberately for as long after that as nobody tells it to stop, it writes to a key under its token: the
-//! leader that does not know that it was succeeded is what tokens are for.
+//! While it leads, and deliberately for as long after that as nobody tells it to stop, it writes to a key under its token and
+//! calls all ledgers: the leader that does not know that it was succeeded is what tokens are for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_client::{
@@ -13,7 +14,10 @@ use palisade_world::Task;
 
 use super::Process;
 use crate::facts::Fact;
+use crate::ledger::Tape;
+use crate::ledger::caller::Caller;
 use crate::phase::Phase;
+use crate::plan::Role;
 
 /// The one election.
 pub const ELECTION: &str = "sim";
@@ -23,23 +27,44 @@ const KEY: &[u8] = b"sim/fenced";
 const PAUSE: Duration = Duration::from_millis(40);
 
 /// Runs until the process is ended.
-pub(crate) async fn run(process: Process) -> turmoil::Result {
+pub(crate) async fn run(process: Process, tape: Tape) -> turmoil::Result {
     let client = process.client();
-    // The writes of the last leadership go on during the next one, until the store refuses them.
-    let mut writes = None;
+    let mut work = Work { writes: None, calls: Vec::new(), tape };
     loop {
-        if let Err(error) = lead_once(&process, &client, &mut writes).await {
+        if let Err(error) = lead_once(&process, &client, &mut work).await {
             tracing::debug!(who = %process.who, %error, "campaigning again");
             process.world.sleep(Duration::from_millis(20) + process.world.jitter(Duration::from_millis(30))).await;
         }
     }
 }
 
-async fn lead_once(
-    process: &Process,
-    client: &Client,
-    writes: &mut Option<Task<()>>,
-) -> Result<(), palisade_client::Error> {
+/// What is done under the tokens of this process. It is not stopped when a leadership ends.
+struct Work {
+    /// Of the last leadership.
+    writes: Option<Task<()>>,
+    /// Of all leaderships that some ledger still takes for the newest.
+    calls: Vec<Task<()>>,
+    tape: Tape,
+}
+
+impl Work {
+    fn begin(&mut self, process: &Process, client: &Client, fence: &Fence) {
+        let writing = write(process.clone(), fence.clone(), client.clone());
+        self.writes = Some(process.world.spawn("fenced writes", writing));
+        self.calls.retain(|calling| !calling.is_finished());
+        if process.plan.count(Role::Ledger) == 0 {
+            return;
+        }
+        let election = Arc::new(client.follow(ELECTION));
+        self.calls.extend(process.plan.all(Role::Ledger).map(|ledger| {
+            let (process, fence, tape) = (process.clone(), fence.clone(), self.tape.clone());
+            let caller = Caller { process: process.clone(), ledger, fence, tape };
+            process.world.spawn("fenced calls", caller.run(election.clone()))
+        }));
+    }
+}
+
+async fn lead_once(process: &Process, client: &Client, work: &mut Work) -> Result<(), palisade_client::Error> {
     let (name, world) = (process.name(), &process.world);
     let ttl = Duration::from_millis(600 + world.random_u64() % 900);
     // Only who keeps until the TTL has a clock to trust; the others rely on their tokens alone.
@@ -54,8 +79,7 @@ async fn lead_once(
     let grant = leadership.grant();
     let (token, seq) = (grant.token, grant.seq);
     process.witness.saw(process.who, Fact::Granted { candidate: name.clone(), token, seq });
-    let writing = write(process.clone(), leadership.fence(), client.clone());
-    *writes = Some(world.spawn("fenced writes", writing));
+    work.begin(process, client, &leadership.fence());
     if hold(process, &leadership, on_disconnect).await == Left::ByItself {
         process.witness.saw(process.who, Fact::Resigns { candidate: name, token });
         leadership.resign().await?;

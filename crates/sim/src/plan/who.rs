@@ -14,10 +14,15 @@ pub enum Role {
     Writer,
     /// Follows an election from outside.
     Observer,
+    /// Serves a fenced endpoint that the leading candidate calls.
+    Ledger,
+    /// Sends again what leaders sent to ledgers.
+    Repeater,
 }
 
 /// Every role, in order.
-pub(super) const ROLES: [Role; 4] = [Role::Node, Role::Candidate, Role::Writer, Role::Observer];
+pub(super) const ROLES: [Role; 6] =
+    [Role::Node, Role::Candidate, Role::Writer, Role::Observer, Role::Ledger, Role::Repeater];
 
 impl Role {
     /// Its name in plans and traces.
@@ -27,14 +32,16 @@ impl Role {
             Role::Candidate => "candidate",
             Role::Writer => "writer",
             Role::Observer => "observer",
+            Role::Ledger => "ledger",
+            Role::Repeater => "repeater",
         }
     }
 
     /// Whether faults may end such a process. The others keep the books of a run: what they saw must not be lost.
     pub fn may_crash(self) -> bool {
         match self {
-            Role::Node | Role::Candidate => true,
-            Role::Writer | Role::Observer => false,
+            Role::Node | Role::Candidate | Role::Ledger => true,
+            Role::Writer | Role::Observer | Role::Repeater => false,
         }
     }
 }
