@@ -64,7 +64,8 @@ pub struct GuardFile {
 impl GuardFile {
     /// Opens `folder/guard`, creating the folder if needed.
     pub fn open(files: Arc<dyn Files>, folder: &Path) -> Result<GuardFile, GuardFileError> {
-        files.create_folder(folder).map_err(failed("creating", folder))?;
+        let folder = &std::path::absolute(folder).map_err(failed("opening", folder))?;
+        files::create_folder(&*files, folder).map_err(failed("creating", folder))?;
         let lock = files.lock(&folder.join("guard.lock")).map_err(failed("locking", folder))?;
         let lock = lock.ok_or_else(|| GuardFileError::InUse { folder: folder.to_owned() })?;
         let path = folder.join("guard");

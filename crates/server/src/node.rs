@@ -15,14 +15,11 @@ use palisade_wire::coord::v1::kv_service_server::KvServiceServer;
 use palisade_wire::limits::MESSAGE_BYTES;
 use palisade_world::{Listener, Task, World, grpc};
 use tokio::sync::watch;
-use tower::layer::util::{Identity, Stack};
 
 use crate::api::Api;
-use crate::audit::Audit;
 use crate::cluster_service::Cluster;
 use crate::config::{ConfigError, NodeConfig};
 use crate::connections::{Line, cuttable};
-use crate::date::DateLayer;
 use crate::election_service::Elections;
 use crate::formation::Misfit;
 use crate::health::{self, Health};
@@ -127,16 +124,6 @@ impl Node {
     /// Starts a node. It answers status and health from now on; whether it belongs to a cluster shows later
     /// ([`Node::wait_failed`]).
     pub async fn start(config: NodeConfig, stores: Stores, world: World) -> Result<Node, StartError> {
-        Node::start_audited(config, stores, None, world).await
-    }
-
-    /// The same; `audit` sees everything that this node applies. For tests.
-    pub async fn start_audited(
-        config: NodeConfig,
-        stores: Stores,
-        audit: Option<Arc<dyn Audit>>,
-        world: World,
-    ) -> Result<Node, StartError> {
         config.validate()?;
         let listener = world
             .bind(&config.listen)
@@ -146,7 +133,7 @@ impl Node {
         let Stores { engine, snapshots, store_id, folder } = stores;
 
         let hub = Hub::new();
-        let machine = Arc::new(CoordMachine::new(hub, audit));
+        let machine = Arc::new(CoordMachine::new(hub));
         let replica = Replica::start(
             replica_config(&config, store_id),
             Arc::clone(&engine),
@@ -183,8 +170,7 @@ impl Node {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .expect("the descriptors were made by the same build");
-        let router = grpc::server()
-            .layer(DateLayer(world.clone()))
+        let router = grpc::server(&world)
             .add_service(health_service)
             .add_service(reflection)
             .add_service(KvServiceServer::new(Kv { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES))
@@ -285,7 +271,7 @@ async fn end(task: Task<()>) {
 }
 
 async fn serve(
-    router: tonic::transport::server::Router<Stack<DateLayer, Identity>>,
+    router: grpc::Router,
     listener: Listener,
     line: watch::Receiver<Line>,
     mut stop: watch::Receiver<Stop>,

@@ -2,9 +2,10 @@
 //! that ship; what is simulated lies below the seam.
 
 pub mod candidate;
-pub mod duplicator;
+pub mod ledger;
 pub mod node;
 pub mod observer;
+pub mod repeater;
 pub mod writer;
 
 use std::collections::BTreeMap;
@@ -17,11 +18,12 @@ use palisade_world::World;
 use tokio::sync::watch;
 use turmoil::Sim;
 
+use crate::ledger::Tape;
 use crate::phase::Phase;
 use crate::plan::{Plan, Role, Who};
 use crate::trace::Trace;
 use crate::witness::Witness;
-use crate::world::{Gate, SimClock, Traffic, simulated};
+use crate::world::{Gate, SharedFiles, SimClock, Traffic, simulated};
 
 /// The port that every process listens on.
 pub const PORT: u16 = 7070;
@@ -38,6 +40,7 @@ pub(crate) struct Stage {
     pub(crate) trace: Trace,
     pub(crate) witness: Witness,
     pub(crate) traffic: Traffic,
+    pub(crate) files: SharedFiles,
     pub(crate) phase: watch::Sender<Phase>,
 }
 
@@ -79,6 +82,11 @@ impl Process {
         self.trace.line(&self.who.to_string(), what);
     }
 
+    /// True once in so many times, at random.
+    pub(crate) fn one_in(&self, many: u64) -> bool {
+        self.world.random_u64().is_multiple_of(many)
+    }
+
     /// The simulated time at which this process's clock will show `reading`.
     pub(crate) fn simulated(&self, reading: Duration) -> Duration {
         self.clock.simulated(reading)
@@ -101,6 +109,7 @@ pub(crate) struct Cast {
 /// Registers everybody. Nothing runs before the first step of the simulation.
 pub(crate) fn assemble(sim: &mut Sim<'_>, stage: &Stage) -> Cast {
     let mut cast = Cast { machines: BTreeMap::new(), nodes: BTreeMap::new() };
+    let tape = Tape::default();
     for who in stage.plan.everybody() {
         let gate = Gate::default();
         let machine = Machine { clock: SimClock::new(gate.clone()), gate, starts: Arc::default() };
@@ -110,10 +119,20 @@ pub(crate) fn assemble(sim: &mut Sim<'_>, stage: &Stage) -> Cast {
                 cast.nodes.insert(who.number, hardware.clone());
                 install(sim, stage, &machine, who, move |process| node::run(process, hardware.clone()));
             }
-            Role::Candidate => install(sim, stage, &machine, who, candidate::run),
+            Role::Candidate => {
+                let tape = tape.clone();
+                install(sim, stage, &machine, who, move |process| candidate::run(process, tape.clone()));
+            }
             Role::Writer => install(sim, stage, &machine, who, writer::run),
-            Role::Duplicator => install(sim, stage, &machine, who, duplicator::run),
             Role::Observer => install(sim, stage, &machine, who, observer::run),
+            Role::Ledger => {
+                let book = ledger::Book::default();
+                install(sim, stage, &machine, who, move |process| ledger::run(process, book.clone()));
+            }
+            Role::Repeater => {
+                let tape = tape.clone();
+                install(sim, stage, &machine, who, move |process| repeater::run(process, tape.clone()));
+            }
         }
         cast.machines.insert(who, machine);
     }
@@ -132,7 +151,13 @@ where
         software(Process {
             who,
             start,
-            world: simulated(seed(&stage.plan, who, start), &machine.clock, &machine.gate, &stage.traffic),
+            world: simulated(
+                seed(&stage.plan, who, start),
+                &machine.clock,
+                &machine.gate,
+                &stage.traffic,
+                stage.files.of(who),
+            ),
             witness: stage.witness.clone(),
             plan: Arc::clone(&stage.plan),
             phase: stage.phase.subscribe(),

@@ -10,19 +10,16 @@ pub const BUDGET: u64 = 200;
 
 /// What is hunted.
 pub const HUNTED: &[Bug] = &[
-    Bug::AckBeforeSync,
-    Bug::ForgetVote,
     Bug::GrantTwice,
     Bug::TokenNotRaised,
     Bug::SkipFenceCheck,
-    Bug::EndedSessionKeepsLeadership,
-    Bug::ForgetAnswers,
-    Bug::ExpireWithoutCondition,
-    Bug::DeadlinesOfBefore,
-    Bug::AnswersLostAtSnapshot,
-    Bug::ReadWithoutRound,
-    Bug::GrantBeforeEnd,
-    Bug::LostAfterResign,
+    Bug::AckBeforeSync,
+    Bug::ForgetVote,
+    Bug::SkipCheckAtDequeue,
+    Bug::CompareWithNotEqual,
+    Bug::TellTwice,
+    Bug::GuardForgets,
+    Bug::StepWithoutCheck,
 ];
 
 /// What became of a bug.

@@ -14,7 +14,7 @@ use crate::phase::Phase;
 use crate::plan::{Plan, Planned};
 use crate::trace::Trace;
 use crate::witness::{Counts, Witness};
-use crate::world::Traffic;
+use crate::world::{SharedFiles, Traffic};
 
 /// What must come about after healing must do so within this time: longer than every TTL, back-off and outage together.
 const HEAL_WITHIN: Duration = Duration::from_secs(20);
@@ -112,6 +112,7 @@ impl Run<'_> {
             witness: Witness::new(plan, trace.clone()),
             trace,
             traffic: Traffic::default(),
+            files: SharedFiles::default(),
             phase: watch::Sender::new(Phase::Faults),
         };
         let cast = assemble(&mut sim, &stage);
@@ -148,7 +149,6 @@ impl Run<'_> {
             if self.sim.elapsed() >= until {
                 return Err(format!("{missing}, {HEAL_WITHIN:?} after nothing was broken any more"));
             }
-            self.nemesis.keep_up(&mut self.sim);
             self.step()?;
         }
         Ok(())

@@ -86,6 +86,13 @@ impl std::fmt::Debug for FileLock {
     }
 }
 
+/// Creates a folder and those above it; returns when the new ones survive a power cut.
+pub fn create_folder(files: &dyn Files, path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|at| files.kind(at).is_err()).collect();
+    files.create_folder(path)?;
+    missing.iter().rev().filter_map(|made| made.parent()).try_for_each(|parent| files.sync_folder(parent))
+}
+
 /// Replaces `path` so that after any crash it is the old file or the new one, complete; returns when it is the new one for
 /// good. `temporary` is a name in the same folder that nobody else uses; an error or a crash may leave it behind.
 pub fn replace(files: &dyn Files, path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures_util::Stream;
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tower::layer::util::{Identity, Stack};
 
+pub use crate::date::DateLayer;
 use crate::{Listener, Socket, World};
 
 /// HTTP/2 pings on idle connections reap peers that vanished without a FIN. They detect nothing else: Raft's timers and
@@ -122,12 +124,19 @@ pub fn incoming(listener: Listener) -> impl Stream<Item = io::Result<Socket>> + 
     })
 }
 
+/// A server before it has services.
+pub type Server = tonic::transport::Server<Stack<DateLayer, Identity>>;
+
+/// A server with its services.
+pub type Router = tonic::transport::server::Router<Stack<DateLayer, Identity>>;
+
 /// A tonic server with the settings that every server of ours has.
-pub fn server() -> tonic::transport::Server {
+pub fn server(world: &World) -> Server {
     tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE * 2))
         .initial_connection_window_size(WINDOW)
         .initial_stream_window_size(WINDOW)
+        .layer(DateLayer(world.clone()))
 }

@@ -8,6 +8,7 @@
 //! What is deliberately not here: decisions, retries, protocols.
 
 mod clock;
+mod date;
 pub mod files;
 pub mod grpc;
 mod net;

@@ -82,9 +82,9 @@ impl FakeStore {
         let world = World::real();
         let listener = world.bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().to_string();
-        let served = store.clone();
+        let (served, served_in) = (store.clone(), world.clone());
         let serving = world.spawn("fake-store", async move {
-            grpc::server()
+            grpc::server(&served_in)
                 .add_service(KvServiceServer::new(served.clone()))
                 .add_service(ElectionServiceServer::new(served.clone()))
                 .add_service(SessionServiceServer::new(served))

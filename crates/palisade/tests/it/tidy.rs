@@ -63,6 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "palisade-wire",
             "palisade-server",
             "palisade-client",
+            "palisade-rpc",
         ],
     ),
     // A checker shares no code with what it checks.

@@ -106,7 +106,7 @@ impl Place {
                 let engine: Arc<dyn LogEngine> = engine;
                 let replica = Replica::start(config, engine, snapshots, machine, world.clone()).await.unwrap();
                 let listener = world.bind(&address).await.unwrap();
-                let router = grpc::server().add_service(replica.peer_service(gate));
+                let router = grpc::server(&world).add_service(replica.peer_service(gate));
                 world.spawn("server", router.serve_with_incoming(grpc::incoming(listener))).detach();
                 replica
             }

@@ -76,8 +76,9 @@ impl Server {
             // An error means that the service was dropped: the same.
             let _ = shutdown.wait_for(|closing| *closing == Closing::Yes).await;
         };
-        let serving =
-            grpc::server().add_routes(routes.into()).serve_with_incoming_shutdown(grpc::incoming(listener), shutdown);
+        let serving = grpc::server(&world)
+            .add_routes(routes.into())
+            .serve_with_incoming_shutdown(grpc::incoming(listener), shutdown);
         let task = world.spawn("rpc server", async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the RPC server ended");

@@ -54,15 +54,16 @@ impl std::fmt::Debug for StorageFolder {
 impl StorageFolder {
     /// Opens it; creates it if it is not there.
     pub fn open(files: Arc<dyn Files>, root: &Path) -> Result<StorageFolder, StorageError> {
-        files.create_folder(root).map_err(|error| failed("creating", root, error))?;
         let root = std::path::absolute(root).map_err(|error| failed("opening", root, error))?;
+        files::create_folder(&*files, &root).map_err(|error| failed("creating", &root, error))?;
         Ok(StorageFolder { files, root })
     }
 
     /// Writes a payload; when this returns it survives a power cut. `writer` makes the temporary name unique.
     pub fn write(&self, path: &str, bytes: &[u8], writer: u64) -> Result<Payload, StorageError> {
         let target = self.resolve(path)?;
-        self.create_folder(target.parent().unwrap_or(&self.root))?;
+        let folder = target.parent().unwrap_or(&self.root);
+        files::create_folder(&*self.files, folder).map_err(|error| failed("creating", folder, error))?;
         let temporary = target.with_extension(format!("{writer:016x}.tmp"));
         files::replace(&*self.files, &target, &temporary, bytes).map_err(|error| failed("writing", &target, error))?;
         let length = u64::try_from(bytes.len()).expect("a usize fits in a u64");
@@ -136,22 +137,6 @@ impl StorageFolder {
             return Err(StorageError::BadPath(path.to_owned()));
         }
         Ok(self.root.join(relative))
-    }
-
-    /// Creates a folder and syncs every parent that got a new name.
-    fn create_folder(&self, folder: &Path) -> Result<(), StorageError> {
-        let mut missing = Vec::new();
-        let mut at = folder;
-        while self.files.kind(at).is_err() {
-            missing.push(at);
-            at = at.parent().unwrap_or(&self.root);
-        }
-        self.files.create_folder(folder).map_err(|error| failed("creating", folder, error))?;
-        for made in missing.into_iter().rev() {
-            let parent = made.parent().unwrap_or(&self.root);
-            self.files.sync_folder(parent).map_err(|error| failed("syncing", parent, error))?;
-        }
-        Ok(())
     }
 }
 

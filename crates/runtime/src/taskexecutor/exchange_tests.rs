@@ -37,7 +37,7 @@ async fn receiver(world: &World) -> Receiver {
     let (of, counted) = (gates.clone(), counters.clone());
     let server =
         ExchangeServer { gates: of, election: "e".to_owned(), cluster, counters: counted, world: world.clone() };
-    let serve = palisade_world::grpc::server().add_service(DataExchangeServer::new(server));
+    let serve = palisade_world::grpc::server(world).add_service(DataExchangeServer::new(server));
     let serve = serve.serve_with_incoming(palisade_world::grpc::incoming(listener));
     let server = world.spawn("exchange", async move { serve.await.unwrap() });
     Receiver { gates, counters, address, _server: server }

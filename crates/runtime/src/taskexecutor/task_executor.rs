@@ -197,9 +197,9 @@ async fn bind_data(config: &TaskExecutorConfig, world: &World) -> Result<Listene
 }
 
 async fn serve(listener: Listener, exchange: ExchangeServer) {
-    let service = DataExchangeServer::new(exchange).max_decoding_message_size(MESSAGE_MAX);
-    let server = palisade_world::grpc::server().add_service(service);
-    if let Err(error) = server.serve_with_incoming(palisade_world::grpc::incoming(listener)).await {
+    let mut server = palisade_world::grpc::server(&exchange.world);
+    let router = server.add_service(DataExchangeServer::new(exchange).max_decoding_message_size(MESSAGE_MAX));
+    if let Err(error) = router.serve_with_incoming(palisade_world::grpc::incoming(listener)).await {
         tracing::error!(%error, "the data exchange ended");
     }
 }

@@ -1,43 +1,30 @@
-//! An observer: follows the elections from outside and reports all that it is told.
+//! An observer: follows the election from outside.
 
 use std::time::Duration;
 
-use palisade_client::{Observed, ObservedKind};
+use palisade_client::ObservedKind;
 
 use super::Process;
-use super::candidate::ELECTIONS;
-use crate::facts::{Fact, News};
+use super::candidate::ELECTION;
+use crate::facts::Fact;
 
 /// Runs until the simulation ends.
 pub(crate) async fn run(process: Process) -> turmoil::Result {
-    tokio::join!(follow(&process, ELECTIONS[0]), follow(&process, ELECTIONS[1]));
-    Ok(())
-}
-
-async fn follow(process: &Process, election: &str) {
-    // Clients of their own, so that they may sit on different nodes.
-    let mut observer = process.client().observe(election);
+    let client = process.client();
+    let mut observer = client.observe(ELECTION);
     loop {
         match observer.next().await {
             Ok(observed) => {
-                let (observer, election) = (process.name(), election.to_owned());
-                let fact = Fact::Observed { observer, election, seq: observed.seq, news: news(observed) };
-                process.witness.saw(process.who, fact);
+                if let ObservedKind::Elected { leader, .. } = observed.kind {
+                    let fact = Fact::Elected { candidate: leader.candidate, token: leader.token, seq: leader.seq };
+                    process.witness.saw(process.who, fact);
+                }
             }
             Err(error) => {
                 tracing::debug!(%error, "observing again");
                 process.world.sleep(Duration::from_millis(50)).await;
-                observer = process.client().observe(election);
+                observer = client.observe(ELECTION);
             }
         }
-    }
-}
-
-fn news(observed: Observed) -> News {
-    match observed.kind {
-        ObservedKind::State { leader } => News::State(leader.map(|leader| leader.token)),
-        ObservedKind::Elected { leader, previous, .. } => News::Elected(leader.token, previous),
-        ObservedKind::ValueChanged { leader } => News::Proclaimed(leader.token),
-        ObservedKind::Vacant { previous, .. } => News::Vacant(previous),
     }
 }

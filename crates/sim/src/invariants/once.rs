@@ -1,107 +1,140 @@
-//! A request takes effect once: of all commands under one request id, one changes something, and every answer under it is the
-//! first one's, or says that it is forgotten. A write without a request id is applied once, too: nobody sends it again.
+//! A message runs at most as often as it was sent: once, unless somebody repeats it. What was refused, and what was dropped
+//! halfway, has no effect, before or after.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use palisade_coord_core::{KeyReply, Refusal, Reply, Serial, SessionId};
+use palisade_fence::Token;
 
 use super::Invariant;
-use super::history::History;
-use crate::facts::{Applied, Fact};
+use crate::facts::{Fact, LedgerFact};
+use crate::ledger::{Message, Method, Reply};
 
 #[derive(Default)]
-pub(super) struct RequestsTakeEffectOnce {
-    history: History,
-    first: BTreeMap<(SessionId, Serial), First>,
-    /// Where each write of a register took effect.
-    writes: BTreeMap<String, u64>,
-    began: BTreeSet<String>,
+pub(super) struct RunsAsOftenAsSent {
+    messages: BTreeMap<Message, Times>,
+    /// The tells of a leader to a ledger together: their sender does not hear which of them were refused.
+    tells: BTreeMap<(usize, Token), Times>,
 }
 
-/// What came of a request id first.
-struct First {
-    seq: u64,
-    revision: u64,
-    reply: Result<Reply, Refusal>,
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    sent: u64,
+    refused: u64,
+    dropped: u64,
+    ran: u64,
+    took: u64,
 }
 
-impl RequestsTakeEffectOnce {
-    fn apply(&mut self, applied: &Applied) -> Result<(), String> {
-        let seq = applied.seq;
-        if let Some(write) = applied.write().filter(|write| applied.took_effect() && self.began.contains(*write))
-            && let Some(first) = self.writes.insert(write.to_owned(), seq)
-        {
-            return Err(format!("{write} took effect at seq {first} and at seq {seq}"));
+impl RunsAsOftenAsSent {
+    fn note(&mut self, message: Message, note: impl Fn(&mut Times)) -> Result<(), String> {
+        let times = self.messages.entry(message).or_default();
+        note(times);
+        times.check().map_err(|why| format!("{message:?} {why}"))?;
+        if message.method == Method::Note {
+            self.note_tells(message.ledger, message.token, note)?;
         }
-        let Some(id) = applied.command.request else { return Ok(()) };
-        let outcome = &applied.outcome;
-        let answer = First { seq: outcome.seq.get(), revision: outcome.revision.get(), reply: outcome.reply.clone() };
-        let forgotten = matches!(answer.reply, Err(Refusal::Forgotten { .. }) | Ok(Reply::Keys(KeyReply::NotKept)));
-        let Some(first) = self.first.get(&(id.session, id.serial)) else {
-            self.first.insert((id.session, id.serial), answer);
-            return Ok(());
-        };
-        let same = (first.seq, first.revision, &first.reply) == (answer.seq, answer.revision, &answer.reply);
-        if applied.took_effect() {
-            Err(format!("request {id:?} was answered at seq {} and took effect at seq {seq}", first.seq))
-        } else if !same && !forgotten {
-            let (one, other) = (&first.reply, &answer.reply);
-            Err(format!("request {id:?} was answered {one:?} at seq {} and {other:?} at seq {seq}", first.seq))
-        } else {
-            Ok(())
-        }
+        Ok(())
+    }
+
+    fn note_tells(&mut self, ledger: usize, token: Token, note: impl Fn(&mut Times)) -> Result<(), String> {
+        let times = self.tells.entry((ledger, token)).or_default();
+        note(times);
+        times.check().map_err(|why| format!("the tells of {token} to ledger-{ledger}: {why}"))
     }
 }
 
-impl Invariant for RequestsTakeEffectOnce {
+impl Times {
+    fn check(self) -> Result<(), String> {
+        let Times { sent, refused, dropped, ran, took } = self;
+        if ran + refused > sent {
+            return Err(format!("ran {ran} times: it was sent {sent} times and refused {refused} times"));
+        }
+        if took + refused + dropped > sent {
+            return Err(format!(
+                "took effect {took} times: it was sent {sent} times, refused {refused} times and dropped halfway {dropped} times"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Invariant for RunsAsOftenAsSent {
     fn name(&self) -> &'static str {
-        "requests-take-effect-once"
+        "a-message-runs-as-often-as-it-was-sent"
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
-        if let Fact::WriteBegan { write, .. } = fact {
-            self.began.insert(write.clone());
+        let Fact::Ledger(fact) = fact else { return Ok(()) };
+        match fact {
+            LedgerFact::Sent { message, .. } => self.note(*message, |times| times.sent += 1),
+            LedgerFact::Ran(step) => self.note(step.message, |times| times.ran += 1),
+            LedgerFact::Took { step, .. } => self.note(step.message, |times| times.took += 1),
+            LedgerFact::Replied { message, reply: Reply::Stale | Reply::NotHandled, .. } => {
+                self.note(*message, |times| times.refused += 1)
+            }
+            LedgerFact::Replied { message, reply: Reply::Superseded, .. } => {
+                self.note(*message, |times| times.dropped += 1)
+            }
+            LedgerFact::TellRefused { ledger, token, reply: Reply::Stale | Reply::NotHandled } => {
+                self.note_tells(*ledger, *token, |times| times.refused += 1)
+            }
+            LedgerFact::Replied { .. } | LedgerFact::TellRefused { .. } => Ok(()),
+            LedgerFact::Guarded { .. } | LedgerFact::Remembers { .. } => Ok(()),
         }
-        self.history.next(fact).map_or(Ok(()), |applied| self.apply(applied))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::tests::{applied, fact, named, put};
     use super::*;
-    use crate::facts::Deed;
+    use crate::facts::{Sender, Step};
+    use crate::ledger::Form;
 
-    fn all(history: Vec<Applied>) -> Result<(), String> {
-        let mut once = RequestsTakeEffectOnce::default();
-        let began = Fact::WriteBegan { write: "a".into(), key: "k".into(), deed: Deed::Put };
-        once.on(&began, Duration::ZERO)?;
-        history.into_iter().try_for_each(|applied| once.on(&fact(applied), Duration::ZERO))
+    const TOKEN: u32 = 7;
+
+    fn message(number: u64, method: Method) -> Message {
+        Message { ledger: 1, token: Token::new(0, TOKEN), number, method }
+    }
+
+    fn sent(message: Message) -> LedgerFact {
+        LedgerFact::Sent { message, by: Sender::Leader }
+    }
+
+    fn ran(message: Message) -> LedgerFact {
+        LedgerFact::Ran(Step { message, under: None, guard: None })
+    }
+
+    fn took(message: Message) -> LedgerFact {
+        LedgerFact::Took { step: Step { message, under: None, guard: None }, appended: Some(0) }
+    }
+
+    fn replied(message: Message, reply: Reply) -> LedgerFact {
+        LedgerFact::Replied { message, reply, form: Form::Stream, by: Sender::Leader, after: Duration::ZERO }
     }
 
     #[test]
     fn it_can_object() {
-        let again = |seq, of: &Applied| {
-            let mut again = applied(seq, of.command.op.clone(), of.outcome.reply.clone(), Vec::new());
-            (again.command.request, again.outcome) = (of.command.request, of.outcome.clone());
-            again.outcome.events.clear();
-            again
-        };
-        let first = named(put(1, "x"), 7, 1);
-        assert!(all(vec![first.clone(), again(2, &first)]).is_ok());
-        assert!(all(vec![first.clone(), named(put(2, "x"), 7, 1)]).is_err(), "it took effect twice");
-        assert!(all(vec![first.clone(), named(put(2, "x"), 7, 2)]).is_ok(), "another request");
-        let mut other = again(2, &first);
-        other.outcome.reply = Ok(Reply::Keys(KeyReply::Put { version: 9, previous: None }));
-        assert!(all(vec![first.clone(), other.clone()]).is_err(), "another answer");
-        other.outcome.reply = Err(Refusal::Forgotten { serial: Serial(1) });
-        assert!(all(vec![first, other]).is_ok(), "nothing is said");
+        let mut once = RunsAsOftenAsSent::default();
+        let mut on = |fact: LedgerFact| once.on(&fact.into(), Duration::ZERO);
+        let (one, two, three) =
+            (message(1, Method::Append), message(2, Method::Append), message(3, Method::AppendLater));
+        assert!(on(sent(one)).is_ok() && on(ran(one)).is_ok() && on(took(one)).is_ok());
+        assert!(on(ran(one)).is_err(), "twice");
+        assert!(on(sent(two)).is_ok() && on(replied(two, Reply::Stale)).is_ok());
+        assert!(on(ran(two)).is_err(), "it was refused");
+        assert!(on(sent(three)).is_ok() && on(ran(three)).is_ok() && on(replied(three, Reply::Superseded)).is_ok());
+        assert!(on(took(three)).is_err(), "it was dropped halfway");
     }
 
     #[test]
-    fn it_can_object_to_a_write_that_was_sent_again() {
-        assert!(all(vec![put(1, "a"), put(2, "b")]).is_ok());
-        assert!(all(vec![put(1, "a"), put(2, "a")]).is_err());
+    fn a_refused_tell_is_missed_among_the_others() {
+        let mut once = RunsAsOftenAsSent::default();
+        let mut on = |fact: LedgerFact| once.on(&fact.into(), Duration::ZERO);
+        let (one, two) = (message(1, Method::Note), message(2, Method::Note));
+        assert!(on(sent(one)).is_ok() && on(sent(two)).is_ok() && on(ran(one)).is_ok());
+        let refused = LedgerFact::TellRefused { ledger: 1, token: Token::new(0, TOKEN), reply: Reply::Stale };
+        assert!(on(refused).is_ok());
+        assert!(on(ran(two)).is_err(), "one of two was refused");
     }
 }

@@ -58,14 +58,13 @@ impl Plan {
 
 fn draw_cast(rng: &mut SmallRng) -> BTreeMap<Role, usize> {
     let nodes = if rng.random_range(0..4) == 0 { 5 } else { 3 };
-    [
-        (Role::Node, nodes),
-        (Role::Candidate, rng.random_range(2..4)),
-        (Role::Writer, rng.random_range(1..4)),
-        (Role::Duplicator, rng.random_range(0..2)),
-        (Role::Observer, rng.random_range(1..3)),
-    ]
-    .into()
+    let mut cast: BTreeMap<_, _> =
+        [(Role::Node, nodes), (Role::Candidate, rng.random_range(2..4)), (Role::Writer, 1), (Role::Observer, 1)].into();
+    // Every other run is about the store alone.
+    if rng.random_range(0..2) == 0 {
+        cast.extend([(Role::Ledger, rng.random_range(2..4)), (Role::Repeater, 1)]);
+    }
+    cast
 }
 
 fn draw_faults(rng: &mut SmallRng, plan: &Plan, count: std::ops::Range<usize>) -> Vec<Planned> {
@@ -96,6 +95,9 @@ fn draw_lonely_link(rng: &mut SmallRng, plan: &Plan) -> Planned {
 }
 
 fn draw_fault(rng: &mut SmallRng, plan: &Plan) -> Fault {
+    if plan.count(Role::Ledger) > 0 && rng.random_range(0..3) == 0 {
+        return draw_fault_of_calls(rng, plan);
+    }
     let nodes = plan.count(Role::Node);
     let node = rng.random_range(1..=nodes);
     match rng.random_range(0..40) {
@@ -119,17 +121,32 @@ fn draw_fault(rng: &mut SmallRng, plan: &Plan) -> Fault {
     }
 }
 
+/// What makes the calls of leaders late, or leaders and ledgers believe what is no longer true.
+fn draw_fault_of_calls(rng: &mut SmallRng, plan: &Plan) -> Fault {
+    let candidate = somebody(rng, plan, |role| role == Role::Candidate);
+    let ledger = somebody(rng, plan, |role| role == Role::Ledger);
+    match rng.random_range(0..8) {
+        0..=1 => Fault::Cut(Pattern::Link(candidate, ledger), Cut::Hold),
+        2 => Fault::Cut(Pattern::Link(candidate, ledger), Cut::Drop),
+        3 => Fault::Cut(Pattern::FromStore(candidate), Cut::Drop),
+        4 => Fault::Cut(Pattern::FromStore(ledger), Cut::Drop),
+        5 => Fault::Pause(candidate),
+        6 => Fault::Pause(ledger),
+        _ => Fault::Crash(ledger),
+    }
+}
+
 fn draw_cut(rng: &mut SmallRng, plan: &Plan) -> Fault {
     let nodes = plan.count(Role::Node);
     let cut = if rng.random_range(0..3) == 0 { Cut::Hold } else { Cut::Drop };
     let pattern = match rng.random_range(0..10) {
         0..=2 => Pattern::Isolate(somebody(rng, plan, |_| true)),
-        4 | 5 if nodes > 3 => Pattern::Ring,
-        3 | 4 => {
+        3..=4 => {
             let first = rng.random_range(1..=nodes);
             Pattern::Halves((0..nodes / 2).map(|step| (first + step - 1) % nodes + 1).collect())
         }
-        5 | 6 => Pattern::Bridge(rng.random_range(1..=nodes)),
+        5 if nodes > 3 => Pattern::Ring,
+        5..=6 => Pattern::Bridge(rng.random_range(1..=nodes)),
         7..=8 => {
             let (from, to) = two_nodes(rng, plan);
             return Fault::Cut(Pattern::OneWay(from, to), Cut::Drop);

@@ -34,6 +34,8 @@ pub enum Fault {
 pub enum Pattern {
     /// One process and everybody.
     Isolate(Who),
+    /// One process and all nodes: everybody else goes on hearing it, and it believes what it knew.
+    FromStore(Who),
     /// The nodes with these numbers and the other nodes. Clients hear everybody.
     Halves(Vec<usize>),
     /// Every node hears only its two neighbours in a ring.
@@ -66,6 +68,7 @@ impl Fault {
             Fault::Pause(who) if who.role == super::Role::Node => "pause-node",
             Fault::Pause(_) => "pause-client",
             Fault::Cut(Pattern::Isolate(_), Cut::Drop) => "isolate",
+            Fault::Cut(Pattern::FromStore(_), Cut::Drop) => "from-store",
             Fault::Cut(Pattern::Halves(_), Cut::Drop) => "halves",
             Fault::Cut(Pattern::Ring, Cut::Drop) => "ring",
             Fault::Cut(Pattern::Bridge(_), Cut::Drop) => "bridge",
@@ -82,7 +85,7 @@ impl Fault {
     }
 
     /// Every kind.
-    pub const KINDS: [&'static str; 19] = [
+    pub const KINDS: [&'static str; 20] = [
         "crash-node",
         "crash-client",
         "crash-all",
@@ -90,6 +93,7 @@ impl Fault {
         "pause-node",
         "pause-client",
         "isolate",
+        "from-store",
         "halves",
         "ring",
         "bridge",
@@ -109,7 +113,7 @@ impl Fault {
         match self {
             Fault::CrashAll | Fault::Cut(Pattern::Ring, _) => Vec::new(),
             Fault::Crash(who) | Fault::Pause(who) | Fault::ClockRate(who, _) => vec![*who],
-            Fault::Cut(Pattern::Isolate(who), _) => vec![*who],
+            Fault::Cut(Pattern::Isolate(who) | Pattern::FromStore(who), _) => vec![*who],
             Fault::Cut(Pattern::OneWay(one, other) | Pattern::Link(one, other), _) => vec![*one, *other],
             Fault::Cut(Pattern::Halves(side), _) => side.iter().copied().map(Who::node).collect(),
             Fault::Restart(node)
@@ -133,6 +137,11 @@ impl Pattern {
         };
         match self {
             Pattern::Isolate(who) => between(everybody, &|from, to| from == *who || to == *who),
+            Pattern::FromStore(who) => {
+                let mut nodes = nodes;
+                nodes.retain(|node| node != who);
+                nodes.into_iter().flat_map(|node| [(*who, node), (node, *who)]).collect()
+            }
             Pattern::Halves(side) => {
                 between(&nodes, &|from, to| side.contains(&from.number) != side.contains(&to.number))
             }

@@ -75,6 +75,7 @@ impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Pattern::Isolate(who) => write!(f, "isolate {who}"),
+            Pattern::FromStore(who) => write!(f, "from-store {who}"),
             Pattern::Halves(side) => {
                 f.write_str("halves")?;
                 side.iter().try_for_each(|node| write!(f, " {node}"))
@@ -157,6 +158,7 @@ fn read_fault(words: &[&str]) -> Result<Fault, String> {
 fn read_pattern(words: &[&str]) -> Result<Pattern, String> {
     Ok(match words {
         ["isolate", who] => Pattern::Isolate(who.parse()?),
+        ["from-store", who] => Pattern::FromStore(who.parse()?),
         ["halves", side @ ..] => Pattern::Halves(side.iter().map(|node| number(node)).collect::<Result<_, _>>()?),
         ["ring"] => Pattern::Ring,
         ["bridge", node] => Pattern::Bridge(number(node)?),

@@ -10,16 +10,19 @@ pub enum Role {
     Node,
     /// Campaigns in an election and writes under its tokens.
     Candidate,
-    /// Writes and reads registers through a client.
+    /// Writes and reads back plain keys.
     Writer,
-    /// Likewise, without a client's care: sends every request more than once.
-    Duplicator,
     /// Follows an election from outside.
     Observer,
+    /// Serves a fenced endpoint that the leading candidate calls.
+    Ledger,
+    /// Sends again what leaders sent to ledgers.
+    Repeater,
 }
 
 /// Every role, in order.
-pub(super) const ROLES: [Role; 5] = [Role::Node, Role::Candidate, Role::Writer, Role::Duplicator, Role::Observer];
+pub(super) const ROLES: [Role; 6] =
+    [Role::Node, Role::Candidate, Role::Writer, Role::Observer, Role::Ledger, Role::Repeater];
 
 impl Role {
     /// Its name in plans and traces.
@@ -28,16 +31,17 @@ impl Role {
             Role::Node => "node",
             Role::Candidate => "candidate",
             Role::Writer => "writer",
-            Role::Duplicator => "duplicator",
             Role::Observer => "observer",
+            Role::Ledger => "ledger",
+            Role::Repeater => "repeater",
         }
     }
 
     /// Whether faults may end such a process. The others keep the books of a run: what they saw must not be lost.
     pub fn may_crash(self) -> bool {
         match self {
-            Role::Node | Role::Candidate => true,
-            Role::Writer | Role::Duplicator | Role::Observer => false,
+            Role::Node | Role::Candidate | Role::Ledger => true,
+            Role::Writer | Role::Observer | Role::Repeater => false,
         }
     }
 }

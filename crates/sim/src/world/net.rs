@@ -147,7 +147,8 @@ impl Net for SimNet {
             port.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no port in '{address}'")))?;
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
         let listener = turmoil::net::TcpListener::bind(any).await?;
-        Ok(Listener::new(Accept { listener, net: self.clone() }, any))
+        let local = listener.local_addr()?;
+        Ok(Listener::new(Accept { listener, net: self.clone() }, local))
     }
 }
 

@@ -38,7 +38,7 @@ impl Server {
         let (service, driver) = super::super::start(Arc::clone(&fake), settings, &world);
         let listener = world.bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().to_string();
-        let serving = grpc::server().add_service(service).serve_with_incoming(grpc::incoming(listener));
+        let serving = grpc::server(&world).add_service(service).serve_with_incoming(grpc::incoming(listener));
         let server = world.spawn("server", async move {
             let _ = serving.await;
         });

@@ -4,13 +4,14 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
-use palisade_world::World;
 use tonic::codegen::http::{HeaderValue, Response, header};
 use tonic::codegen::{BoxFuture, Service};
 
+use crate::World;
+
 /// Wraps a server's services.
-#[derive(Clone)]
-pub(crate) struct DateLayer(pub(crate) World);
+#[derive(Clone, Debug)]
+pub struct DateLayer(pub(crate) World);
 
 impl<S> tower::Layer<S> for DateLayer {
     type Service = Dated<S>;
@@ -21,8 +22,8 @@ impl<S> tower::Layer<S> for DateLayer {
 }
 
 /// A service whose responses say when they were made.
-#[derive(Clone)]
-pub(crate) struct Dated<S> {
+#[derive(Clone, Debug)]
+pub struct Dated<S> {
     inner: S,
     world: World,
 }
