@@ -78,6 +78,11 @@ impl<T: Weigh> Ledger<T> {
         Ok(records.into_iter().flatten().map(|(seq, record)| (*seq, record)))
     }
 
+    /// Everything that was recorded of an election after this is there.
+    pub fn complete_after(&self, election: &str) -> Seq {
+        self.pages.get(election).map_or(Seq(0), |page| page.complete_after)
+    }
+
     /// The pages by election.
     pub fn pages(&self) -> impl ExactSizeIterator<Item = (&str, &Page<T>)> {
         self.pages.iter().map(|(election, page)| (&**election, page))

@@ -1,10 +1,10 @@
 //! Elections over gRPC, all but campaigning: that goes through a session's stream. It decides nothing.
 
-use palisade_coord_core::{Grant, Reply};
+use palisade_coord_core::{Grant, Refusal, Reply};
 use palisade_wire::coord::v1::election_service_server::ElectionService;
 use palisade_wire::coord::v1::{
-    ElectionSummary, LeaderReply, LeaderRequest, ListElectionsReply, ListElectionsRequest, ObserveReply,
-    ObserveRequest, ProclaimReply, ProclaimRequest, ResignReply, ResignRequest,
+    ElectionSummary, HistoryReply, HistoryRequest, LeaderReply, LeaderRequest, ListElectionsReply,
+    ListElectionsRequest, ObserveReply, ObserveRequest, ProclaimReply, ProclaimRequest, ResignReply, ResignRequest,
 };
 use palisade_wire::{convert, status};
 use tokio_stream::Stream;
@@ -55,6 +55,18 @@ impl ElectionService for Elections {
     async fn observe(&self, request: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
         let election = convert::observe(request.into_inner()).map_err(status::refuse)?;
         Ok(Response::new(Box::pin(observe::observe(&self.api, election).await?)))
+    }
+
+    async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
+        let election = convert::election(request.into_inner().election).map_err(status::refuse)?;
+        let reply = self
+            .api
+            .read(|state| match state.election(&election) {
+                Some(_) => Ok(convert::history(state, &election)),
+                None => Err(convert::refusal(&Refusal::ElectionNotFound { election }, convert::header(state))),
+            })
+            .await?;
+        reply.map(Response::new).map_err(status::refuse)
     }
 
     async fn proclaim(&self, request: Request<ProclaimRequest>) -> Result<Response<ProclaimReply>, Status> {

@@ -381,6 +381,10 @@ impl ElectionService for FakeStore {
         Ok(Response::new(v1::LeaderReply { header: Some(state.header()), leader: state.leader.clone() }))
     }
 
+    async fn history(&self, _: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn list(&self, _: Request<v1::ListElectionsRequest>) -> Result<Response<v1::ListElectionsReply>, Status> {
         Err(Status::unimplemented("not here"))
     }

@@ -1,10 +1,12 @@
 //! What an observer sees.
 
+use palisade_wire::coord::v1::error_detail::{Kind as ErrorKind, Outcome};
 use palisade_wire::coord::v1::observe_event::{self, Kind};
 use palisade_wire::coord::v1::{
-    Grant, LeaderRequest, LeaderValue, ListElectionsRequest, ObserveReply, ObserveRequest, ProclaimRequest,
-    ResignRequest, server_frame,
+    Grant, HistoryRequest, LeaderRequest, LeaderValue, ListElectionsRequest, ObserveReply, ObserveRequest,
+    ProclaimRequest, ResignRequest, server_frame,
 };
+use palisade_wire::status::detail;
 use tonic::Streaming;
 
 use crate::cluster::{Cluster, soon};
@@ -94,4 +96,31 @@ async fn an_observer_is_let_go_when_its_node_stops() {
     cluster.stop_node(leader).await;
     let ended = soon(&world, "the end of the stream", observed.message()).await;
     assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_says_who_led_and_priority_who_is_next() {
+    let cluster = Cluster::start(3, 12).await;
+    let leader = cluster.leader().await;
+    let mut elections = cluster.elections(leader);
+    let history = || HistoryRequest { election: "e".to_owned() };
+    let unknown = detail(&elections.history(history()).await.unwrap_err()).unwrap();
+    assert_eq!((unknown.kind(), unknown.outcome()), (ErrorKind::ElectionNotFound, Outcome::NotApplied));
+
+    let mut stream = SessionStream::connect(&cluster, leader).await;
+    let session = stream.open().await;
+    let first = stream.campaign(session, 1, "e", "a").await.expect("nobody leads");
+    assert_eq!(stream.campaign(session, 2, "e", "b").await, None);
+    assert_eq!(stream.campaign_with_priority(session, 3, "e", "c", 7).await, None);
+    let resign =
+        ResignRequest { election: "e".to_owned(), token: first.token, session, force: false, request_id: None };
+    elections.resign(resign).await.unwrap();
+    let leader = elections.leader(LeaderRequest { election: "e".to_owned() }).await.unwrap().into_inner().leader;
+    assert_eq!(leader.map(|leader| leader.candidate_id).as_deref(), Some("c"));
+
+    let reply = elections.history(history()).await.unwrap().into_inner();
+    let [reign] = &reply.reigns[..] else { panic!("{reply:?}") };
+    assert_eq!((reign.token, reign.candidate_id.as_str(), reign.why.as_str()), (first.token, "a", "resigned"));
+    assert_eq!((reign.since_seq, reply.complete_after_seq), (first.seq, 0));
+    assert!(reign.until_seq > reign.since_seq && reign.until_seq <= reply.header.unwrap().seq);
 }

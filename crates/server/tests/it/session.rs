@@ -85,13 +85,24 @@ impl SessionStream {
 
     /// Campaigns; the grant if it came at once.
     pub(crate) async fn campaign(&mut self, session: u64, serial: u64, election: &str, id: &str) -> Option<Grant> {
+        self.campaign_with_priority(session, serial, election, id, 0).await
+    }
+
+    pub(crate) async fn campaign_with_priority(
+        &mut self,
+        session: u64,
+        serial: u64,
+        election: &str,
+        id: &str,
+        priority: i32,
+    ) -> Option<Grant> {
         let campaign = Campaign {
             session,
             serial,
             election: election.to_owned(),
             candidate_id: id.to_owned(),
             value: Some(LeaderValue { address: format!("{id}:1"), ..LeaderValue::default() }),
-            priority: 0,
+            priority,
         };
         match self.call(client_frame::Body::Campaign(campaign)).await {
             server_frame::Body::Campaigned(campaigned) => campaigned.grant,

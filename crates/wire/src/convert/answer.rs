@@ -1,6 +1,9 @@
 //! Outcomes and events to messages.
 
-use palisade_coord_core::{Event, Grant, KeyValue, OnDisconnect, Outcome, Refusal, Reply, SessionId, State, Value};
+use palisade_coord_core::history::Reign;
+use palisade_coord_core::{
+    Event, Grant, KeyValue, OnDisconnect, Outcome, Refusal, Reply, Seq, SessionId, State, Value,
+};
 use palisade_fence::{ClusterId, Token};
 
 use crate::coord::v1::error_detail::Kind;
@@ -33,6 +36,25 @@ pub fn grant(grant: &Grant) -> v1::Grant {
         seq: grant.seq.get(),
         since_unix_ms: grant.since_unix_ms,
         value: Some(leader_value(&grant.value)),
+    }
+}
+
+/// Who led an election before.
+pub fn history(state: &State, election: &str) -> v1::HistoryReply {
+    let reign = |(until, reign): (Seq, &Reign)| v1::Reign {
+        token: reign.token.get(),
+        candidate_id: reign.candidate.clone(),
+        session: reign.session.get(),
+        since_seq: reign.since.get(),
+        until_seq: until.get(),
+        since_unix_ms: reign.since_unix_ms,
+        until_unix_ms: reign.until_unix_ms,
+        why: reign.why.to_string(),
+    };
+    v1::HistoryReply {
+        header: Some(header(state)),
+        reigns: state.history().of(election).map(reign).collect(),
+        complete_after_seq: state.history().complete_after(election).get(),
     }
 }
 

@@ -13,8 +13,8 @@ mod read;
 mod request;
 
 pub use answer::{
-    frame_body, grant, header, header_at, key_value, leader_value, observed_events, observed_state, on_disconnect,
-    refusal, session_event,
+    frame_body, grant, header, header_at, history, key_value, leader_value, observed_events, observed_state,
+    on_disconnect, refusal, session_event,
 };
 pub use check::invalid;
 pub use keys::{compact, found, range, range_result, txn, txn_result};

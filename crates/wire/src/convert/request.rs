@@ -118,9 +118,6 @@ pub fn keep_alive(frame: v1::KeepAlive) -> Result<Vec<SessionId>, ErrorDetail> {
 
 /// A new candidacy.
 pub fn campaign(frame: v1::Campaign, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
-    if frame.priority != 0 {
-        return Err(check::invalid("priority", frame.priority, "0 until priorities are built"));
-    }
     let op = Op::Campaign {
         session: check::session("session", frame.session)?,
         serial: check::serial("serial", frame.serial)?,

@@ -115,12 +115,20 @@ fn values_of_leaders_are_limited_as_encoded() {
     assert!(convert::proclaim(proclaim(vec![0; (64 << 10) - 4]), 0).is_ok());
     let limit = "at most 65536 bytes encoded";
     refused(convert::proclaim(proclaim(vec![0; 64 << 10]), 0), "value", "65540 bytes", limit);
-    refused(
-        convert::campaign(v1::Campaign { priority: 3, ..campaign() }, 0),
-        "priority",
-        "3",
-        "0 until priorities are built",
-    );
+}
+
+#[test]
+fn a_campaign_becomes_its_command() {
+    let command = convert::campaign(v1::Campaign { priority: -3, ..campaign() }, 9).unwrap();
+    let expected = Op::Campaign {
+        session: SessionId(1),
+        serial: Serial(2),
+        election: "jobs".to_owned(),
+        candidate: "a".to_owned(),
+        value: Value::default(),
+        priority: -3,
+    };
+    assert_eq!((command.op, command.request, command.at_unix_ms), (expected, None, 9));
 }
 
 #[test]
