@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+#[cfg(feature = "planted")]
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -199,28 +201,36 @@ fn planted(name: Option<&str>) -> anyhow::Result<ExitCode> {
         Some(name) => vec![name.parse().map_err(anyhow::Error::msg)?],
         None => palisade_sim::planted::HUNTED.to_vec(),
     };
-    println!("{:<30} {:<6} caught by", "bug", "seeds");
-    let mut all_caught = true;
-    // One bug after the other: what a run prints when a planted bug makes it panic stays readable.
-    for bug in hunted {
-        let verdict = palisade_sim::planted::hunt(bug);
-        let by = verdict.caught.as_ref().and_then(Report::violated);
-        println!("{:<30} {:<6} {}", bug.name(), verdict.seeds, by.unwrap_or("NOT CAUGHT"));
-        all_caught &= by.is_some();
-    }
-    Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!("{:<36} {:<6} caught by", "bug", "seeds");
+    let (next, all_caught) = (AtomicUsize::new(0), AtomicBool::new(true));
+    let hunt = || {
+        while let Some(bug) = hunted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let verdict = palisade_sim::planted::hunt(*bug);
+            let by = verdict.caught.as_ref().and_then(Report::violated);
+            println!("{:<36} {:<6} {}", bug.name(), verdict.seeds, by.unwrap_or("NOT CAUGHT"));
+            all_caught.fetch_and(by.is_some(), Ordering::Relaxed);
+        }
+    };
+    on_all_cores(hunt);
+    Ok(if all_caught.into_inner() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[cfg(not(feature = "planted"))]
 fn planted_runner(_: &str) -> anyhow::Result<Runner> {
-    anyhow::bail!(
-        "this build has no planted bugs; use: cargo run --release -p palisade-sim --features planted -- planted"
-    )
+    anyhow::bail!("this build has no planted bugs; use: cargo run -p palisade-sim --features planted -- planted")
 }
 
 #[cfg(not(feature = "planted"))]
 fn planted(_: Option<&str>) -> anyhow::Result<ExitCode> {
     planted_runner("").map(|_| ExitCode::SUCCESS)
+}
+
+fn on_all_cores(work: impl Fn() + Sync) {
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(&work);
+        }
+    });
 }
 
 /// A bar on a terminal, a line now and then in a log.
@@ -257,11 +267,7 @@ fn run_many(seeds: u64, from: u64, keep_going: bool) -> ExitCode {
             stop.fetch_or(!keep_going && !summary.failed.is_empty(), Ordering::Relaxed);
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
-    });
+    on_all_cores(work);
     bar.finish_and_clear();
     let summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
     let real = began.elapsed().as_secs_f64();

@@ -7,19 +7,18 @@ use std::sync::Once;
 use std::sync::mpsc::Sender;
 
 thread_local! {
-    /// The seed that this thread runs, and who is told how it ended.
-    static RUN: RefCell<Option<(u64, Sender<String>)>> = const { RefCell::new(None) };
+    /// Who is told how the run of this thread ended.
+    static RUN: RefCell<Option<Sender<String>>> = const { RefCell::new(None) };
 }
 
 static HOOK: Once = Once::new();
 
-/// From now on, a panic of this thread is printed with the seed, told to `ended`, and ends the thread's work without unwinding.
-pub(crate) fn watch(seed: u64, ended: Sender<String>) {
+/// From now on, a panic of this thread is told to `ended` instead of being printed, and ends the thread's work without unwinding.
+pub(crate) fn watch(ended: Sender<String>) {
     HOOK.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| match RUN.take() {
-            Some((seed, ended)) => {
-                eprintln!("seed {seed}: {info}\n{}", replay_command(seed));
+            Some(ended) => {
                 // Nobody listens only when the process is ending anyway.
                 let _ = ended.send(info.to_string());
                 loop {
@@ -29,7 +28,7 @@ pub(crate) fn watch(seed: u64, ended: Sender<String>) {
             None => usual(info),
         }));
     });
-    RUN.set(Some((seed, ended)));
+    RUN.set(Some(ended));
 }
 
 /// The run is over: a panic of this thread is an ordinary one again.
@@ -39,5 +38,5 @@ pub(crate) fn unwatch() {
 
 /// What to type to see a seed again.
 pub fn replay_command(seed: u64) -> String {
-    format!("replay with: cargo run --release -p palisade-sim -- replay {seed}")
+    format!("replay with: cargo run -p palisade-sim -- replay {seed}")
 }

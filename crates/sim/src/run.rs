@@ -58,7 +58,7 @@ pub fn run_with(plan: &Plan, prepare: impl FnOnce() + Send + 'static) -> Report 
     let ran = (plan.clone(), trace.clone());
     let thread = std::thread::spawn(move || {
         let (plan, trace) = ran;
-        panics::watch(plan.seed, panicked);
+        panics::watch(panicked);
         prepare();
         let mut run = Run::new(&plan, trace.clone());
         let violation = run.phases().err();
