@@ -33,8 +33,8 @@ impl fmt::Display for BadGeneration {
 impl std::error::Error for BadGeneration {}
 
 impl State {
-    /// Ends all sessions, which vacates all elections; keeps the cluster's name, the keys that are bound to none, and who led before. Observers and
-    /// watchers of the old generation find a gap.
+    /// Ends all sessions, which vacates all elections and removes the keys that are bound to them; keeps the cluster's name,
+    /// the other keys, and who led before. Observers and watchers of the old generation find a gap.
     ///
     /// # Errors
     /// The generation must rise; nothing was changed.
