@@ -4,12 +4,13 @@
 //! (`replica`).
 //!
 //! Reading order: [`NodeConfig`] (what a node is told), [`Node`] (the order of start and stop), `machine` (the replicated
-//! state, driven by the replica), [`hub`] (where applied events go), `proposer` (the way into the log), `api` and the
+//! state, driven by the replica; an [`Audit`] may look on), [`hub`] (where applied events go), `proposer` (the way into the log), `api` and the
 //! services on it (`kv_service`, `election_service` with `observe`, `cluster_service`), `sessions` (streams and deadlines),
 //! `formation` and `joining` (who belongs to the cluster), `founding`, and the small watchers `confirmation`, `disk`,
 //! `health`, `leadership_log`.
 
 mod api;
+mod audit;
 pub mod build_info;
 mod cluster_service;
 mod config;
@@ -32,6 +33,7 @@ mod refusals;
 mod session_backend;
 mod sessions;
 
+pub use audit::Audit;
 pub use config::{ConfigError, MAX_TTL, MIN_TTL, NodeConfig};
 pub use formation::Misfit;
 pub use node::{Node, NodeFailed, StartError, Stores};

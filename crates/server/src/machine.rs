@@ -14,10 +14,10 @@ use palisade_replica::{Cluster, Machine, MachineError};
 use palisade_wire::{log, state};
 use tokio::sync::watch;
 
+use crate::audit::Audit;
 use crate::hub::{Applied, Hub};
 
 /// The replicated state of one node.
-#[derive(Debug)]
 pub struct CoordMachine {
     state: RwLock<State>,
     hub: Arc<Hub>,
@@ -25,13 +25,15 @@ pub struct CoordMachine {
     founded: watch::Sender<Option<ClusterId>>,
     /// The state's generation, for those who must not wait for the state.
     generation: AtomicU32,
+    /// Looks on, in tests.
+    audit: Option<Arc<dyn Audit>>,
 }
 
 impl CoordMachine {
     /// An empty state that publishes to `hub`.
-    pub fn new(hub: Arc<Hub>) -> CoordMachine {
+    pub fn new(hub: Arc<Hub>, audit: Option<Arc<dyn Audit>>) -> CoordMachine {
         let founded = watch::Sender::new(None);
-        CoordMachine { state: RwLock::new(State::new()), hub, founded, generation: AtomicU32::new(0) }
+        CoordMachine { state: RwLock::new(State::new()), hub, founded, generation: AtomicU32::new(0), audit }
     }
 
     /// Looks at what this node has applied. `look` must be short and must not wait: applying waits for it.
@@ -80,6 +82,9 @@ impl Machine for CoordMachine {
                 if cfg!(debug_assertions) {
                     state.check_invariants();
                 }
+                if let Some(audit) = &self.audit {
+                    audit.applied(command, &outcome, &state);
+                }
                 if !outcome.events.is_empty() {
                     published.push(Applied {
                         cluster: state.cluster().unwrap_or_default(),
@@ -107,6 +112,9 @@ impl Machine for CoordMachine {
     fn restore(&self, data: Bytes) -> Result<(), MachineError> {
         let restored = state::decode(&data).map_err(|error| MachineError::new(error.to_string()))?;
         let (cluster, generation) = (restored.cluster(), restored.generation());
+        if let Some(audit) = &self.audit {
+            audit.restored(&restored);
+        }
         *self.state.write().expect("applying does not panic, or the node has stopped") = restored;
         self.note(cluster, generation);
         if !planted::is(Bug::EventsLostAtSnapshot) {

@@ -17,6 +17,7 @@ use palisade_world::{Listener, Task, World, grpc};
 use tokio::sync::watch;
 
 use crate::api::Api;
+use crate::audit::Audit;
 use crate::cluster_service::Cluster;
 use crate::config::{ConfigError, NodeConfig};
 use crate::connections::{Line, cuttable};
@@ -124,6 +125,16 @@ impl Node {
     /// Starts a node. It answers status and health from now on; whether it belongs to a cluster shows later
     /// ([`Node::wait_failed`]).
     pub async fn start(config: NodeConfig, stores: Stores, world: World) -> Result<Node, StartError> {
+        Node::start_audited(config, stores, None, world).await
+    }
+
+    /// The same; `audit` sees everything that this node applies. For tests.
+    pub async fn start_audited(
+        config: NodeConfig,
+        stores: Stores,
+        audit: Option<Arc<dyn Audit>>,
+        world: World,
+    ) -> Result<Node, StartError> {
         config.validate()?;
         let listener = world
             .bind(&config.listen)
@@ -133,7 +144,7 @@ impl Node {
         let Stores { engine, snapshots, store_id, folder } = stores;
 
         let hub = Hub::new();
-        let machine = Arc::new(CoordMachine::new(hub));
+        let machine = Arc::new(CoordMachine::new(hub, audit));
         let replica = Replica::start(
             replica_config(&config, store_id),
             Arc::clone(&engine),

@@ -1,18 +1,25 @@
 //! What processes see, as data: the only thing that invariants judge.
 
+mod applied;
 mod ledger;
+mod register;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_fence::Token;
 
+pub use applied::{Applied, Change};
 pub use ledger::{LedgerFact, Sender, Step};
+pub use register::{Deed, Ended, Found};
 
 /// Something that a process saw.
 #[derive(Clone, Debug)]
 pub enum Fact {
     /// A candidate was told that it leads.
     Granted {
+        /// Which election.
+        election: String,
         /// Who.
         candidate: String,
         /// Under which token.
@@ -20,17 +27,21 @@ pub enum Fact {
         /// Of the command that granted it.
         seq: u64,
     },
-    /// An observer was told who leads.
-    Elected {
-        /// Who.
-        candidate: String,
-        /// Under which token.
-        token: Token,
-        /// Of the command that granted it.
+    /// An observer was told something about an election.
+    Observed {
+        /// Which observer.
+        observer: String,
+        /// Which election.
+        election: String,
+        /// Of the command that it is about, or of the state.
         seq: u64,
+        /// What.
+        news: News,
     },
     /// A candidate believes that it leads, at least until the given time unless it says otherwise.
     Believes {
+        /// Which election.
+        election: String,
         /// Who.
         candidate: String,
         /// Under which token.
@@ -40,20 +51,31 @@ pub enum Fact {
     },
     /// A candidate no longer believes that it leads, and did not give it up by itself.
     Lost {
+        /// Which election.
+        election: String,
         /// Who.
         candidate: String,
         /// Under which token it led.
         token: Token,
     },
-    /// A candidate is about to resign.
+    /// A candidate no longer believes that it leads: it resigned.
     Resigns {
+        /// Which election.
+        election: String,
         /// Who.
         candidate: String,
         /// Under which token it led.
         token: Token,
+    },
+    /// A process was told that a session which it closed has ended.
+    SessionClosed {
+        /// Which session.
+        session: u64,
     },
     /// A write under a token was acknowledged.
     WroteFenced {
+        /// Which election.
+        election: String,
         /// The token.
         token: Token,
         /// Of the command that wrote.
@@ -66,28 +88,40 @@ pub enum Fact {
         /// The election's current one.
         current: Option<Token>,
     },
-    /// A write of a rising number was acknowledged.
-    Acknowledged {
-        /// The key.
+    /// A write of a register begins.
+    WriteBegan {
+        /// Its name.
+        write: String,
+        /// The register.
         key: String,
-        /// The number.
-        number: u64,
+        /// What it does.
+        deed: Deed,
     },
-    /// A write of a rising number began; its outcome may stay unknown.
-    Attempted {
-        /// The key.
-        key: String,
-        /// The number.
-        number: u64,
+    /// A write of a register has ended, as far as its writer knows. An unknown one may end again, with the proof that it was
+    /// applied, and a repeated request is answered more than once.
+    WriteEnded {
+        /// Its name.
+        write: String,
+        /// What is known.
+        ended: Ended,
     },
-    /// A linearizable read returned a number (0: no such key).
-    Read {
-        /// The key.
+    /// A linearizable read of a register begins.
+    ReadBegan {
+        /// Its name.
+        read: String,
+    },
+    /// A linearizable read of a register was answered.
+    ReadEnded {
+        /// Its name.
+        read: String,
+        /// The register.
         key: String,
-        /// The number.
-        number: u64,
-        /// The highest number that had been acknowledged when the read began.
-        acknowledged_before: u64,
+        /// Of the state that was read.
+        seq: u64,
+        /// Of that state.
+        revision: u64,
+        /// `None`: no such key.
+        found: Option<Found>,
     },
     /// A node leads the store and has applied its own first entry.
     LeadsStore {
@@ -95,6 +129,17 @@ pub enum Fact {
         term: u64,
         /// Which node.
         node: u64,
+    },
+    /// A node applied a command. Told by its audit, not by what it answers to anybody.
+    Applied(Arc<Applied>),
+    /// A node's state was replaced by that of a snapshot; likewise.
+    Restored {
+        /// Which node.
+        node: usize,
+        /// Of the state.
+        seq: u64,
+        /// Of the state.
+        digest: u64,
     },
     /// Something about ledgers.
     Ledger(LedgerFact),
@@ -106,6 +151,30 @@ impl From<LedgerFact> for Fact {
     }
 }
 
+/// What an observer is told of an election.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum News {
+    /// The present state: at first, and wherever changes may have been missed.
+    State(Option<Token>),
+    /// A new leadership, and the one that it follows.
+    Elected(Token, Option<Token>),
+    /// A leader proclaimed another value.
+    Proclaimed(Token),
+    /// This leadership ended, and there is none.
+    Vacant(Token),
+}
+
+impl News {
+    /// Who leads after it.
+    pub fn leads(&self) -> Option<Token> {
+        match self {
+            News::State(token) => *token,
+            News::Elected(token, _) | News::Proclaimed(token) => Some(*token),
+            News::Vacant(_) => None,
+        }
+    }
+}
+
 impl Fact {
     /// Under what name it is counted, if it is.
     pub fn counts_as(&self) -> Option<&'static str> {
@@ -113,13 +182,20 @@ impl Fact {
             Fact::Granted { .. } => "grants",
             Fact::Lost { .. } => "leaderships lost",
             Fact::Resigns { .. } => "resignations",
+            Fact::SessionClosed { .. } => "sessions closed",
             Fact::WroteFenced { .. } => "fenced writes",
             Fact::RefusedFenced { .. } => "stale writes refused",
-            Fact::Acknowledged { .. } => "writes",
-            Fact::Read { .. } => "reads",
+            Fact::WriteEnded { ended: Ended::Applied { .. }, .. } => "writes",
+            Fact::WriteEnded { ended: Ended::NotApplied, .. } => "writes not applied",
+            Fact::WriteEnded { ended: Ended::Unknown, .. } => "unknown writes",
+            Fact::ReadEnded { .. } => "reads",
             Fact::LeadsStore { .. } => "store leaders",
             Fact::Ledger(fact) => return fact.counts_as(),
-            Fact::Elected { .. } | Fact::Believes { .. } | Fact::Attempted { .. } => return None,
+            Fact::Restored { .. } => "snapshots restored",
+            Fact::Observed { news: News::State(_), .. } => "observers told the state",
+            Fact::Observed { .. } => "changes observed",
+            Fact::Applied(applied) => return applied.counts_as(),
+            Fact::Believes { .. } | Fact::WriteBegan { .. } | Fact::ReadBegan { .. } => return None,
         })
     }
 }

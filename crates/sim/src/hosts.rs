@@ -2,6 +2,7 @@
 //! that ship; what is simulated lies below the seam.
 
 pub mod candidate;
+pub mod duplicator;
 pub mod ledger;
 pub mod node;
 pub mod observer;
@@ -124,6 +125,7 @@ pub(crate) fn assemble(sim: &mut Sim<'_>, stage: &Stage) -> Cast {
                 install(sim, stage, &machine, who, move |process| candidate::run(process, tape.clone()));
             }
             Role::Writer => install(sim, stage, &machine, who, writer::run),
+            Role::Duplicator => install(sim, stage, &machine, who, duplicator::run),
             Role::Observer => install(sim, stage, &machine, who, observer::run),
             Role::Ledger => {
                 let book = ledger::Book::default();

@@ -1,17 +1,27 @@
 //! What must hold, one file each. An invariant sees every fact and may object; some also say what must come about after
-//! healing. They know nothing but facts: none of them looks into a process.
+//! healing. They know nothing but facts: none of them looks into a process. Some judge by what clients were told alone, others
+//! hold that against what the nodes applied.
 
-mod acknowledged;
 mod answers;
 mod beliefs;
 mod fenced;
+mod grants;
 mod guards;
+mod history;
+mod kept;
 mod ledgers_serve;
 mod link;
+mod observed;
 mod once;
+mod registers;
+mod replicas;
+mod requests;
 mod rest;
 mod serves;
+mod sessions;
 mod tokens;
+mod told;
+mod wiped;
 
 use std::time::Duration;
 
@@ -48,8 +58,16 @@ pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(tokens::TokensRise::default()),
         Box::new(beliefs::BeliefsDoNotOverlap::default()),
-        Box::new(acknowledged::AcknowledgedIsVisible::default()),
+        Box::new(registers::RegistersAreLinearizable::default()),
         Box::new(fenced::StaleWritesAreRefused::default()),
+        Box::new(kept::BeliefsAreKept::default()),
+        Box::new(grants::OneGrantAtEachSeq::default()),
+        Box::new(sessions::EndedSessionsHoldNothing::default()),
+        Box::new(requests::RequestsTakeEffectOnce::default()),
+        Box::new(told::WritersAreToldTheTruth::default()),
+        Box::new(observed::ObserveIsComplete::default()),
+        Box::new(replicas::ReplicasAgree::new(plan)),
+        Box::new(wiped::WipedNodesDoNotCount::default()),
         Box::new(link::OneLinkDeposesNobody::default()),
         Box::new(serves::ServesAgain::new(plan)),
         Box::new(rest::ComesToRest::new(plan)),

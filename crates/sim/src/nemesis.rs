@@ -86,6 +86,17 @@ impl Nemesis {
         }
     }
 
+    /// Starts the nodes that have stopped only now, because of something that was broken before. One that lost its store is
+    /// gone for good.
+    pub(crate) fn keep_up(&mut self, sim: &mut Sim<'_>) {
+        for who in self.stage.plan.all(Role::Node) {
+            let node = &self.cast.nodes[&who.number];
+            if node.has_ended() && !node.is_wiped() {
+                self.start(sim, who);
+            }
+        }
+    }
+
     fn end(&mut self, sim: &mut Sim<'_>, faults: Vec<InForce>, now: Duration) {
         for InForce { id, fault, .. } in faults {
             self.undo(sim, id, &fault);

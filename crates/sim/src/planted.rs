@@ -10,11 +10,19 @@ pub const BUDGET: u64 = 200;
 
 /// What is hunted.
 pub const HUNTED: &[Bug] = &[
+    Bug::AckBeforeSync,
+    Bug::ForgetVote,
     Bug::GrantTwice,
     Bug::TokenNotRaised,
     Bug::SkipFenceCheck,
-    Bug::AckBeforeSync,
-    Bug::ForgetVote,
+    Bug::EndedSessionKeepsLeadership,
+    Bug::ForgetAnswers,
+    Bug::ExpireWithoutCondition,
+    Bug::DeadlinesOfBefore,
+    Bug::AnswersLostAtSnapshot,
+    Bug::ReadWithoutRound,
+    Bug::GrantBeforeEnd,
+    Bug::LostAfterResign,
     Bug::SkipCheckAtDequeue,
     Bug::CompareWithNotEqual,
     Bug::TellTwice,

@@ -149,6 +149,7 @@ impl Run<'_> {
             if self.sim.elapsed() >= until {
                 return Err(format!("{missing}, {HEAL_WITHIN:?} after nothing was broken any more"));
             }
+            self.nemesis.keep_up(&mut self.sim);
             self.step()?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::witness::Counts;
 const ENOUGH: u64 = 100;
 
 /// What must have happened in [`ENOUGH`] seeds, beside every kind of fault.
-const REQUIRED: [&str; 19] = [
+const REQUIRED: [&str; 29] = [
     "grants",
     "resignations",
     "leaderships lost",
@@ -20,6 +20,16 @@ const REQUIRED: [&str; 19] = [
     "stale writes refused",
     "store leaders",
     "nodes that stopped by themselves",
+    "writes not applied",
+    "unknown writes",
+    "answers remembered",
+    "answers forgotten",
+    "sessions expired",
+    "sessions released",
+    "sessions closed",
+    "snapshots restored",
+    "changes observed",
+    "observers told the state",
     "appends",
     "notes",
     "guards remembered",

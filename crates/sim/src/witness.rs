@@ -21,6 +21,8 @@ struct Inner {
     invariants: Vec<Box<dyn Invariant>>,
     violation: Option<String>,
     counts: Counts,
+    /// The last command that any node has applied.
+    applied: u64,
 }
 
 /// How often what happened: a run in which nothing did proves nothing.
@@ -29,7 +31,7 @@ pub type Counts = BTreeMap<&'static str, u64>;
 impl Witness {
     /// With all invariants.
     pub(crate) fn new(plan: &Plan, trace: Trace) -> Witness {
-        let inner = Inner { invariants: invariants::all(plan), violation: None, counts: Counts::new() };
+        let inner = Inner { invariants: invariants::all(plan), violation: None, counts: Counts::new(), applied: 0 };
         Witness { inner: Arc::new(Mutex::new(inner)), trace }
     }
 
@@ -39,10 +41,12 @@ impl Witness {
     }
 
     fn saw_at(&self, at: Duration, who: Who, fact: Fact) {
-        self.trace.line_at(at, &who.to_string(), format_args!("{fact:?}"));
         let mut inner = self.lock();
-        if let Some(count) = fact.counts_as() {
-            *inner.counts.entry(count).or_default() += 1;
+        if inner.is_news(&fact) {
+            self.trace.line_at(at, &who.to_string(), format_args!("{fact:?}"));
+            if let Some(count) = fact.counts_as() {
+                *inner.counts.entry(count).or_default() += 1;
+            }
         }
         inner.each(|invariant| invariant.on(&fact, at));
     }
@@ -97,6 +101,18 @@ impl Witness {
 }
 
 impl Inner {
+    /// Every node applies every command; the first one to do so makes the news.
+    fn is_news(&mut self, fact: &Fact) -> bool {
+        match fact {
+            Fact::Applied(applied) => {
+                let news = applied.seq > self.applied;
+                self.applied = self.applied.max(applied.seq);
+                news
+            }
+            _ => true,
+        }
+    }
+
     fn each(&mut self, mut ask: impl FnMut(&mut dyn Invariant) -> Result<(), String>) {
         for invariant in &mut self.invariants {
             if let Err(why) = ask(invariant.as_mut())

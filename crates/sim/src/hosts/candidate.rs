@@ -1,4 +1,5 @@
-//! A candidate: campaigns, reports what it believes, resigns now and then, campaigns again.
+//! A candidate: opens a session, campaigns in one election or in both, reports what it believes, proclaims, resigns now and then
+//! and campaigns again, until its session ends or has lived long enough.
 //!
 //! While it leads, and deliberately for as long after that as nobody tells it to stop, it writes to a key under its token and
 //! calls all ledgers: the leader that does not know that it was succeeded is what tokens are for.
@@ -7,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_client::{
-    CampaignOptions, Client, ErrorKind, Leadership, LeadershipState, OnDisconnect, PutOptions, SessionOptions, Value,
+    CampaignOptions, Client, ErrorKind, Leadership, LeadershipState, OnDisconnect, PutOptions, Session, SessionOptions,
+    Value,
 };
-use palisade_fence::Fence;
+use palisade_fence::{Fence, TokenSource};
 use palisade_world::Task;
 
 use super::Process;
@@ -19,26 +21,28 @@ use crate::ledger::caller::Caller;
 use crate::phase::Phase;
 use crate::plan::Role;
 
-/// The one election.
+/// The elections. Everybody stands in the first one; who stands in both loses both with one session.
+pub const ELECTIONS: [&str; 2] = [ELECTION, "sim-too"];
+/// The first one, whose tokens the ledgers heed.
 pub const ELECTION: &str = "sim";
-/// The key that leaders write under their tokens.
-const KEY: &[u8] = b"sim/fenced";
+
 /// Between two fenced writes, and as much again at random.
 const PAUSE: Duration = Duration::from_millis(40);
 
 /// Runs until the process is ended.
 pub(crate) async fn run(process: Process, tape: Tape) -> turmoil::Result {
     let client = process.client();
-    let mut work = Work { writes: None, calls: Vec::new(), tape };
+    let new = || Work { writes: None, calls: Vec::new(), tape: tape.clone() };
+    let mut work = [new(), new()];
     loop {
-        if let Err(error) = lead_once(&process, &client, &mut work).await {
+        if let Err(error) = live_once(&process, &client, &mut work).await {
             tracing::debug!(who = %process.who, %error, "campaigning again");
             process.world.sleep(Duration::from_millis(20) + process.world.jitter(Duration::from_millis(30))).await;
         }
     }
 }
 
-/// What is done under the tokens of this process. It is not stopped when a leadership ends.
+/// What is done under the tokens of an election. It is not stopped when a leadership ends.
 struct Work {
     /// Of the last leadership.
     writes: Option<Task<()>>,
@@ -52,10 +56,11 @@ impl Work {
         let writing = write(process.clone(), fence.clone(), client.clone());
         self.writes = Some(process.world.spawn("fenced writes", writing));
         self.calls.retain(|calling| !calling.is_finished());
-        if process.plan.count(Role::Ledger) == 0 {
+        // Ledgers heed the tokens of the first election.
+        if process.plan.count(Role::Ledger) == 0 || fence.election != ELECTION {
             return;
         }
-        let election = Arc::new(client.follow(ELECTION));
+        let election = Arc::new(client.follow(&fence.election));
         self.calls.extend(process.plan.all(Role::Ledger).map(|ledger| {
             let (process, fence, tape) = (process.clone(), fence.clone(), self.tape.clone());
             let caller = Caller { process: process.clone(), ledger, fence, tape };
@@ -64,46 +69,121 @@ impl Work {
     }
 }
 
-async fn lead_once(process: &Process, client: &Client, work: &mut Work) -> Result<(), palisade_client::Error> {
-    let (name, world) = (process.name(), &process.world);
-    let ttl = Duration::from_millis(600 + world.random_u64() % 900);
+/// One session.
+struct Life<'a> {
+    process: &'a Process,
+    client: &'a Client,
+    session: Session,
+    on_disconnect: OnDisconnect,
+    /// When it closes its session.
+    until: Duration,
+}
+
+async fn live_once(
+    process: &Process,
+    client: &Client,
+    [first, second]: &mut [Work; 2],
+) -> Result<(), palisade_client::Error> {
+    let world = &process.world;
+    // Some so short that a pause which deposes nobody is longer than what is left of it.
+    let ttl = Duration::from_millis(300 + world.random_u64() % 1_200);
     // Only who keeps until the TTL has a clock to trust; the others rely on their tokens alone.
     let on_disconnect = match world.random_u64() % 3 {
         0 => OnDisconnect::ReleaseAfter(Duration::from_millis(world.random_u64() % 300)),
         _ => OnDisconnect::KeepUntilTtl,
     };
     let session = client.open_session(SessionOptions { ttl, on_disconnect }).await?;
-    let options =
-        CampaignOptions { election: ELECTION.into(), candidate_id: name.clone(), value: Value::default(), priority: 0 };
-    let leadership = session.campaign(options).await?;
-    let grant = leadership.grant();
-    let (token, seq) = (grant.token, grant.seq);
-    process.witness.saw(process.who, Fact::Granted { candidate: name.clone(), token, seq });
-    work.begin(process, client, &leadership.fence());
-    if hold(process, &leadership, on_disconnect).await == Left::ByItself {
-        process.witness.saw(process.who, Fact::Resigns { candidate: name, token });
-        leadership.resign().await?;
-    } else {
-        process.witness.saw(process.who, Fact::Lost { candidate: name, token });
-    }
-    session.close().await
+    let until = world.now() + Duration::from_millis(1_000 + world.random_u64() % 5_000);
+    let life = Life { process, client, session, on_disconnect, until };
+    let in_both = world.random_u64().is_multiple_of(2);
+    let too = async { if in_both { life.stand(ELECTIONS[1], second).await } else { Ok(()) } };
+    let (one, other) = tokio::join!(life.stand(ELECTIONS[0], first), too);
+    life.session.close().await?;
+    process.witness.saw(process.who, Fact::SessionClosed { session: life.session.id() });
+    one.and(other)
 }
 
-/// Writes under a token until the store says that it is stale.
-async fn write(process: Process, fence: Fence, client: Client) {
-    let token = fence.token;
-    loop {
-        let value = process.name().into_bytes();
-        let put = PutOptions { key: KEY.to_vec(), value, fence: Some(fence.clone()), session: None };
-        match client.put(put).await {
-            Ok(put) => process.witness.saw(process.who, Fact::WroteFenced { token, seq: put.header.seq }),
-            Err(error) if error.kind == ErrorKind::StaleToken => {
-                let fact = Fact::RefusedFenced { token, current: error.current_token };
-                return process.witness.saw(process.who, fact);
+impl Life<'_> {
+    /// Leads an election again and again, until the session has ended or is to be closed.
+    async fn stand(&self, election: &'static str, work: &mut Work) -> Result<(), palisade_client::Error> {
+        let (process, world, candidate) = (self.process, &self.process.world, self.process.name());
+        let saw = |fact| process.witness.saw(process.who, fact);
+        loop {
+            let options = CampaignOptions {
+                election: election.into(),
+                candidate_id: candidate.clone(),
+                value: Value::default(),
+                priority: 0,
+            };
+            let leadership = tokio::select! {
+                biased;
+                granted = self.session.campaign(options) => granted?,
+                () = unless_at_rest(process, self.until) => return Ok(()),
+            };
+            let (token, seq) = (leadership.grant().token, leadership.grant().seq);
+            let (election, candidate) = (election.to_owned(), candidate.clone());
+            saw(Fact::Granted { election: election.clone(), candidate: candidate.clone(), token, seq });
+            work.begin(process, self.client, &leadership.fence());
+            let leave_at = self.until.min(world.now() + Duration::from_millis(300 + world.random_u64() % 3_000));
+            let left = tokio::select! {
+                biased;
+                left = self.hold(&leadership, leave_at) => left,
+                left = proclaim(process, &leadership) => left,
+            };
+            match left {
+                Left::Lost => {
+                    saw(Fact::Lost { election, candidate, token });
+                    return Ok(());
+                }
+                Left::ByItself => {
+                    let (mut state, source) = (leadership.state(), leadership.token_source());
+                    // Dropping it resigns, too; nobody says when.
+                    let resigning = async {
+                        if world.random_u64().is_multiple_of(4) {
+                            drop(leadership);
+                            return Ok(());
+                        }
+                        leadership.resign().await
+                    };
+                    // The rest of the process goes on leading for as long as it is given the token.
+                    let told = async {
+                        let _ = state.wait_for(|state| matches!(state, LeadershipState::Lost { .. })).await;
+                        if source.token().is_none() {
+                            saw(Fact::Resigns { election, candidate, token });
+                        }
+                    };
+                    tokio::join!(resigning, told).0?;
+                }
             }
-            Err(error) => tracing::debug!(who = %process.who, %error, "a fenced write failed"),
+            if world.now() >= self.until && *process.phase.borrow() != Phase::Rest {
+                return Ok(());
+            }
         }
-        process.world.sleep(PAUSE + process.world.jitter(PAUSE)).await;
+    }
+
+    /// Reports every deadline that can be trusted, until it is time to leave or the leadership is lost.
+    async fn hold(&self, leadership: &Leadership, leave_at: Duration) -> Left {
+        let (process, token) = (self.process, leadership.token());
+        let mut state = leadership.state();
+        let mut leave = std::pin::pin!(unless_at_rest(process, leave_at));
+        loop {
+            let now = state.borrow_and_update().clone();
+            match now {
+                LeadershipState::Held { deadline } | LeadershipState::Suspect { deadline } => {
+                    if self.on_disconnect == OnDisconnect::KeepUntilTtl {
+                        let election = leadership.grant().election.clone();
+                        let (candidate, until) = (process.name(), process.simulated(deadline));
+                        process.witness.saw(process.who, Fact::Believes { election, candidate, token, until });
+                    }
+                }
+                LeadershipState::Lost { .. } => return Left::Lost,
+            }
+            tokio::select! {
+                biased;
+                changed = state.changed() => if changed.is_err() { return Left::Lost },
+                () = &mut leave => return Left::ByItself,
+            }
+        }
     }
 }
 
@@ -114,28 +194,43 @@ enum Left {
     Lost,
 }
 
-/// Reports every deadline that can be trusted, until it is time to resign or the leadership is lost.
-async fn hold(process: &Process, leadership: &Leadership, on_disconnect: OnDisconnect) -> Left {
-    let (world, token) = (&process.world, leadership.fence().token);
-    let (mut state, mut phase) = (leadership.state(), process.phase.clone());
-    let resign_at = world.now() + Duration::from_millis(300 + world.random_u64() % 3_000);
+/// Resolves at that time, but never once everything is to come to rest.
+async fn unless_at_rest(process: &Process, at: Duration) {
+    let mut phase = process.phase.clone();
+    tokio::select! {
+        biased;
+        _ = phase.wait_for(|phase| *phase == Phase::Rest) => std::future::pending().await,
+        () = process.world.sleep_until(at) => {}
+    }
+}
+
+/// Sometimes tells observers something that nobody else ever says. It does not resolve: the leadership goes on.
+async fn proclaim(process: &Process, leadership: &Leadership) -> Left {
+    if process.world.random_u64().is_multiple_of(2) {
+        let value = Value::at(format!("{}/{}", process.name(), leadership.token()));
+        if let Err(error) = leadership.proclaim(value).await {
+            tracing::debug!(who = %process.who, %error, "not proclaimed");
+        }
+    }
+    std::future::pending().await
+}
+
+/// Writes under a token until the store says that it is stale.
+async fn write(process: Process, fence: Fence, client: Client) {
+    let (token, key) = (fence.token, format!("fenced/{}", fence.election).into_bytes());
     loop {
-        let now = state.borrow_and_update().clone();
-        match now {
-            LeadershipState::Held { deadline } | LeadershipState::Suspect { deadline } => {
-                if on_disconnect == OnDisconnect::KeepUntilTtl {
-                    let (candidate, until) = (process.name(), process.simulated(deadline));
-                    process.witness.saw(process.who, Fact::Believes { candidate, token, until });
-                }
+        let (key, value) = (key.clone(), process.name().into_bytes());
+        match client.put(PutOptions { key, value, fence: Some(fence.clone()), session: None }).await {
+            Ok(put) => {
+                let (election, seq) = (fence.election.clone(), put.header.seq);
+                process.witness.saw(process.who, Fact::WroteFenced { election, token, seq });
             }
-            LeadershipState::Lost { .. } => return Left::Lost,
+            Err(error) if error.kind == ErrorKind::StaleToken => {
+                let fact = Fact::RefusedFenced { token, current: error.current_token };
+                return process.witness.saw(process.who, fact);
+            }
+            Err(error) => tracing::debug!(who = %process.who, %error, "a fenced write failed"),
         }
-        let resting = *phase.borrow_and_update() == Phase::Rest;
-        tokio::select! {
-            biased;
-            changed = state.changed() => if changed.is_err() { return Left::Lost },
-            Ok(()) = phase.changed() => {}
-            () = world.sleep_until(resign_at), if !resting => return Left::ByItself,
-        }
+        process.world.sleep(PAUSE + process.world.jitter(PAUSE)).await;
     }
 }

@@ -1,20 +1,26 @@
 //! A node: the real server on a simulated disk. The disk outlives the process; what was not synced may not.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use palisade_server::{Misfit, Node, NodeConfig, NodeFailed, Stores};
+use palisade_coord_core::{Command, Outcome, State};
+use palisade_server::{Audit, Misfit, Node, NodeConfig, NodeFailed, Stores};
 use palisade_storage::{SimDisk, SimEngine, SimSnapshots};
 use palisade_world::{Task, World};
 use tokio::sync::watch;
 
 use super::{PORT, Process, address};
-use crate::facts::Fact;
-use crate::plan::{Plan, Role};
+use crate::facts::{Applied, Fact};
+use crate::plan::{Plan, Role, Who};
+use crate::witness::Witness;
 
 /// Raft's timers in the simulation: its latencies are a hundred times those of loopback.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 const ELECTION: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(400));
+
+/// At every so many commands the nodes' whole states are compared: it costs as much as a snapshot.
+const DIGEST_EVERY: u64 = 16;
 
 /// What of a node outlives its process. Clones are the same hardware.
 #[derive(Clone)]
@@ -65,6 +71,11 @@ impl Hardware {
     /// Whether the process has ended by itself.
     pub(crate) fn has_ended(&self) -> bool {
         self.lock().ended
+    }
+
+    /// Whether its disk was replaced by an empty one.
+    pub(crate) fn is_wiped(&self) -> bool {
+        self.lock().wiped
     }
 
     /// Asks the process to end in good order.
@@ -180,7 +191,36 @@ async fn start(process: &Process, hardware: &Hardware) -> Result<Node, Box<dyn s
         snapshots: Arc::new(SimSnapshots::open(&disk)?),
         folder: None,
     };
-    Ok(Node::start(config, stores, process.world.clone()).await?)
+    let audit = Auditor { who: process.who, witness: process.witness.clone() };
+    Ok(Node::start_audited(config, stores, Some(Arc::new(audit)), process.world.clone()).await?)
+}
+
+/// Tells what a node applies, beside what it answers to anybody.
+struct Auditor {
+    who: Who,
+    witness: Witness,
+}
+
+impl Audit for Auditor {
+    fn applied(&self, command: &Command, outcome: &Outcome, state: &State) {
+        let seq = state.seq().get();
+        let digest = seq.is_multiple_of(DIGEST_EVERY).then(|| digest(state));
+        let (command, outcome) = (command.clone(), outcome.clone());
+        let applied = Applied { node: self.who.number, seq, command, outcome, digest };
+        self.witness.saw(self.who, Fact::Applied(Arc::new(applied)));
+    }
+
+    fn restored(&self, state: &State) {
+        let fact = Fact::Restored { node: self.who.number, seq: state.seq().get(), digest: digest(state) };
+        self.witness.saw(self.who, fact);
+    }
+}
+
+/// Of the whole state, by what a snapshot of it would be.
+fn digest(state: &State) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    palisade_wire::state::encode(state).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The disk syncs in the rhythm of the hardware, for as long as its process lives.

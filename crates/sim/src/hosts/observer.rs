@@ -1,30 +1,43 @@
-//! An observer: follows the election from outside.
+//! An observer: follows the elections from outside and reports all that it is told.
 
 use std::time::Duration;
 
-use palisade_client::ObservedKind;
+use palisade_client::{Observed, ObservedKind};
 
 use super::Process;
-use super::candidate::ELECTION;
-use crate::facts::Fact;
+use super::candidate::ELECTIONS;
+use crate::facts::{Fact, News};
 
 /// Runs until the simulation ends.
 pub(crate) async fn run(process: Process) -> turmoil::Result {
-    let client = process.client();
-    let mut observer = client.observe(ELECTION);
+    tokio::join!(follow(&process, ELECTIONS[0]), follow(&process, ELECTIONS[1]));
+    Ok(())
+}
+
+async fn follow(process: &Process, election: &str) {
+    // Clients of their own, so that they may sit on different nodes.
+    let mut observer = process.client().observe(election);
     loop {
         match observer.next().await {
             Ok(observed) => {
-                if let ObservedKind::Elected { leader, .. } = observed.kind {
-                    let fact = Fact::Elected { candidate: leader.candidate, token: leader.token, seq: leader.seq };
-                    process.witness.saw(process.who, fact);
-                }
+                let (observer, election) = (process.name(), election.to_owned());
+                let fact = Fact::Observed { observer, election, seq: observed.seq, news: news(observed) };
+                process.witness.saw(process.who, fact);
             }
             Err(error) => {
                 tracing::debug!(%error, "observing again");
                 process.world.sleep(Duration::from_millis(50)).await;
-                observer = client.observe(ELECTION);
+                observer = process.client().observe(election);
             }
         }
+    }
+}
+
+fn news(observed: Observed) -> News {
+    match observed.kind {
+        ObservedKind::State { leader } => News::State(leader.map(|leader| leader.token)),
+        ObservedKind::Elected { leader, previous, .. } => News::Elected(leader.token, previous),
+        ObservedKind::ValueChanged { leader } => News::Proclaimed(leader.token),
+        ObservedKind::Vacant { previous, .. } => News::Vacant(previous),
     }
 }

@@ -1,45 +1,112 @@
-//! A writer: writes rising numbers to a few keys in turn and reads back what was acknowledged last, and keeps honest books of
-//! what was acknowledged.
+//! A writer: puts, removes and reads a few registers that it shares with the other writers, and keeps honest books of what it
+//! was told. Every other one names its requests, so that an unknown outcome is settled by asking again.
 
 use std::time::Duration;
 
-use palisade_client::PutOptions;
+use palisade_client::{
+    Client, DeleteOptions, Error, ErrorKind, Fence, OnDisconnect, Outcome, PutOptions, Session, SessionOptions,
+};
 
 use super::Process;
-use crate::facts::Fact;
+use super::candidate::ELECTIONS;
+use crate::facts::{Deed, Ended, Fact, Found};
 
-/// So many keys take turns: what was acknowledged last is not overwritten by the attempts of a whole outage before it is read.
-const KEYS: u64 = 16;
+/// So many that what was acknowledged last is mostly not overwritten by the attempts of a whole outage before it is read.
+const REGISTERS: u64 = 16;
 
-fn key(number: u64) -> String {
-    format!("sim/number-{}", number % KEYS)
+/// One of the registers.
+pub(super) fn register(number: u64) -> String {
+    format!("register-{}", number % REGISTERS)
 }
 
 /// Runs until the simulation ends.
 pub(crate) async fn run(process: Process) -> turmoil::Result {
-    let (client, saw) = (process.client(), |fact| process.witness.saw(process.who, fact));
-    let mut acknowledged = 0;
-    for number in 1.. {
-        saw(Fact::Attempted { key: key(number), number });
-        let put =
-            PutOptions { key: key(number).into(), value: number.to_string().into_bytes(), fence: None, session: None };
+    let mut writer = Writer { client: process.client(), session: None, fence: None, process };
+    let mut acknowledged: Option<String> = None;
+    for number in 1_u64.. {
+        let process = writer.process.clone();
+        let (world, name) = (&process.world, format!("{}/{number}", process.name()));
+        let key = register(world.random_u64());
         // What the write before this one was told must still be true, also after an outage that this write ends.
-        let before = acknowledged;
-        match client.put(put).await {
-            Ok(_) => {
-                acknowledged = number;
-                saw(Fact::Acknowledged { key: key(number), number });
-            }
-            Err(error) => tracing::debug!(%error, number, "a write failed"),
+        let before = acknowledged.clone();
+        if writer.write(&name, &key).await {
+            acknowledged = Some(key);
         }
-        if before != 0
-            && let Ok(got) = client.get(key(before).into()).await
-        {
-            let text = got.kv.map(|kv| String::from_utf8_lossy(&kv.value).into_owned()).unwrap_or_default();
-            let number = text.parse().unwrap_or(0);
-            saw(Fact::Read { key: key(before), number, acknowledged_before: before });
-        }
-        process.world.sleep(Duration::from_millis(5) + process.world.jitter(Duration::from_millis(40))).await;
+        let key =
+            before.filter(|_| !world.random_u64().is_multiple_of(3)).unwrap_or_else(|| register(world.random_u64()));
+        writer.read(&name, &key).await;
+        world.sleep(Duration::from_millis(5) + world.jitter(Duration::from_millis(60))).await;
     }
     Ok(())
+}
+
+struct Writer {
+    process: Process,
+    client: Client,
+    /// Of those who name their requests.
+    session: Option<Session>,
+    /// The last token that it heard of, whoever holds it: some writes are made under it.
+    fence: Option<Fence>,
+}
+
+impl Writer {
+    fn saw(&self, fact: Fact) {
+        self.process.witness.saw(self.process.who, fact);
+    }
+
+    /// Whether it was acknowledged.
+    async fn write(&mut self, name: &str, key: &str) -> bool {
+        let world = self.process.world.clone();
+        if self.process.who.number.is_multiple_of(2) && self.session.is_none() {
+            let ttl = Duration::from_millis(600 + world.random_u64() % 900);
+            let options = SessionOptions { ttl, on_disconnect: OnDisconnect::KeepUntilTtl };
+            self.session = self.client.open_session(options).await.ok();
+        }
+        let fence = if world.random_u64().is_multiple_of(5) { self.token().await } else { None };
+        let (session, key_bytes) = (self.session.as_ref(), key.as_bytes().to_vec());
+        let deed = if world.random_u64().is_multiple_of(5) { Deed::Delete } else { Deed::Put };
+        self.saw(Fact::WriteBegan { write: name.to_owned(), key: key.to_owned(), deed });
+        let applied = match deed {
+            Deed::Put => {
+                let put = PutOptions { key: key_bytes, value: name.as_bytes().to_vec(), fence, session };
+                self.client.put(put).await.map(|put| (put.header, true))
+            }
+            Deed::Delete => {
+                let delete = DeleteOptions { key: key_bytes, fence, session };
+                self.client.delete(delete).await.map(|deleted| (deleted.header, deleted.deleted > 0))
+            }
+        };
+        let ended = match &applied {
+            Ok((header, changed)) => Ended::Applied { seq: header.seq, revision: header.revision, changed: *changed },
+            Err(Error { outcome: Outcome::NotApplied, .. }) => Ended::NotApplied,
+            Err(Error { outcome: Outcome::Unknown, .. }) => Ended::Unknown,
+        };
+        self.saw(Fact::WriteEnded { write: name.to_owned(), ended });
+        match applied.map_err(|error| error.kind) {
+            Err(ErrorKind::StaleToken) => self.fence = None,
+            Err(ErrorKind::Forgotten | ErrorKind::SessionEnded) => self.session = None,
+            Ok(_) | Err(_) => {}
+        }
+        matches!(ended, Ended::Applied { .. })
+    }
+
+    async fn token(&mut self) -> Option<Fence> {
+        if self.fence.is_none() {
+            self.fence = self.client.leader(ELECTIONS[0]).await.ok().flatten().map(|grant| grant.fence());
+        }
+        self.fence.clone()
+    }
+
+    async fn read(&self, name: &str, key: &str) {
+        self.saw(Fact::ReadBegan { read: name.to_owned() });
+        let Ok(got) = self.client.get(key.into()).await else { return };
+        let found = got.kv.map(|kv| Found {
+            write: String::from_utf8_lossy(&kv.value).into_owned(),
+            mod_revision: kv.mod_revision,
+            create_revision: kv.create_revision,
+            version: kv.version,
+        });
+        let (read, key, seq, revision) = (name.to_owned(), key.to_owned(), got.header.seq, got.header.revision);
+        self.saw(Fact::ReadEnded { read, key, seq, revision, found });
+    }
 }

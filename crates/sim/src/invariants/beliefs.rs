@@ -1,5 +1,5 @@
 //! Belief intervals of *keep until the TTL* sessions do not overlap: while one candidate's deadline has not passed, no other
-//! believes that it leads.
+//! believes that it leads the same election.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::plan::Who;
 
 #[derive(Default)]
 pub(super) struct BeliefsDoNotOverlap {
-    /// By candidate: the token and the deadline.
-    believers: BTreeMap<String, (Token, Duration)>,
+    /// By election and candidate: the token and the deadline.
+    believers: BTreeMap<(String, String), (Token, Duration)>,
 }
 
 impl Invariant for BeliefsDoNotOverlap {
@@ -23,12 +23,12 @@ impl Invariant for BeliefsDoNotOverlap {
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {
         match fact {
-            Fact::Believes { candidate, token, until } => {
-                self.believers.insert(candidate.clone(), (*token, *until));
+            Fact::Believes { election, candidate, token, until } => {
+                self.believers.insert((election.clone(), candidate.clone()), (*token, *until));
                 self.tick(at)
             }
-            Fact::Lost { candidate, .. } | Fact::Resigns { candidate, .. } => {
-                self.believers.remove(candidate);
+            Fact::Lost { election, candidate, .. } | Fact::Resigns { election, candidate, .. } => {
+                self.believers.remove(&(election.clone(), candidate.clone()));
                 Ok(())
             }
             _ => Ok(()),
@@ -37,14 +37,15 @@ impl Invariant for BeliefsDoNotOverlap {
 
     fn gone(&mut self, who: Who) {
         let who = who.to_string();
-        self.believers.retain(|candidate, _| candidate.rsplit_once('.').is_none_or(|(of, _)| of != who));
+        self.believers.retain(|(_, candidate), _| candidate.rsplit_once('.').is_none_or(|(of, _)| of != who));
     }
 
     fn tick(&mut self, at: Duration) -> Result<(), String> {
-        let mut now = self.believers.iter().filter(|(_, (_, until))| at < *until);
-        match (now.next(), now.next()) {
-            (Some(one), Some(other)) => Err(format!("at {at:?} both believe that they lead: {one:?} and {other:?}")),
-            _ => Ok(()),
+        // In the order of elections: two believers of one election stand beside each other.
+        let now: Vec<_> = self.believers.iter().filter(|(_, (_, until))| at < *until).collect();
+        match now.windows(2).find(|pair| pair[0].0.0 == pair[1].0.0) {
+            Some(both) => Err(format!("at {at:?} both believe that they lead: {both:?}")),
+            None => Ok(()),
         }
     }
 }
@@ -55,14 +56,16 @@ mod tests {
 
     #[test]
     fn it_can_object() {
-        let believes = |candidate: &str, token, until| Fact::Believes {
+        let believes = |election: &str, candidate: &str, token, until| Fact::Believes {
+            election: election.into(),
             candidate: candidate.into(),
             token: Token::new(0, token),
             until: Duration::from_secs(until),
         };
         let mut beliefs = BeliefsDoNotOverlap::default();
-        assert!(beliefs.on(&believes("a", 1, 10), Duration::from_secs(1)).is_ok());
-        assert!(beliefs.on(&believes("b", 2, 20), Duration::from_secs(10)).is_ok(), "a's deadline has passed");
-        assert!(beliefs.on(&believes("a", 3, 20), Duration::from_secs(15)).is_err());
+        assert!(beliefs.on(&believes("e", "a", 1, 10), Duration::from_secs(1)).is_ok());
+        assert!(beliefs.on(&believes("e", "b", 2, 20), Duration::from_secs(10)).is_ok(), "a's deadline has passed");
+        assert!(beliefs.on(&believes("f", "a", 3, 20), Duration::from_secs(15)).is_ok(), "another election");
+        assert!(beliefs.on(&believes("e", "a", 4, 20), Duration::from_secs(15)).is_err());
     }
 }

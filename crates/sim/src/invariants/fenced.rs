@@ -1,5 +1,5 @@
-//! A write under a token takes effect only while that token is the newest: in the order of `seq`, the tokens of grants and of
-//! acknowledged writes never go back.
+//! A write under a token takes effect only while that token is the newest: in the order of `seq`, the tokens of an election's
+//! grants and of acknowledged writes never go back.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,11 +7,12 @@ use std::time::Duration;
 use palisade_fence::Token;
 
 use super::Invariant;
-use crate::facts::Fact;
+use crate::facts::{Fact, News};
 
 #[derive(Default)]
 pub(super) struct StaleWritesAreRefused {
-    by_seq: BTreeMap<u64, Token>,
+    /// By election and `seq`.
+    acted: BTreeMap<String, BTreeMap<u64, Token>>,
 }
 
 impl Invariant for StaleWritesAreRefused {
@@ -20,14 +21,16 @@ impl Invariant for StaleWritesAreRefused {
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
-        let (Fact::Granted { token, seq, .. } | Fact::Elected { token, seq, .. } | Fact::WroteFenced { token, seq }) =
-            fact
+        let (Fact::Granted { election, token, seq, .. }
+        | Fact::Observed { election, seq, news: News::Elected(token, _), .. }
+        | Fact::WroteFenced { election, token, seq }) = fact
         else {
             return Ok(());
         };
-        self.by_seq.insert(*seq, *token);
-        let below = self.by_seq.range(..seq).next_back();
-        let above = self.by_seq.range(seq + 1..).next();
+        let by_seq = self.acted.entry(election.clone()).or_default();
+        by_seq.insert(*seq, *token);
+        let below = by_seq.range(..seq).next_back();
+        let above = by_seq.range(seq + 1..).next();
         match (below, above) {
             (Some((at, newer)), _) if newer > token => {
                 Err(format!("at seq {seq} something happened under {token}, but {newer} was current since seq {at}"))
@@ -47,13 +50,20 @@ mod tests {
     #[test]
     fn it_can_object() {
         let mut fenced = StaleWritesAreRefused::default();
-        let granted = |token, seq| Fact::Granted { candidate: "a".into(), token: Token::new(0, token), seq };
-        let wrote = |token, seq| Fact::WroteFenced { token: Token::new(0, token), seq };
-        assert!(fenced.on(&granted(1, 10), Duration::ZERO).is_ok());
+        let token = |counter| Token::new(0, counter);
+        let granted = |election: &str, counter, seq| Fact::Granted {
+            election: election.into(),
+            candidate: "a".into(),
+            token: token(counter),
+            seq,
+        };
+        let wrote = |counter, seq| Fact::WroteFenced { election: "e".into(), token: token(counter), seq };
+        assert!(fenced.on(&granted("e", 1, 10), Duration::ZERO).is_ok());
+        assert!(fenced.on(&granted("f", 2, 12), Duration::ZERO).is_ok(), "another election");
         assert!(fenced.on(&wrote(1, 15), Duration::ZERO).is_ok());
-        assert!(fenced.on(&granted(2, 20), Duration::ZERO).is_ok());
-        assert!(fenced.on(&wrote(2, 25), Duration::ZERO).is_ok());
+        assert!(fenced.on(&granted("e", 3, 20), Duration::ZERO).is_ok());
+        assert!(fenced.on(&wrote(3, 25), Duration::ZERO).is_ok());
         assert!(fenced.on(&wrote(1, 22), Duration::ZERO).is_err(), "the leader before wrote");
-        assert!(fenced.on(&wrote(3, 12), Duration::ZERO).is_err(), "a token before its grant");
+        assert!(fenced.on(&wrote(4, 12), Duration::ZERO).is_err(), "a token before its grant");
     }
 }

@@ -7,6 +7,7 @@ use palisade_fence::Token;
 
 use super::Invariant;
 use crate::facts::{Fact, LedgerFact, Sender};
+use crate::hosts::candidate::ELECTION;
 use crate::ledger::{Form, Method, Reply};
 use crate::phase::Phase;
 use crate::plan::{Plan, Role};
@@ -43,7 +44,7 @@ impl Invariant for LedgersServe {
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
         let (message, way) = match fact {
-            Fact::Granted { token, .. } => {
+            Fact::Granted { election, token, .. } if election == ELECTION => {
                 self.newest = self.newest.max(Some(*token));
                 return Ok(());
             }
@@ -96,7 +97,10 @@ mod tests {
         };
         let told = LedgerFact::Ran(Step { message: message(2, Method::Note), under: None, guard: None }).into();
         let on = |serve: &mut LedgersServe, fact: &Fact| serve.on(fact, Duration::ZERO).expect("it never objects");
-        on(&mut serve, &Fact::Granted { candidate: "a".into(), token: Token::new(0, 2), seq: 1 });
+        on(
+            &mut serve,
+            &Fact::Granted { election: ELECTION.into(), candidate: "a".into(), token: Token::new(0, 2), seq: 1 },
+        );
         on(&mut serve, &answered(2, Form::Plain));
         assert_eq!(serve.missing(), None, "nothing is asked for");
         serve.phase(Phase::Healed, Duration::ZERO);

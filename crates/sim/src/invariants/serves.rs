@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Invariant;
-use crate::facts::Fact;
+use crate::facts::{Ended, Fact};
 use crate::phase::Phase;
 use crate::plan::{Plan, Role};
 
@@ -34,7 +34,7 @@ impl Invariant for ServesAgain {
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
         if self.healed {
             match fact {
-                Fact::Acknowledged { .. } => self.writes += 1,
+                Fact::WriteEnded { ended: Ended::Applied { .. }, .. } => self.writes += 1,
                 Fact::Granted { .. } => self.grants += 1,
                 _ => {}
             }
@@ -59,8 +59,14 @@ mod tests {
     #[test]
     fn it_counts_from_healing_on() {
         let mut serves = ServesAgain::new(&Plan::draw(1));
-        let acknowledged = Fact::Acknowledged { key: String::new(), number: 1 };
-        let granted = Fact::Granted { candidate: "a".into(), token: palisade_fence::Token::new(0, 1), seq: 1 };
+        let applied = Ended::Applied { seq: 1, revision: 1, changed: true };
+        let acknowledged = Fact::WriteEnded { write: "a".into(), ended: applied };
+        let granted = Fact::Granted {
+            election: "e".into(),
+            candidate: "a".into(),
+            token: palisade_fence::Token::new(0, 1),
+            seq: 1,
+        };
         let on = |serves: &mut ServesAgain, fact: &Fact| serves.on(fact, Duration::ZERO).expect("it never objects");
         on(&mut serves, &granted);
         serves.phase(Phase::Healed, Duration::ZERO);

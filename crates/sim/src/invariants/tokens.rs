@@ -1,4 +1,4 @@
-//! One current grant at each `seq`; in the order of `seq`, tokens rise. The candidates' and the observer's views agree.
+//! Tokens rise in the order of `seq`, whatever the election. The candidates' and the observers' views agree.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,11 +6,12 @@ use std::time::Duration;
 use palisade_fence::Token;
 
 use super::Invariant;
-use crate::facts::Fact;
+use crate::facts::{Fact, News};
 
 #[derive(Default)]
 pub(super) struct TokensRise {
-    by_seq: BTreeMap<u64, (Token, String)>,
+    /// By `seq` and election: one command may grant several elections.
+    granted: BTreeMap<(u64, String), Token>,
 }
 
 impl Invariant for TokensRise {
@@ -19,21 +20,24 @@ impl Invariant for TokensRise {
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
-        let (Fact::Granted { candidate, token, seq } | Fact::Elected { candidate, token, seq }) = fact else {
+        let (Fact::Granted { election, token, seq, .. }
+        | Fact::Observed { election, seq, news: News::Elected(token, _), .. }) = fact
+        else {
             return Ok(());
         };
-        let seen = self.by_seq.entry(*seq).or_insert_with(|| (*token, candidate.clone()));
-        if *seen != (*token, candidate.clone()) {
-            return Err(format!("at seq {seq}: {seen:?} and ({token}, {candidate})"));
+        let seen = *self.granted.entry((*seq, election.clone())).or_insert(*token);
+        if seen != *token {
+            return Err(format!("at seq {seq} {election:?} was granted under {seen} and under {token}"));
         }
-        let below = self.by_seq.range(..seq).next_back();
-        let above = self.by_seq.range(seq + 1..).next();
+        let at = |seq| (seq, String::new());
+        let below = self.granted.range(..at(*seq)).next_back();
+        let above = self.granted.range(at(seq + 1)..).next();
         match (below, above) {
-            (Some((at, (lower, _))), _) if lower >= token => {
-                Err(format!("token {token} at seq {seq} after token {lower} at seq {at}"))
+            (Some((at, lower)), _) if lower >= token => {
+                Err(format!("token {token} at seq {seq} after {lower} at {at:?}"))
             }
-            (_, Some((at, (higher, _)))) if higher <= token => {
-                Err(format!("token {token} at seq {seq} before token {higher} at seq {at}"))
+            (_, Some((at, higher))) if higher <= token => {
+                Err(format!("token {token} at seq {seq} before {higher} at {at:?}"))
             }
             _ => Ok(()),
         }
@@ -44,18 +48,19 @@ impl Invariant for TokensRise {
 mod tests {
     use super::*;
 
-    fn granted(candidate: &str, token: u32, seq: u64) -> Fact {
-        Fact::Granted { candidate: candidate.into(), token: Token::new(0, token), seq }
+    fn granted(election: &str, token: u32, seq: u64) -> Fact {
+        Fact::Granted { election: election.into(), candidate: "a".into(), token: Token::new(0, token), seq }
     }
 
     #[test]
     fn it_can_object() {
         let mut tokens = TokensRise::default();
-        assert!(tokens.on(&granted("a", 1, 10), Duration::ZERO).is_ok());
-        assert!(tokens.on(&granted("b", 3, 30), Duration::ZERO).is_ok());
-        assert!(tokens.on(&granted("a", 2, 20), Duration::ZERO).is_ok());
-        assert!(tokens.on(&granted("b", 3, 40), Duration::ZERO).is_err());
-        assert!(tokens.on(&granted("b", 1, 10), Duration::ZERO).is_err());
-        assert!(tokens.on(&granted("b", 9, 5), Duration::ZERO).is_err());
+        assert!(tokens.on(&granted("e", 1, 10), Duration::ZERO).is_ok());
+        assert!(tokens.on(&granted("f", 4, 30), Duration::ZERO).is_ok());
+        assert!(tokens.on(&granted("e", 3, 30), Duration::ZERO).is_ok(), "two elections in one command");
+        assert!(tokens.on(&granted("e", 2, 20), Duration::ZERO).is_ok());
+        assert!(tokens.on(&granted("e", 4, 40), Duration::ZERO).is_err());
+        assert!(tokens.on(&granted("e", 2, 10), Duration::ZERO).is_err());
+        assert!(tokens.on(&granted("f", 9, 5), Duration::ZERO).is_err());
     }
 }

@@ -58,8 +58,14 @@ impl Plan {
 
 fn draw_cast(rng: &mut SmallRng) -> BTreeMap<Role, usize> {
     let nodes = if rng.random_range(0..4) == 0 { 5 } else { 3 };
-    let mut cast: BTreeMap<_, _> =
-        [(Role::Node, nodes), (Role::Candidate, rng.random_range(2..4)), (Role::Writer, 1), (Role::Observer, 1)].into();
+    let mut cast: BTreeMap<_, _> = [
+        (Role::Node, nodes),
+        (Role::Candidate, rng.random_range(2..4)),
+        (Role::Writer, rng.random_range(1..4)),
+        (Role::Duplicator, rng.random_range(0..2)),
+        (Role::Observer, rng.random_range(1..3)),
+    ]
+    .into();
     // Every other run is about the store alone.
     if rng.random_range(0..2) == 0 {
         cast.extend([(Role::Ledger, rng.random_range(2..4)), (Role::Repeater, 1)]);
@@ -141,12 +147,12 @@ fn draw_cut(rng: &mut SmallRng, plan: &Plan) -> Fault {
     let cut = if rng.random_range(0..3) == 0 { Cut::Hold } else { Cut::Drop };
     let pattern = match rng.random_range(0..10) {
         0..=2 => Pattern::Isolate(somebody(rng, plan, |_| true)),
-        3..=4 => {
+        4 | 5 if nodes > 3 => Pattern::Ring,
+        3 | 4 => {
             let first = rng.random_range(1..=nodes);
             Pattern::Halves((0..nodes / 2).map(|step| (first + step - 1) % nodes + 1).collect())
         }
-        5 if nodes > 3 => Pattern::Ring,
-        5..=6 => Pattern::Bridge(rng.random_range(1..=nodes)),
+        5 | 6 => Pattern::Bridge(rng.random_range(1..=nodes)),
         7..=8 => {
             let (from, to) = two_nodes(rng, plan);
             return Fault::Cut(Pattern::OneWay(from, to), Cut::Drop);

@@ -10,8 +10,10 @@ pub enum Role {
     Node,
     /// Campaigns in an election and writes under its tokens.
     Candidate,
-    /// Writes and reads back plain keys.
+    /// Writes and reads registers through a client.
     Writer,
+    /// Likewise, without a client's care: sends every request more than once.
+    Duplicator,
     /// Follows an election from outside.
     Observer,
     /// Serves a fenced endpoint that the leading candidate calls.
@@ -21,8 +23,8 @@ pub enum Role {
 }
 
 /// Every role, in order.
-pub(super) const ROLES: [Role; 6] =
-    [Role::Node, Role::Candidate, Role::Writer, Role::Observer, Role::Ledger, Role::Repeater];
+pub(super) const ROLES: [Role; 7] =
+    [Role::Node, Role::Candidate, Role::Writer, Role::Duplicator, Role::Observer, Role::Ledger, Role::Repeater];
 
 impl Role {
     /// Its name in plans and traces.
@@ -31,6 +33,7 @@ impl Role {
             Role::Node => "node",
             Role::Candidate => "candidate",
             Role::Writer => "writer",
+            Role::Duplicator => "duplicator",
             Role::Observer => "observer",
             Role::Ledger => "ledger",
             Role::Repeater => "repeater",
@@ -41,7 +44,7 @@ impl Role {
     pub fn may_crash(self) -> bool {
         match self {
             Role::Node | Role::Candidate | Role::Ledger => true,
-            Role::Writer | Role::Observer | Role::Repeater => false,
+            Role::Writer | Role::Duplicator | Role::Observer | Role::Repeater => false,
         }
     }
 }

@@ -1,0 +1,146 @@
+//! Observe is complete and in order: after the state that an observer is told first, it is told every change of its election,
+//! once, in the order of `seq`; a gap is closed by the state, which is the true one at its `seq`. When everything has come to
+//! rest, every observer knows who leads.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use palisade_coord_core::Event;
+use palisade_fence::Token;
+
+use super::Invariant;
+use super::history::History;
+use crate::facts::{Applied, Fact, News};
+use crate::phase::Phase;
+
+#[derive(Default)]
+pub(super) struct ObserveIsComplete {
+    history: History,
+    /// By election and `seq`.
+    changes: BTreeMap<String, BTreeMap<u64, News>>,
+    /// By observer and election: what it was told last.
+    told: BTreeMap<(String, String), (u64, News)>,
+    resting: bool,
+}
+
+impl ObserveIsComplete {
+    fn apply(&mut self, applied: &Applied) {
+        for event in &applied.outcome.events {
+            let (election, news) = match event {
+                Event::Elected { grant, previous } => {
+                    (&grant.election, News::Elected(grant.token, previous.map(|(token, _)| token)))
+                }
+                Event::ValueChanged { grant } => (&grant.election, News::Proclaimed(grant.token)),
+                Event::Vacant { election, previous, .. } => (election, News::Vacant(*previous)),
+                // For the session's own client, or about a key.
+                _ => continue,
+            };
+            self.changes.entry(election.clone()).or_default().insert(applied.seq, news);
+        }
+    }
+
+    fn leads(&self, election: &str, seq: u64) -> Option<Token> {
+        self.changes.get(election)?.range(..=seq).next_back()?.1.leads()
+    }
+
+    fn observed(&self, last: Option<u64>, election: &str, seq: u64, news: &News) -> Result<(), String> {
+        if last.is_some_and(|last| seq <= last) {
+            return Err(format!("told seq {seq} after seq {last:?}"));
+        }
+        if let News::State(leader) = news {
+            let leads = self.leads(election, seq);
+            return if leads == *leader {
+                Ok(())
+            } else {
+                Err(format!("told that {leader:?} led at seq {seq}, and {leads:?} did"))
+            };
+        }
+        let Some(last) = last else { return Err(format!("told of seq {seq} before the state")) };
+        let none = BTreeMap::new();
+        let changes = self.changes.get(election).unwrap_or(&none);
+        if changes.get(&seq) != Some(news) {
+            return Err(format!("told {news:?} of seq {seq}, and it was {:?}", changes.get(&seq)));
+        }
+        match changes.range(last + 1..seq).next() {
+            Some((missed, what)) => Err(format!("told of seq {seq} after {last}, and never of {what:?} at {missed}")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Invariant for ObserveIsComplete {
+    fn name(&self) -> &'static str {
+        "observe-is-complete"
+    }
+
+    fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
+        if let Some(applied) = self.history.next(fact) {
+            self.apply(applied);
+        }
+        let Fact::Observed { observer, election, seq, news } = fact else { return Ok(()) };
+        let told = self.told.insert((observer.clone(), election.clone()), (*seq, news.clone()));
+        let judged = self.observed(told.map(|(last, _)| last), election, *seq, news);
+        judged.map_err(|why| format!("{observer} observes {election:?}: {why}"))
+    }
+
+    fn phase(&mut self, phase: Phase, _: Duration) {
+        self.resting |= phase == Phase::Rest;
+    }
+
+    fn missing(&self) -> Option<String> {
+        let late = |((_, election), (_, news)): &(&(String, String), &(u64, News))| {
+            news.leads() != self.leads(election, u64::MAX)
+        };
+        let ((observer, election), told) = self.told.iter().find(late).filter(|_| self.resting)?;
+        Some(format!("{observer} was told {told:?} of {election:?} last"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::tests::{campaigned, elected, ended, fact, grant};
+    use super::*;
+
+    /// Token 1 at seq 5, token 2 at seq 8, both of "e".
+    fn two_leaders() -> ObserveIsComplete {
+        let expired = palisade_coord_core::EndReason::Expired;
+        let next = elected(grant(8, "e", 2, 2), Some((1, expired)));
+        let mut observe = ObserveIsComplete::default();
+        for applied in [campaigned(5, "e", 1, 1), ended(8, 1, expired, Some(1), Some(next))] {
+            observe.on(&fact(applied), Duration::ZERO).unwrap();
+        }
+        observe
+    }
+
+    fn told(told: &[(u64, News)]) -> Result<ObserveIsComplete, String> {
+        let mut observe = two_leaders();
+        for (seq, news) in told {
+            let (observer, election) = (String::from("o"), String::from("e"));
+            observe.on(&Fact::Observed { observer, election, seq: *seq, news: news.clone() }, Duration::ZERO)?;
+        }
+        Ok(observe)
+    }
+
+    #[test]
+    fn it_can_object() {
+        let token = |counter| Token::new(0, counter);
+        let (state, first) = ((1, News::State(None)), (5, News::Elected(token(1), None)));
+        let second = (8, News::Elected(token(2), Some(token(1))));
+        assert!(told(&[state.clone(), first.clone(), second.clone()]).is_ok());
+        assert!(told(&[state.clone(), second.clone()]).is_err(), "it was not told of the first");
+        assert!(told(&[state.clone(), (9, News::State(Some(token(2))))]).is_ok(), "the state closes a gap");
+        assert!(told(&[(7, News::State(Some(token(2))))]).is_err(), "a state of the future");
+        assert!(told(&[(9, News::State(None))]).is_err(), "a state that is wrong");
+        assert!(told(std::slice::from_ref(&first)).is_err(), "no state before it");
+        assert!(told(&[state.clone(), first.clone(), first.clone()]).is_err(), "the same twice");
+        assert!(told(&[state.clone(), (6, News::Vacant(token(1)))]).is_err(), "it never happened");
+    }
+
+    #[test]
+    fn at_rest_everybody_knows() {
+        let mut observe = told(&[(5, News::State(Some(Token::new(0, 1))))]).unwrap();
+        assert_eq!(observe.missing(), None);
+        observe.phase(Phase::Rest, Duration::ZERO);
+        assert!(observe.missing().is_some(), "the second leader is not known");
+    }
+}

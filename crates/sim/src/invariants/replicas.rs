@@ -1,0 +1,121 @@
+//! Replicas agree: whatever node applies a command, at any time and also after a crash, it is the same command at that `seq`,
+//! with the same outcome, and it leaves the same state. After healing, every node catches up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Invariant;
+use crate::facts::{Applied, Fact};
+use crate::phase::Phase;
+use crate::plan::{Fault, Plan, Role, Who};
+
+pub(super) struct ReplicasAgree {
+    history: BTreeMap<u64, Arc<Applied>>,
+    /// By `seq`: a node and its state's digest.
+    digests: BTreeMap<u64, (usize, u64)>,
+    /// How far each node has applied. Those that were wiped are left out: they never come back.
+    reached: BTreeMap<usize, u64>,
+    wiped: BTreeSet<usize>,
+    /// What every node must reach.
+    goal: u64,
+}
+
+impl ReplicasAgree {
+    pub(super) fn new(plan: &Plan) -> ReplicasAgree {
+        let reached = plan.all(Role::Node).map(|who| (who.number, 0)).collect();
+        ReplicasAgree { history: BTreeMap::new(), digests: BTreeMap::new(), reached, wiped: BTreeSet::new(), goal: 0 }
+    }
+
+    fn compare(&mut self, node: usize, seq: u64, digest: u64) -> Result<(), String> {
+        let (other, known) = *self.digests.entry(seq).or_insert((node, digest));
+        if known == digest {
+            return Ok(());
+        }
+        Err(format!("at seq {seq} the states of nodes {other} and {node} differ: {known:016x} and {digest:016x}"))
+    }
+}
+
+impl Invariant for ReplicasAgree {
+    fn name(&self) -> &'static str {
+        "replicas-agree"
+    }
+
+    fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
+        match fact {
+            Fact::Applied(applied) => {
+                let known = self.history.entry(applied.seq).or_insert_with(|| Arc::clone(applied));
+                if known.command != applied.command || known.outcome != applied.outcome {
+                    let (one, other) = (known.node, applied.node);
+                    return Err(format!("nodes {one} and {other} differ: {known:?} and {applied:?}"));
+                }
+                self.reached.insert(applied.node, applied.seq);
+                applied.digest.map_or(Ok(()), |digest| self.compare(applied.node, applied.seq, digest))
+            }
+            Fact::Restored { node, seq, digest } => {
+                self.reached.insert(*node, *seq);
+                self.compare(*node, *seq, *digest)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn gone(&mut self, who: Who) {
+        if who.role == Role::Node {
+            self.reached.insert(who.number, 0);
+        }
+    }
+
+    fn fault(&mut self, fault: &Fault, _: bool, _: Duration) {
+        if let Fault::Wipe(node) = fault {
+            self.wiped.insert(*node);
+        }
+    }
+
+    fn phase(&mut self, _: Phase, _: Duration) {
+        self.goal = self.history.keys().next_back().copied().unwrap_or_default();
+    }
+
+    fn missing(&self) -> Option<String> {
+        let behind = |(node, reached): &(&usize, &u64)| !self.wiped.contains(node) && **reached < self.goal;
+        let (node, reached) = self.reached.iter().find(behind)?;
+        Some(format!("node {node} has applied {reached} of {}", self.goal))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::tests::{fact, put};
+    use super::*;
+
+    fn on(replicas: &mut ReplicasAgree, applied: Applied) -> Result<(), String> {
+        replicas.on(&fact(applied), Duration::ZERO)
+    }
+
+    #[test]
+    fn it_can_object() {
+        let mut replicas = ReplicasAgree::new(&Plan::draw(1));
+        assert!(on(&mut replicas, put(1, "a")).is_ok());
+        assert!(on(&mut replicas, Applied { node: 2, ..put(1, "a") }).is_ok());
+        assert!(on(&mut replicas, Applied { node: 3, ..put(1, "b") }).is_err(), "another command");
+        assert!(on(&mut replicas, Applied { digest: Some(7), ..put(2, "b") }).is_ok());
+        assert!(on(&mut replicas, Applied { node: 2, digest: Some(8), ..put(2, "b") }).is_err(), "another state");
+        let restored = |digest| Fact::Restored { node: 3, seq: 2, digest };
+        assert!(replicas.on(&restored(7), Duration::ZERO).is_ok());
+        assert!(replicas.on(&restored(9), Duration::ZERO).is_err(), "another snapshot");
+    }
+
+    #[test]
+    fn everybody_must_catch_up() {
+        let plan = Plan { cast: [(Role::Node, 3)].into(), ..Plan::draw(1) };
+        let mut replicas = ReplicasAgree::new(&plan);
+        on(&mut replicas, put(1, "a")).unwrap();
+        on(&mut replicas, Applied { node: 2, ..put(1, "a") }).unwrap();
+        replicas.phase(Phase::Healed, Duration::ZERO);
+        assert!(replicas.missing().is_some(), "node 3 knows nothing");
+        replicas.fault(&Fault::Wipe(3), true, Duration::ZERO);
+        assert_eq!(replicas.missing(), None, "it has lost its store");
+        replicas.gone(Who::node(1));
+        assert!(replicas.missing().is_some(), "node 1 has to begin again");
+    }
+}
