@@ -23,6 +23,8 @@ pub const HUNTED: &[Bug] = &[
     Bug::ReadWithoutRound,
     Bug::GrantBeforeEnd,
     Bug::LostAfterResign,
+    Bug::RetryUnknownWithoutId,
+    Bug::WipedNodeVotes,
     Bug::SkipCheckAtDequeue,
     Bug::CompareWithNotEqual,
     Bug::TellTwice,
