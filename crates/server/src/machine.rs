@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn a_snapshot_cuts_observers_off() {
-        let machine = CoordMachine::new(Hub::new());
+        let machine = CoordMachine::new(Hub::new(), None);
         let mut observer = machine.hub().observe("e").expect("there is room");
         machine.restore(state::encode(&State::new())).expect("it is sound");
         assert!(observer.next().now_or_never().is_some_and(|next| next.is_none()), "it waits for what it has missed");
