@@ -25,6 +25,7 @@ pub const HUNTED: &[Bug] = &[
     Bug::LostAfterResign,
     Bug::RetryUnknownWithoutId,
     Bug::WipedNodeVotes,
+    Bug::LostTooLate,
     Bug::SkipCheckAtDequeue,
     Bug::CompareWithNotEqual,
     Bug::TellTwice,
