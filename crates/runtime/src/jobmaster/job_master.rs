@@ -139,14 +139,15 @@ pub(crate) fn start(cx: JobMasterContext) -> (mpsc::Sender<Command>, JobMasterHa
 }
 
 fn initial_status(cx: &JobMasterContext) -> JobStatus {
+    let overview = *cx.overview.borrow();
     JobStatus {
         id: cx.graph.id.clone(),
         name: cx.graph.spec.name.clone(),
         state: JobState::WaitingForSlots,
         token: cx.fence.token.get(),
         attempt: 1,
-        registered_task_executors: 0,
-        slots: 0,
+        registered_task_executors: overview.task_executors,
+        slots: overview.slots,
         restored_checkpoint: None,
         last_checkpoint: None,
         completed_checkpoints: 0,
