@@ -1,6 +1,7 @@
 //! What processes see, as data: the only thing that invariants judge.
 
 mod applied;
+mod counted;
 mod ledger;
 mod register;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use palisade_fence::Token;
 
 pub use applied::{Applied, Change};
+pub use counted::Counted;
 pub use ledger::{LedgerFact, Sender, Step};
 pub use register::{Deed, Ended, Found};
 
@@ -143,6 +145,38 @@ pub enum Fact {
     },
     /// Something about ledgers.
     Ledger(LedgerFact),
+    /// A JobManager leads the others, and its components have started.
+    LeadsJobs {
+        /// Under which token.
+        token: Token,
+    },
+    /// A job was acknowledged.
+    JobSubmitted {
+        /// Which.
+        job: u64,
+    },
+    /// What a JobManager said of a job.
+    JobSeen {
+        /// Which.
+        job: u64,
+        /// Under which token that JobManager leads.
+        token: u64,
+        /// The job's attempt under it.
+        attempt: u64,
+        /// The checkpoint that the attempt began from.
+        restored: Option<u64>,
+        /// TaskExecutors that are registered there.
+        executors: u32,
+    },
+    /// A job has ended.
+    JobEnded {
+        /// Which.
+        job: u64,
+        /// Its result, or why it has none.
+        counted: Result<Counted, String>,
+        /// What is in its input.
+        expected: Counted,
+    },
 }
 
 impl From<LedgerFact> for Fact {
@@ -196,6 +230,11 @@ impl Fact {
             Fact::Observed { .. } => "changes observed",
             Fact::Applied(applied) => return applied.counts_as(),
             Fact::Believes { .. } | Fact::WriteBegan { .. } | Fact::ReadBegan { .. } => return None,
+            Fact::LeadsJobs { .. } => "leaderships over jobs",
+            Fact::JobEnded { .. } => "jobs",
+            Fact::JobSeen { restored: Some(_), attempt, .. } if *attempt == 1 => "jobs taken up from a checkpoint",
+            Fact::JobSeen { restored: Some(_), .. } => "restarts from a checkpoint",
+            Fact::JobSeen { .. } | Fact::JobSubmitted { .. } => return None,
         })
     }
 }

@@ -3,10 +3,13 @@
 
 pub mod candidate;
 pub mod duplicator;
+pub mod jobmanager;
 pub mod ledger;
 pub mod node;
 pub mod observer;
 pub mod repeater;
+pub mod submitter;
+pub mod taskexecutor;
 pub mod writer;
 
 use std::collections::BTreeMap;
@@ -28,6 +31,11 @@ use crate::world::{Gate, SharedFiles, SimClock, Traffic, simulated};
 
 /// The port that every process listens on.
 pub const PORT: u16 = 7070;
+
+/// The election that JobManagers contest.
+pub const ELECTION_OF_JOBS: &str = "jobmanager";
+/// The folder that JobManagers and TaskExecutors share.
+pub const STORAGE: &str = "/storage";
 
 /// `HOST:PORT` of a process.
 pub fn address(who: Who) -> String {
@@ -93,10 +101,14 @@ impl Process {
         self.clock.simulated(reading)
     }
 
+    /// The addresses of the simulated cluster.
+    pub(crate) fn nodes(&self) -> Vec<String> {
+        self.plan.all(Role::Node).map(address).collect()
+    }
+
     /// A client of the simulated cluster.
     pub(crate) fn client(&self) -> Client {
-        let endpoints = self.plan.all(Role::Node).map(address).collect();
-        let config = ClientConfig { endpoints, request_timeout: Duration::from_secs(2) };
+        let config = ClientConfig { endpoints: self.nodes(), request_timeout: Duration::from_secs(2) };
         Client::new(config, self.world.clone()).expect("the simulated addresses are well formed")
     }
 }
@@ -135,6 +147,9 @@ pub(crate) fn assemble(sim: &mut Sim<'_>, stage: &Stage) -> Cast {
                 let tape = tape.clone();
                 install(sim, stage, &machine, who, move |process| repeater::run(process, tape.clone()));
             }
+            Role::JobManager => install(sim, stage, &machine, who, jobmanager::run),
+            Role::TaskExecutor => install(sim, stage, &machine, who, taskexecutor::run),
+            Role::Submitter => install(sim, stage, &machine, who, submitter::run),
         }
         cast.machines.insert(who, machine);
     }

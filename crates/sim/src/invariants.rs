@@ -8,6 +8,7 @@ mod fenced;
 mod grants;
 mod guards;
 mod history;
+mod job_exact;
 mod kept;
 mod ledgers_serve;
 mod link;
@@ -22,6 +23,7 @@ mod sessions;
 mod tokens;
 mod told;
 mod wiped;
+mod workers_registered;
 
 use std::time::Duration;
 
@@ -75,5 +77,7 @@ pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Invariant>> {
         Box::new(once::RunsAsOftenAsSent::default()),
         Box::new(answers::AnswersAreTrue::default()),
         Box::new(ledgers_serve::LedgersServe::of(plan)),
+        Box::new(job_exact::JobResultsAreExact),
+        Box::new(workers_registered::WorkersAreRegistered::new(plan)),
     ]
 }

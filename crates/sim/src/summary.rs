@@ -11,7 +11,7 @@ use crate::witness::Counts;
 const ENOUGH: u64 = 100;
 
 /// What must have happened in [`ENOUGH`] seeds, beside every kind of fault.
-const REQUIRED: [&str; 29] = [
+const REQUIRED: [&str; 33] = [
     "grants",
     "resignations",
     "leaderships lost",
@@ -41,6 +41,10 @@ const REQUIRED: [&str; 29] = [
     "stale messages refused after they were held",
     "messages repeated",
     "repeated messages refused",
+    "leaderships over jobs",
+    "jobs",
+    "jobs taken up from a checkpoint",
+    "restarts from a checkpoint",
 ];
 
 /// Sums over runs.

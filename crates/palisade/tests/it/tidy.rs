@@ -64,6 +64,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "palisade-server",
             "palisade-client",
             "palisade-rpc",
+            "palisade-runtime",
         ],
     ),
     // A checker shares no code with what it checks.

@@ -66,9 +66,11 @@ fn draw_cast(rng: &mut SmallRng) -> BTreeMap<Role, usize> {
         (Role::Observer, rng.random_range(1..3)),
     ]
     .into();
-    // Every other run is about the store alone.
-    if rng.random_range(0..2) == 0 {
-        cast.extend([(Role::Ledger, rng.random_range(2..4)), (Role::Repeater, 1)]);
+    // One run in three is about the store alone.
+    match rng.random_range(0..3) {
+        0 => {}
+        1 => cast.extend([(Role::Ledger, rng.random_range(2..4)), (Role::Repeater, 1)]),
+        _ => cast.extend([(Role::JobManager, 2), (Role::TaskExecutor, 2), (Role::Submitter, 1)]),
     }
     cast
 }

@@ -62,6 +62,8 @@ impl Fault {
     pub fn kind(&self) -> &'static str {
         match self {
             Fault::Crash(who) if who.role == super::Role::Node => "crash-node",
+            Fault::Crash(who) if who.role == super::Role::JobManager => "crash-jobmanager",
+            Fault::Crash(who) if who.role == super::Role::TaskExecutor => "crash-taskexecutor",
             Fault::Crash(_) => "crash-client",
             Fault::CrashAll => "crash-all",
             Fault::Restart(_) => "restart",
@@ -85,9 +87,11 @@ impl Fault {
     }
 
     /// Every kind.
-    pub const KINDS: [&'static str; 20] = [
+    pub const KINDS: [&'static str; 22] = [
         "crash-node",
         "crash-client",
+        "crash-jobmanager",
+        "crash-taskexecutor",
         "crash-all",
         "restart",
         "pause-node",

@@ -20,11 +20,27 @@ pub enum Role {
     Ledger,
     /// Sends again what leaders sent to ledgers.
     Repeater,
+    /// Contests the leadership over jobs, and runs them while it leads.
+    JobManager,
+    /// Runs the tasks of jobs.
+    TaskExecutor,
+    /// Has words counted, one job after the other.
+    Submitter,
 }
 
 /// Every role, in order.
-pub(super) const ROLES: [Role; 7] =
-    [Role::Node, Role::Candidate, Role::Writer, Role::Duplicator, Role::Observer, Role::Ledger, Role::Repeater];
+pub(super) const ROLES: [Role; 10] = [
+    Role::Node,
+    Role::Candidate,
+    Role::Writer,
+    Role::Duplicator,
+    Role::Observer,
+    Role::Ledger,
+    Role::Repeater,
+    Role::JobManager,
+    Role::TaskExecutor,
+    Role::Submitter,
+];
 
 impl Role {
     /// Its name in plans and traces.
@@ -37,14 +53,17 @@ impl Role {
             Role::Observer => "observer",
             Role::Ledger => "ledger",
             Role::Repeater => "repeater",
+            Role::JobManager => "jobmanager",
+            Role::TaskExecutor => "taskexecutor",
+            Role::Submitter => "submitter",
         }
     }
 
     /// Whether faults may end such a process. The others keep the books of a run: what they saw must not be lost.
     pub fn may_crash(self) -> bool {
         match self {
-            Role::Node | Role::Candidate | Role::Ledger => true,
-            Role::Writer | Role::Duplicator | Role::Observer | Role::Repeater => false,
+            Role::Node | Role::Candidate | Role::Ledger | Role::JobManager | Role::TaskExecutor => true,
+            Role::Writer | Role::Duplicator | Role::Observer | Role::Repeater | Role::Submitter => false,
         }
     }
 }
