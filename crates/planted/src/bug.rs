@@ -68,6 +68,8 @@ bugs! {
 
     /// Does not compare store ids: a wiped node under its old id votes and acknowledges.
     WipedNodeVotes = "wiped-node-votes",
+    /// Succeeds a store leader although nobody else has lost it.
+    StandUnasked = "stand-unasked",
     /// Lets a new store leader serve before it has applied its own first entry.
     AttachWithoutAppliedFirstEntry = "attach-without-applied-first-entry",
 

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use futures_util::future::join_all;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::TransferLeaderRequest;
+use palisade_planted::{self as planted, Bug};
 use palisade_wire::replica::v1 as wire;
 use palisade_world::Lifeline;
 use tokio::sync::{Notify, watch};
@@ -81,7 +82,7 @@ impl Succession {
 
     /// Whether this node has lost the store leader that it heard last.
     pub(crate) fn has_lost_leader(&self) -> bool {
-        self.heard.borrow().as_ref().is_some_and(|heard| !heard.line.is_open())
+        self.heard.borrow().as_ref().is_some_and(|heard| !heard.line.is_open()) || planted::is(Bug::StandUnasked)
     }
 
     /// Another node asks after the store leader of `vote`. Only its first question is news: two nodes that asked each other
@@ -130,7 +131,7 @@ enum Decision {
 /// `lost` are the other voters that have lost it, too.
 fn decide(own: Standing, voters: &BTreeSet<u64>, lost: &[Standing]) -> Decision {
     let agree = 1 + lost.iter().filter(|other| voters.contains(&other.node_id)).count();
-    let majority = agree * 2 > voters.len();
+    let majority = agree * 2 > voters.len() || planted::is(Bug::StandUnasked);
     let best = lost.iter().all(|other| *other < own);
     if voters.contains(&own.node_id) && majority && best { Decision::Stand } else { Decision::Leave }
 }
@@ -268,5 +269,12 @@ mod tests {
     fn who_does_not_vote_counts_for_nothing() {
         assert_eq!(decide(node(3, 7), &voters(3), &[node(4, 1)]), Decision::Leave);
         assert_eq!(decide(node(4, 7), &voters(3), &[node(2, 7), node(3, 7)]), Decision::Leave);
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn the_planted_bug_that_stands_unasked_is_caught() {
+        let why = palisade_planted::caught(Bug::StandUnasked, a_majority_must_have_lost_the_store_leader);
+        assert!(why.is_some_and(|why| why.contains("one cut link")));
     }
 }

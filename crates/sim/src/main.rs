@@ -201,13 +201,16 @@ fn planted(name: Option<&str>) -> anyhow::Result<ExitCode> {
         Some(name) => vec![name.parse().map_err(anyhow::Error::msg)?],
         None => palisade_sim::planted::HUNTED.to_vec(),
     };
-    println!("{:<36} {:<6} caught by", "bug", "seeds");
+    println!("{:<34} {:<6} {:<38} then also", "bug", "seeds", "caught by");
     let (next, all_caught) = (AtomicUsize::new(0), AtomicBool::new(true));
     let hunt = || {
         while let Some(bug) = hunted.get(next.fetch_add(1, Ordering::Relaxed)) {
             let verdict = palisade_sim::planted::hunt(*bug);
             let by = verdict.caught.as_ref().and_then(Report::violated);
-            println!("{:<36} {:<6} {}", bug.name(), verdict.seeds, by.unwrap_or("NOT CAUGHT"));
+            let others = verdict.caught.iter().flat_map(|report| &report.objected);
+            let others: Vec<_> = others.copied().filter(|other| Some(*other) != by).collect();
+            let (by_name, others) = (by.unwrap_or("NOT CAUGHT"), others.join(", "));
+            println!("{}", format!("{:<34} {:<6} {by_name:<38} {others}", bug.name(), verdict.seeds).trim_end());
             all_caught.fetch_and(by.is_some(), Ordering::Relaxed);
         }
     };

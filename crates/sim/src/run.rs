@@ -1,6 +1,7 @@
 //! One run: a phase with faults and every invariant checked as it goes; then everything is healed, and within a bound the
 //! cluster must serve again and come to rest. A panic anywhere is a violation, too.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Report {
     pub plan: Plan,
     /// The first violation, if there was one: the invariant's name, a colon, and what it objects to.
     pub violation: Option<String>,
+    /// Every invariant that objected. After the first violation a run goes on for a moment only if it was asked to.
+    pub objected: BTreeSet<&'static str>,
     /// Faults that happened, by kind.
     pub faults: Counts,
     /// What happened otherwise.
@@ -47,35 +50,42 @@ impl Report {
 
 /// Runs a plan to its end or to the first violation.
 pub fn run(plan: &Plan) -> Report {
-    run_with(plan, || ())
+    run_with(plan, Duration::ZERO, || ())
 }
 
-/// The same; `prepare` is called on the thread of the run before anything starts.
-pub fn run_with(plan: &Plan, prepare: impl FnOnce() + Send + 'static) -> Report {
+/// The same; `prepare` is called on the thread of the run before anything starts, and after the first violation the run goes on
+/// for `linger` of simulated time, to see who else objects.
+pub fn run_with(plan: &Plan, linger: Duration, prepare: impl FnOnce() + Send + 'static) -> Report {
     let trace = Trace::default();
     let (ended, outcome) = mpsc::channel();
     let (panicked, panic) = mpsc::channel();
-    let ran = (plan.clone(), trace.clone());
+    let witness = Witness::new(plan, trace.clone());
+    let ran = (plan.clone(), trace.clone(), witness.clone());
     let thread = std::thread::spawn(move || {
-        let (plan, trace) = ran;
+        let (plan, trace, witness) = ran;
         panics::watch(panicked);
         prepare();
-        let mut run = Run::new(&plan, trace.clone());
+        let mut run = Run::new(&plan, witness.clone(), trace.clone());
         let violation = run.phases().err();
+        if violation.is_some() {
+            run.linger(linger);
+        }
         let simulated = run.sim.elapsed();
         trace.line_at(simulated, "network", &run.stage.traffic);
         // Processes that are dropped may still say a last word: the trace ends here.
         let (text, fingerprint) = (trace.text(), trace.fingerprint());
-        let (faults, counts) = (run.nemesis.happened().clone(), run.stage.witness.counts());
+        let (faults, counts, objected) = (run.nemesis.happened().clone(), witness.counts(), witness.objected());
         drop(run);
         panics::unwatch();
         // The other end waits for this.
-        let _ = ended.send(Report { plan, violation, faults, counts, simulated, trace: text, fingerprint });
+        let _ = ended.send(Report { plan, violation, objected, faults, counts, simulated, trace: text, fingerprint });
     });
     match panic.recv() {
         Ok(why) => Report {
             plan: plan.clone(),
-            violation: Some(format!("nothing-panics: {why}")),
+            // What was objected to before comes first.
+            violation: witness.before_panic().or_else(|| Some(format!("nothing-panics: {why}"))),
+            objected: ["nothing-panics"].into(),
             faults: Counts::new(),
             counts: Counts::new(),
             simulated: Duration::ZERO,
@@ -98,7 +108,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn new<'a>(plan: &Plan, trace: Trace) -> Run<'a> {
+    fn new<'a>(plan: &Plan, witness: Witness, trace: Trace) -> Run<'a> {
         let mut sim = turmoil::Builder::new()
             .rng_seed(plan.seed)
             .tick_duration(Duration::from_millis(1))
@@ -109,7 +119,7 @@ impl Run<'_> {
             .build();
         let stage = Stage {
             plan: Arc::new(plan.clone()),
-            witness: Witness::new(plan, trace.clone()),
+            witness,
             trace,
             traffic: Traffic::default(),
             files: SharedFiles::default(),
@@ -153,6 +163,14 @@ impl Run<'_> {
             self.step()?;
         }
         Ok(())
+    }
+
+    /// Goes on after a violation, to see who else objects.
+    fn linger(&mut self, span: Duration) {
+        let until = self.sim.elapsed() + span;
+        while self.sim.elapsed() < until && self.sim.step().is_ok() {
+            self.stage.witness.tick(self.sim.elapsed());
+        }
     }
 
     fn step(&mut self) -> Result<(), String> {

@@ -119,6 +119,8 @@ impl fmt::Display for Summary {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::plan::Plan;
 
@@ -127,6 +129,7 @@ mod tests {
         let report = |counts: &[(&'static str, u64)]| Report {
             plan: Plan::draw(1),
             violation: None,
+            objected: BTreeSet::new(),
             faults: Counts::new(),
             counts: counts.iter().copied().collect(),
             simulated: Duration::ZERO,

@@ -1,6 +1,6 @@
 //! Who hears of everything that processes see: the trace, the counts, and the invariants.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub(crate) struct Witness {
 struct Inner {
     invariants: Vec<Box<dyn Invariant>>,
     violation: Option<String>,
+    /// The names of all that objected, after the first violation, too.
+    objected: BTreeSet<&'static str>,
     counts: Counts,
     /// The last command that any node has applied.
     applied: u64,
@@ -31,7 +33,13 @@ pub type Counts = BTreeMap<&'static str, u64>;
 impl Witness {
     /// With all invariants.
     pub(crate) fn new(plan: &Plan, trace: Trace) -> Witness {
-        let inner = Inner { invariants: invariants::all(plan), violation: None, counts: Counts::new(), applied: 0 };
+        let inner = Inner {
+            invariants: invariants::all(plan),
+            violation: None,
+            objected: BTreeSet::new(),
+            counts: Counts::new(),
+            applied: 0,
+        };
         Witness { inner: Arc::new(Mutex::new(inner)), trace }
     }
 
@@ -90,6 +98,16 @@ impl Witness {
         self.lock().violation.clone()
     }
 
+    /// The first violation, if the thread that panicked does not hold the witness for ever.
+    pub(crate) fn before_panic(&self) -> Option<String> {
+        self.inner.try_lock().ok().and_then(|inner| inner.violation.clone())
+    }
+
+    /// Which invariants have objected so far.
+    pub(crate) fn objected(&self) -> BTreeSet<&'static str> {
+        self.lock().objected.clone()
+    }
+
     /// What happened so far.
     pub(crate) fn counts(&self) -> Counts {
         self.lock().counts.clone()
@@ -115,10 +133,9 @@ impl Inner {
 
     fn each(&mut self, mut ask: impl FnMut(&mut dyn Invariant) -> Result<(), String>) {
         for invariant in &mut self.invariants {
-            if let Err(why) = ask(invariant.as_mut())
-                && self.violation.is_none()
-            {
-                self.violation = Some(format!("{}: {why}", invariant.name()));
+            if let Err(why) = ask(invariant.as_mut()) {
+                self.objected.insert(invariant.name());
+                self.violation.get_or_insert_with(|| format!("{}: {why}", invariant.name()));
             }
         }
     }
