@@ -180,12 +180,14 @@ impl<M: Machine> Wire<M> {
     }
 
     fn vote_request(&self, request: &VoteRequest<Types<M::Reply>>) -> wire::VoteRequest {
+        let lost_leader =
+            if request.leadership_transfer { self.succession.stands_unasked(&request.vote) } else { None };
         wire::VoteRequest {
             envelope: self.envelope(),
             vote: Some(codec::vote(&request.vote)),
             last_log_id: request.last_log_id.map(codec::log_id),
             leadership_transfer: request.leadership_transfer,
-            leader_lost: request.leadership_transfer && self.succession.stands_unasked(),
+            lost_leader: lost_leader.as_ref().map(codec::vote),
         }
     }
 

@@ -163,10 +163,12 @@ impl<M: Machine> ReplicaService for PeerService<M> {
     async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
         let request = request.into_inner();
         let replica = self.checked(request.envelope.as_ref())?;
-        let unasked = request.leader_lost;
+        let lost = request.lost_leader.map(|vote| codec::vote_from("vote request", Some(vote))).transpose()?;
         let mut request = Self::vote_request(request)?;
         // A store leader that this node still hears keeps its lease.
-        request.leadership_transfer &= !unasked || replica.succession.has_lost_leader();
+        if let Some(lost) = lost {
+            request.leadership_transfer &= replica.heeds_loss(lost).await;
+        }
         let answer = replica.seeds.scope(replica.raft.vote(request)).await;
         Self::vote_reply(&replica, answer)
     }
@@ -214,7 +216,9 @@ impl<M: Machine> ReplicaService for PeerService<M> {
         let from = codec::vote_from("transfer", request.from_leader)?;
         let last_log_id = codec::log_id_option("transfer", request.last_log_id)?;
         let transfer = TransferLeaderRequest::new(from, request.to, last_log_id);
-        replica.succession.handed_over();
+        if request.to == replica.credentials.node_id {
+            replica.succession.handed_over(&from);
+        }
         let answer = replica.seeds.scope(replica.raft.handle_transfer_leader(transfer)).await.map_err(stopped)?;
         let refused = answer.err().map(|error| match error {
             TransferLeaderError::VoteChanged { expected, actual } => Refused::VoteChanged(wire::VoteChanged {

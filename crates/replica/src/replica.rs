@@ -106,7 +106,7 @@ impl<M: Machine> Replica<M> {
         let ReplicaConfig { node_id, store_id, timings, .. } = config;
         let credentials = Arc::new(Credentials { node_id, store_id, machine, status: status_watch });
         let links = LinkTable::new(world.clone());
-        let succession = Succession::new();
+        let succession = Succession::new(timings.election_max, world.clone());
         let network = Network {
             succession: succession.clone(),
             links: links.clone(),

@@ -9,15 +9,15 @@
 //! that it was succeeded.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::TransferLeaderRequest;
 use palisade_planted::{self as planted, Bug};
 use palisade_wire::replica::v1 as wire;
-use palisade_world::Lifeline;
+use palisade_world::{Lifeline, World};
 use tokio::sync::{Notify, watch};
 
 use crate::codec;
@@ -30,12 +30,17 @@ use crate::{Machine, Peer};
 #[derive(Clone)]
 pub(crate) struct Succession {
     heard: watch::Sender<Option<Heard>>,
+    /// The store leader whose connection is gone, and since when.
+    lost: Arc<Mutex<Option<(Vote, Duration)>>>,
     /// Who has asked after which store leader.
     askers: Arc<Mutex<Option<Askers>>>,
     /// Another one has asked: with it there may be a majority.
     asked: Arc<Notify>,
-    /// This node's next vote requests as a successor are its own doing: nobody handed over to it.
-    unasked: Arc<AtomicBool>,
+    /// The store leader whom this node stands to succeed although nobody handed over to it.
+    unasked: Arc<Mutex<Option<Vote>>>,
+    /// How long a loss counts: one that is older was left to the timers.
+    fresh: Duration,
+    world: World,
 }
 
 /// The nodes that have asked after one store leader.
@@ -48,19 +53,17 @@ struct Heard {
     line: Lifeline,
 }
 
-impl Heard {
-    fn is_lost(&self, vote: &Vote) -> bool {
-        self.vote == *vote && !self.line.is_open()
-    }
-}
-
 impl Succession {
-    pub(crate) fn new() -> Succession {
+    /// A loss counts for `fresh`.
+    pub(crate) fn new(fresh: Duration, world: World) -> Succession {
         Succession {
             heard: watch::Sender::new(None),
+            lost: Arc::default(),
             askers: Arc::default(),
             asked: Arc::default(),
             unasked: Arc::default(),
+            fresh,
+            world,
         }
     }
 
@@ -75,20 +78,20 @@ impl Succession {
         });
     }
 
-    /// Whether this node's connection from the store leader of `vote` is gone. Not if it never had one.
-    pub(crate) fn is_lost(&self, vote: &Vote) -> bool {
-        self.heard.borrow().as_ref().is_some_and(|heard| heard.is_lost(vote))
+    /// Whether this node's connection from the store leader of `vote` went a moment ago. Not if it never had one.
+    fn is_lost(&self, vote: &Vote) -> bool {
+        let since = lock(&self.lost).filter(|(lost, _)| lost == vote).map(|(_, since)| since);
+        since.is_some_and(|since| self.world.now() <= since + self.fresh)
     }
 
-    /// Whether this node has lost the store leader that it heard last.
-    pub(crate) fn has_lost_leader(&self) -> bool {
-        self.heard.borrow().as_ref().is_some_and(|heard| !heard.line.is_open()) || planted::is(Bug::StandUnasked)
+    fn set_lost(&self, lost: Option<Vote>) {
+        *lock(&self.lost) = lost.map(|vote| (vote, self.world.now()));
     }
 
     /// Another node asks after the store leader of `vote`. Only its first question is news: two nodes that asked each other
     /// without end would help nobody.
     pub(crate) fn was_asked(&self, by: u64, vote: Vote) {
-        let mut askers = self.askers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut askers = lock(&self.askers);
         match askers.as_mut() {
             Some((of, known)) if *of == vote => {
                 if !known.insert(by) {
@@ -101,15 +104,23 @@ impl Succession {
         self.asked.notify_one();
     }
 
-    /// The store leader hands over to this node.
-    pub(crate) fn handed_over(&self) {
-        self.unasked.store(false, Ordering::Release);
+    /// The store leader of `vote` hands over to this node.
+    pub(crate) fn handed_over(&self, vote: &Vote) {
+        let mut unasked = lock(&self.unasked);
+        if *unasked == Some(*vote) {
+            *unasked = None;
+        }
     }
 
-    /// Whether a vote request of a successor is this node's own doing.
-    pub(crate) fn stands_unasked(&self) -> bool {
-        self.unasked.load(Ordering::Acquire)
+    /// The store leader whom a candidacy for `vote` is to succeed, if that is this node's own doing.
+    pub(crate) fn stands_unasked(&self, vote: &Vote) -> Option<Vote> {
+        lock(&self.unasked).filter(|lost| vote.leader_id.term == lost.leader_id.term + 1)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind it is replaced whole, never half.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How good a successor a node would be: the furthest log first, then the highest id.
@@ -141,6 +152,7 @@ pub(crate) async fn watch<M: Machine>(succession: Succession, replica: Weak<Inne
     let mut heard = succession.heard.subscribe();
     loop {
         let now = heard.borrow_and_update().clone();
+        succession.set_lost(None);
         let Some(leader) = now else {
             if heard.changed().await.is_err() {
                 return;
@@ -153,7 +165,7 @@ pub(crate) async fn watch<M: Machine>(succession: Succession, replica: Weak<Inne
                 Ok(()) => continue,
                 Err(_) => return,
             },
-            () = leader.line.closed() => {}
+            () = leader.line.closed() => succession.set_lost(Some(leader.vote)),
         }
         // Asks once now and once more whenever somebody else has noticed, until another store leader is heard.
         loop {
@@ -177,6 +189,11 @@ impl<M: Machine> Inner<M> {
     pub(crate) async fn leader_lost(&self, vote: Vote) -> Option<(bool, Option<LogId>)> {
         let (own, last_log_id) = self.vote_and_log().await?;
         Some((own == vote && self.succession.is_lost(&vote), last_log_id))
+    }
+
+    /// Whether this node lets the store leader of `vote` be succeeded although it did not hand over.
+    pub(crate) async fn heeds_loss(&self, vote: Vote) -> bool {
+        self.leader_lost(vote).await.is_some_and(|(lost, _)| lost) || planted::is(Bug::StandUnasked)
     }
 
     async fn vote_and_log(&self) -> Option<(Vote, Option<LogId>)> {
@@ -218,7 +235,7 @@ impl<M: Machine> Inner<M> {
             "the connection from the store leader is gone"
         );
         if decision == Decision::Stand {
-            self.succession.unasked.store(true, Ordering::Release);
+            *lock(&self.succession.unasked) = Some(*vote);
             let transfer = TransferLeaderRequest::new(*vote, own.node_id, None);
             // Refused if the vote has changed meanwhile: then somebody else stands already.
             let _ = self.seeds.scope(self.raft.handle_transfer_leader(transfer)).await;

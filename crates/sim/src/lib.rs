@@ -23,7 +23,6 @@ mod trace;
 pub mod witness;
 pub mod world;
 
-pub use panics::replay_command;
 pub use plan::Plan;
 pub use run::{Report, run, run_with};
 pub use shrink::shrink;

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use palisade_sim::{Plan, Report, Summary, found, replay_command, run, shrink};
+use palisade_sim::{Plan, Report, Summary, found, run, shrink};
 
 /// Deterministic simulation of the whole: the same seed gives the same trace.
 ///
@@ -263,7 +263,7 @@ fn run_many(seeds: u64, from: u64, keep_going: bool) -> ExitCode {
             let report = run(&plan);
             let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(why) = &report.violation {
-                bar.suspend(|| println!("VIOLATION {why}\n{}", replay_command(plan.seed)));
+                bar.suspend(|| println!("VIOLATION {why}\n{}", found::replay_command(&plan)));
             }
             summary.add(report);
             progress(&bar, summary.runs());
@@ -281,7 +281,7 @@ fn run_many(seeds: u64, from: u64, keep_going: bool) -> ExitCode {
             report.violation.as_deref().unwrap_or_default(),
             report.plan,
             palisade_server::build_info::COMMIT,
-            replay_command(report.plan.seed)
+            found::replay_command(&report.plan)
         );
     }
     let missing = summary.missing();

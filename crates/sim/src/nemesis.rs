@@ -86,12 +86,13 @@ impl Nemesis {
         }
     }
 
-    /// Starts the nodes that have stopped only now, because of something that was broken before. One that lost its store is
-    /// gone for good.
+    /// Starts the nodes that have stopped only now, because of something whose time is over. One that lost its store is gone for
+    /// good.
     pub(crate) fn keep_up(&mut self, sim: &mut Sim<'_>) {
         for who in self.stage.plan.all(Role::Node) {
             let node = &self.cast.nodes[&who.number];
-            if node.has_ended() && !node.is_wiped() {
+            let broken = self.in_force.iter().any(|fault| fault.fault.names().contains(&who));
+            if node.has_ended() && !node.is_wiped() && !broken {
                 self.start(sim, who);
             }
         }

@@ -35,8 +35,3 @@ pub(crate) fn watch(ended: Sender<String>) {
 pub(crate) fn unwatch() {
     RUN.set(None);
 }
-
-/// What to type to see a seed again.
-pub fn replay_command(seed: u64) -> String {
-    format!("replay with: cargo run -p palisade-sim -- replay {seed}")
-}

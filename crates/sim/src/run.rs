@@ -145,6 +145,7 @@ impl Run<'_> {
                 self.nemesis.begin(&mut self.sim, planned);
             }
             self.nemesis.end_due(&mut self.sim);
+            self.nemesis.keep_up(&mut self.sim);
             self.step()?;
         }
         Ok(())

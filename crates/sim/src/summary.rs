@@ -11,11 +11,13 @@ use crate::witness::Counts;
 const ENOUGH: u64 = 100;
 
 /// What must have happened in [`ENOUGH`] seeds, beside every kind of fault.
-const REQUIRED: [&str; 33] = [
+const REQUIRED: [&str; 35] = [
     "grants",
     "resignations",
     "leaderships lost",
     "writes",
+    "reads",
+    "unsynced operations lost",
     "fenced writes",
     "stale writes refused",
     "store leaders",
@@ -95,7 +97,8 @@ impl Summary {
             return Vec::new();
         }
         let faults = Fault::KINDS.into_iter().filter(|kind| !self.faults.contains_key(kind));
-        let events = REQUIRED.into_iter().filter(|what| !self.counts.contains_key(what));
+        let events =
+            REQUIRED.into_iter().filter(|what| !self.counts.contains_key(what) && !self.faults.contains_key(what));
         faults.chain(events).collect()
     }
 }

@@ -25,7 +25,7 @@ fn candidacy(three: &Three, from: u64, to: u64) -> VoteRequest {
         vote: Some(Vote { leader, committed: false }),
         last_log_id: None,
         leadership_transfer: false,
-        leader_lost: false,
+        lost_leader: None,
     }
 }
 

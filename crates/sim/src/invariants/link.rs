@@ -15,6 +15,7 @@ pub(super) struct OneLinkDeposesNobody {
     faults: usize,
     /// When the last trouble ended or a store leader was elected.
     trouble: Duration,
+    wiped: bool,
     /// A link is cut and nothing else is wrong.
     alone: bool,
 }
@@ -33,7 +34,9 @@ impl Invariant for OneLinkDeposesNobody {
         if matches!(fault, Fault::ClockRate(..)) {
             return;
         }
-        self.alone = begins && between_nodes && self.faults == 0 && at >= self.trouble + QUIET;
+        // A node that lost its store is missing for good.
+        self.wiped |= matches!(fault, Fault::Wipe(_));
+        self.alone = !self.wiped && begins && between_nodes && self.faults == 0 && at >= self.trouble + QUIET;
         self.faults = if begins { self.faults + 1 } else { self.faults - 1 };
         self.trouble = at;
     }

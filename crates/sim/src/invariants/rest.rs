@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Invariant;
 use crate::facts::Fact;
 use crate::phase::Phase;
-use crate::plan::{Plan, Role};
+use crate::plan::{Plan, Role, Who};
 
 /// Longer than every TTL of the run.
 const UNCHANGED: Duration = Duration::from_millis(1_800);
@@ -50,6 +50,14 @@ impl Invariant for ComesToRest {
             _ => {}
         }
         Ok(())
+    }
+
+    fn gone(&mut self, who: Who) {
+        let who = who.to_string();
+        let of_it = |holder: &String| holder.rsplit_once('.').is_some_and(|(of, _)| of == who);
+        for holder in self.holders.values_mut().filter(|holder| holder.as_ref().is_some_and(of_it)) {
+            *holder = None;
+        }
     }
 
     fn tick(&mut self, at: Duration) -> Result<(), String> {
