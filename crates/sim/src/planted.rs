@@ -21,7 +21,6 @@ pub const HUNTED: &[Bug] = &[
     Bug::ForgetVote,
     Bug::GrantTwice,
     Bug::TokenNotRaised,
-    Bug::StandUnasked,
     Bug::RestoredSourceSkipsAWord,
     Bug::SkipFenceCheck,
     Bug::EndedSessionKeepsLeadership,
