@@ -10,8 +10,8 @@
 //! Reading order: [`Machine`] (what is replicated), [`Replica`] (the handle), [`ReplicaStatus`] and [`Leadership`] (who
 //! leads), [`ReplicaConfig`]; then, inside: `types` (what openraft is told), `codec` (its values as our messages),
 //! `log_store` and `state_machine` (its view of disk and machine), `network`, `append_stream` and `links` (to other nodes),
-//! `peer_service` and `credentials` (from other nodes, and who is refused), `succession` (a store leader whose connection is gone), `rounds` (shared quorum rounds), `watcher`
-//! (metrics as status).
+//! `peer_service` and `credentials` (from other nodes, and who is refused), `succession` (a store leader whose connection is
+//! gone), `rounds` (shared quorum rounds), `watcher` (metrics as status).
 
 mod append_stream;
 mod codec;

@@ -4,10 +4,10 @@
 //! (`replica`).
 //!
 //! Reading order: [`NodeConfig`] (what a node is told), [`Node`] (the order of start and stop), `machine` (the replicated
-//! state, driven by the replica; an [`Audit`] may look on), [`hub`] (where applied events go), `proposer` (the way into the log), `api` and the
-//! services on it (`kv_service`, `election_service` with `observe`, `cluster_service`), `sessions` (streams and deadlines),
-//! `formation` and `joining` (who belongs to the cluster), `founding`, and the small watchers `confirmation`, `disk`,
-//! `health`, `leadership_log`.
+//! state, driven by the replica; an [`Audit`] may look on), [`hub`] (where applied events go), `proposer` (the way into the
+//! log), `api` and the services on it (`kv_service`, `election_service` with `observe`, `cluster_service`), `sessions`
+//! (streams and deadlines), `formation` and `joining` (who belongs to the cluster), `founding`, and the small watchers
+//! `confirmation`, `disk`, `health`, `leadership_log`.
 
 mod api;
 mod audit;

@@ -197,15 +197,21 @@ fn planted_runner(name: &str) -> anyhow::Result<Runner> {
 
 #[cfg(feature = "planted")]
 fn planted(name: Option<&str>) -> anyhow::Result<ExitCode> {
-    let hunted = match name {
-        Some(name) => vec![name.parse().map_err(anyhow::Error::msg)?],
-        None => palisade_sim::planted::HUNTED.to_vec(),
+    use palisade_sim::planted::{HUNTED, hunt};
+
+    // A bug that is not in the table may be caught by anybody.
+    let hunted: Vec<(palisade_planted::Bug, Option<&str>)> = match name {
+        Some(name) => {
+            let bug = name.parse().map_err(anyhow::Error::msg)?;
+            vec![(bug, HUNTED.iter().find(|(known, _)| *known == bug).map(|(_, by)| *by))]
+        }
+        None => HUNTED.iter().map(|(bug, by)| (*bug, Some(*by))).collect(),
     };
     println!("{:<34} {:<6} {:<38} then also", "bug", "seeds", "caught by");
     let (next, all_caught) = (AtomicUsize::new(0), AtomicBool::new(true));
-    let hunt = || {
-        while let Some(bug) = hunted.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let verdict = palisade_sim::planted::hunt(*bug);
+    let work = || {
+        while let Some((bug, by)) = hunted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let verdict = hunt(*bug, *by);
             let by = verdict.caught.as_ref().and_then(Report::violated);
             let others = verdict.caught.iter().flat_map(|report| &report.objected);
             let others: Vec<_> = others.copied().filter(|other| Some(*other) != by).collect();
@@ -214,7 +220,7 @@ fn planted(name: Option<&str>) -> anyhow::Result<ExitCode> {
             all_caught.fetch_and(by.is_some(), Ordering::Relaxed);
         }
     };
-    on_all_cores(hunt);
+    on_all_cores(work);
     Ok(if all_caught.into_inner() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -13,6 +13,7 @@ use crate::nemesis::Nemesis;
 use crate::panics;
 use crate::phase::Phase;
 use crate::plan::{Plan, Planned};
+use crate::summary;
 use crate::trace::Trace;
 use crate::witness::{Counts, Witness};
 use crate::world::{SharedFiles, Traffic};
@@ -66,7 +67,7 @@ pub fn run_with(plan: &Plan, linger: Duration, prepare: impl FnOnce() + Send + '
         panics::watch(panicked);
         prepare();
         let mut run = Run::new(&plan, witness.clone(), trace.clone());
-        let violation = run.phases().err();
+        let violation = run.phases().err().or_else(|| summary::idle(&plan, &witness.counts()));
         if violation.is_some() {
             run.linger(linger);
         }

@@ -140,7 +140,11 @@ impl Wire {
         let heard = answers.map(|(_, (heard, _))| heard);
         let applied = heard.into_iter().filter(|heard| matches!(heard, Heard::Applied { .. }));
         let known: Vec<Heard> = match applied.collect::<Vec<_>>() {
-            applied if !applied.is_empty() => applied,
+            // A refusal of the state machine contradicts it: whoever judges must hear both.
+            mut applied if !applied.is_empty() => {
+                applied.extend(heard.into_iter().filter(|heard| *heard == Heard::Refused));
+                applied
+            }
             _ if heard.contains(&Heard::Refused) => vec![Heard::Refused],
             _ if heard == [Heard::NotApplied; 2] => vec![Heard::NotApplied],
             _ if heard.contains(&Heard::Forgotten) => vec![Heard::Forgotten],
@@ -171,7 +175,12 @@ impl Wire {
                 process.witness.saw(process.who, Fact::WriteEnded { write: write.name.clone(), ended });
             }
             Heard::Forgotten => process.witness.count("answers forgotten"),
-            Heard::Refused | Heard::NotApplied | Heard::Unknown => {}
+            // The state machine's word, for all copies; a node that did not take this copy speaks for this copy alone.
+            Heard::Refused => {
+                let fact = Fact::WriteEnded { write: write.name.clone(), ended: Ended::NotApplied };
+                process.witness.saw(process.who, fact);
+            }
+            Heard::NotApplied | Heard::Unknown => {}
         }
     }
 

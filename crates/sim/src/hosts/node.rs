@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{PORT, Process, address};
 use crate::facts::{Applied, Fact};
+use crate::phase::Phase;
 use crate::plan::{Plan, Role, Who};
 use crate::witness::Witness;
 
@@ -19,7 +20,7 @@ use crate::witness::Witness;
 const HEARTBEAT: Duration = Duration::from_millis(50);
 const ELECTION: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(400));
 
-/// At every so many commands the nodes' whole states are compared: it costs as much as a snapshot.
+/// At every so many commands the nodes' whole states are compared: it costs as much as a snapshot. At rest, at each.
 const DIGEST_EVERY: u64 = 16;
 
 /// What of a node outlives its process. Clones are the same hardware.
@@ -191,7 +192,7 @@ async fn start(process: &Process, hardware: &Hardware) -> Result<Node, Box<dyn s
         snapshots: Arc::new(SimSnapshots::open(&disk)?),
         folder: None,
     };
-    let audit = Auditor { who: process.who, witness: process.witness.clone() };
+    let audit = Auditor { who: process.who, witness: process.witness.clone(), phase: process.phase.clone() };
     Ok(Node::start_audited(config, stores, Some(Arc::new(audit)), process.world.clone()).await?)
 }
 
@@ -199,12 +200,14 @@ async fn start(process: &Process, hardware: &Hardware) -> Result<Node, Box<dyn s
 struct Auditor {
     who: Who,
     witness: Witness,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Audit for Auditor {
     fn applied(&self, command: &Command, outcome: &Outcome, state: &State) {
         let seq = state.seq().get();
-        let digest = seq.is_multiple_of(DIGEST_EVERY).then(|| digest(state));
+        let compared = seq.is_multiple_of(DIGEST_EVERY) || *self.phase.borrow() == Phase::Rest;
+        let digest = compared.then(|| digest(state));
         let (command, outcome) = (command.clone(), outcome.clone());
         let applied = Applied { node: self.who.number, seq, command, outcome, digest };
         self.witness.saw(self.who, Fact::Applied(Arc::new(applied)));

@@ -18,6 +18,14 @@ pub(super) struct OneLinkDeposesNobody {
     wiped: bool,
     /// A link is cut and nothing else is wrong.
     alone: bool,
+    /// When the link was whole again: what it set going may show only now.
+    mended: Option<Duration>,
+}
+
+impl OneLinkDeposesNobody {
+    fn is_to_blame(&self, at: Duration) -> bool {
+        self.alone || self.mended.is_some_and(|mended| at < mended + QUIET)
+    }
 }
 
 impl Invariant for OneLinkDeposesNobody {
@@ -36,6 +44,7 @@ impl Invariant for OneLinkDeposesNobody {
         }
         // A node that lost its store is missing for good.
         self.wiped |= matches!(fault, Fault::Wipe(_));
+        self.mended = (self.alone && !begins).then_some(at);
         self.alone = !self.wiped && begins && between_nodes && self.faults == 0 && at >= self.trouble + QUIET;
         self.faults = if begins { self.faults + 1 } else { self.faults - 1 };
         self.trouble = at;
@@ -43,10 +52,10 @@ impl Invariant for OneLinkDeposesNobody {
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {
         match fact {
-            Fact::LeadsStore { term, node } if self.alone => {
+            Fact::LeadsStore { term, node } if self.is_to_blame(at) => {
                 Err(format!("node {node} was elected in term {term} although only one link was cut"))
             }
-            Fact::Lost { candidate, .. } if self.alone => {
+            Fact::Lost { candidate, .. } if self.is_to_blame(at) => {
                 Err(format!("{candidate} lost its leadership although only one link was cut"))
             }
             Fact::LeadsStore { .. } => {
@@ -75,7 +84,9 @@ mod tests {
         alone.fault(&link, false, at(4));
         alone.fault(&link, true, at(9));
         assert!(alone.on(&elected, at(10)).is_err());
-        alone.fault(&Fault::CrashAll, true, at(11));
+        alone.fault(&link, false, at(11));
+        assert!(alone.on(&elected, at(12)).is_err(), "the node that was cut off came back and deposed it");
+        alone.fault(&Fault::CrashAll, true, at(12));
         assert!(alone.on(&elected, at(12)).is_ok(), "something else is wrong, too");
     }
 }

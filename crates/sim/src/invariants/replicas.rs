@@ -1,5 +1,5 @@
 //! Replicas agree: whatever node applies a command, at any time and also after a crash, it is the same command at that `seq`,
-//! with the same outcome, and it leaves the same state. After healing, every node catches up.
+//! with the same outcome, and it leaves the same state. After healing, every node catches up; at rest, all show equal states.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,15 +19,29 @@ pub(super) struct ReplicasAgree {
     wiped: BTreeSet<usize>,
     /// What every node must reach.
     goal: u64,
+    /// At rest: where each node's state was compared last. Only if somebody writes, so that there is something to compare.
+    compared: Option<BTreeMap<usize, u64>>,
+    writers: bool,
 }
 
 impl ReplicasAgree {
     pub(super) fn new(plan: &Plan) -> ReplicasAgree {
         let reached = plan.all(Role::Node).map(|who| (who.number, 0)).collect();
-        ReplicasAgree { history: BTreeMap::new(), digests: BTreeMap::new(), reached, wiped: BTreeSet::new(), goal: 0 }
+        ReplicasAgree {
+            history: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            reached,
+            wiped: BTreeSet::new(),
+            goal: 0,
+            compared: None,
+            writers: plan.count(Role::Writer) > 0,
+        }
     }
 
     fn compare(&mut self, node: usize, seq: u64, digest: u64) -> Result<(), String> {
+        if let Some(compared) = &mut self.compared {
+            compared.insert(node, seq);
+        }
         let (other, known) = *self.digests.entry(seq).or_insert((node, digest));
         if known == digest {
             return Ok(());
@@ -72,14 +86,21 @@ impl Invariant for ReplicasAgree {
         }
     }
 
-    fn phase(&mut self, _: Phase, _: Duration) {
+    fn phase(&mut self, phase: Phase, _: Duration) {
+        self.compared = (phase == Phase::Rest && self.writers).then(BTreeMap::new);
         self.goal = self.history.keys().next_back().copied().unwrap_or_default();
     }
 
     fn missing(&self) -> Option<String> {
         let behind = |(node, reached): &(&usize, &u64)| !self.wiped.contains(node) && **reached < self.goal;
-        let (node, reached) = self.reached.iter().find(behind)?;
-        Some(format!("node {node} has applied {reached} of {}", self.goal))
+        if let Some((node, reached)) = self.reached.iter().find(behind) {
+            return Some(format!("node {node} has applied {reached} of {}", self.goal));
+        }
+        let compared = self.compared.as_ref()?;
+        let unseen =
+            |node: &&usize| !self.wiped.contains(node) && compared.get(node).is_none_or(|seq| *seq < self.goal);
+        let node = self.reached.keys().find(unseen)?;
+        Some(format!("the state of node {node} was not compared since {}", self.goal))
     }
 }
 
@@ -107,7 +128,7 @@ mod tests {
 
     #[test]
     fn everybody_must_catch_up() {
-        let plan = Plan { cast: [(Role::Node, 3)].into(), ..Plan::draw(1) };
+        let plan = Plan { cast: [(Role::Node, 3), (Role::Writer, 1)].into(), ..Plan::draw(1) };
         let mut replicas = ReplicasAgree::new(&plan);
         on(&mut replicas, put(1, "a")).unwrap();
         on(&mut replicas, Applied { node: 2, ..put(1, "a") }).unwrap();
@@ -115,6 +136,11 @@ mod tests {
         assert!(replicas.missing().is_some(), "node 3 knows nothing");
         replicas.fault(&Fault::Wipe(3), true, Duration::ZERO);
         assert_eq!(replicas.missing(), None, "it has lost its store");
+        replicas.phase(Phase::Rest, Duration::ZERO);
+        on(&mut replicas, Applied { digest: Some(7), ..put(2, "b") }).unwrap();
+        assert!(replicas.missing().is_some(), "nobody has seen the state of node 2");
+        on(&mut replicas, Applied { node: 2, digest: Some(7), ..put(2, "b") }).unwrap();
+        assert_eq!(replicas.missing(), None);
         replicas.gone(Who::node(1));
         assert!(replicas.missing().is_some(), "node 1 has to begin again");
     }

@@ -21,6 +21,7 @@ impl Invariant for WipedNodesDoNotCount {
         let node = match fact {
             Fact::Applied(applied) => applied.node,
             Fact::Restored { node, .. } => *node,
+            Fact::LeadsStore { node, .. } => usize::try_from(*node).unwrap_or(usize::MAX),
             _ => return Ok(()),
         };
         if self.wiped.contains(&node) {

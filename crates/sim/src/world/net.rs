@@ -160,8 +160,9 @@ struct Accept {
 #[async_trait::async_trait]
 impl AcceptSocket for Accept {
     async fn accept(&mut self) -> io::Result<Socket> {
-        let (stream, peer) = self.listener.accept().await?;
+        // Before, not after: nothing that was accepted may be lost with a cancelled call.
         self.net.gate.opened().await;
+        let (stream, peer) = self.listener.accept().await?;
         Ok(Socket::new(self.net.opened(stream), Some(peer)))
     }
 }
