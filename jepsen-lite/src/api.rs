@@ -75,7 +75,7 @@ impl Api {
     pub(crate) async fn observe(&mut self, election: &str) -> Outcome<tonic::Streaming<v1::ObserveReply>> {
         let channel = self.nodes[self.current].clone();
         // A stream has no end of its own, so it gets a channel without a deadline.
-        let request = v1::ObserveRequest { election: election.to_owned() };
+        let request = v1::ObserveRequest { election: election.to_owned(), from: None };
         let mut request = tonic::Request::new(request);
         request.set_timeout(Duration::from_secs(24 * 3600));
         let answer = ElectionServiceClient::new(channel).observe(request).await;

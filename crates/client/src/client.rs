@@ -17,6 +17,7 @@ use crate::links::{Links, Purpose};
 use crate::requests::Shared;
 use crate::seen::Seen;
 use crate::session::whole_ms;
+use crate::session_core::ToOpen;
 use crate::session_driver::{Ask, SessionDriver};
 use crate::{ElectionFollower, Error, ErrorKind, Observer, OnDisconnect, Session, SessionOptions};
 
@@ -76,6 +77,9 @@ impl Client {
 
     /// Opens a session, within the request timeout. All sessions of a client share one stream.
     pub async fn open_session(&self, options: SessionOptions) -> Result<Session, Error> {
+        if options.given_id == Some(0) {
+            return Err(Error::invalid("given_id", 0, "1 to 2^63 - 1"));
+        }
         whole_ms("ttl", options.ttl)?;
         if let OnDisconnect::ReleaseAfter(after) = options.on_disconnect {
             whole_ms("on_disconnect", after)?;
@@ -83,9 +87,9 @@ impl Client {
         let (reply, answer) = oneshot::channel();
         let give_up_at = self.shared.world.now() + self.shared.request_timeout;
         let driver = self.driver();
-        let (ttl, on_disconnect) = (options.ttl, options.on_disconnect);
+        let SessionOptions { given_id: given, ttl, on_disconnect } = options;
         // A driver that is gone drops the reply.
-        let _ = driver.send(Ask::Open { ttl, on_disconnect, give_up_at, reply });
+        let _ = driver.send(Ask::Open { what: ToOpen { ttl, on_disconnect, given }, give_up_at, reply });
         let opened = answer.await.map_err(|_| closed())??;
         Ok(Session::new(opened, Arc::clone(&self.shared), driver))
     }

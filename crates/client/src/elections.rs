@@ -1,4 +1,4 @@
-//! Elections from outside: who leads, proclaim, resign. Campaigning is a session's.
+//! Elections from outside: who leads and led, proclaim, resign, transfer, withdraw. Campaigning is a session's.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use palisade_wire::coord::v1;
 use palisade_wire::coord::v1::election_service_client::ElectionServiceClient;
 
 use crate::requests::{Repeat, Shared};
-use crate::{Client, Error, Grant, Header, Session, Value};
+use crate::{Client, Demand, Ended, Error, Grant, Header, History, Reading, Session, Value};
 
 /// One election.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,35 +40,79 @@ pub struct ResignOptions {
     pub election: String,
     /// The leadership to end.
     pub token: Token,
-    /// Also when the holder keeps it until its TTL: it then goes on believing until its deadline.
-    pub force: bool,
+    /// For a holder that keeps it until its TTL.
+    pub demand: Demand,
 }
 
-/// A leadership was ended.
+/// A hand-over from outside to a candidate that waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Resigned {
-    /// That token led no longer (a repetition of the same request may say so of its own first try).
-    pub already: bool,
-    /// Of the command.
-    pub header: Header,
+pub struct TransferOptions {
+    /// Name of the election.
+    pub election: String,
+    /// The leadership to end; `None`: whichever there is.
+    pub token: Option<Token>,
+    /// The candidate that is to lead; it must wait.
+    pub to: String,
+    /// For a holder that keeps it until its TTL.
+    pub demand: Demand,
+}
+
+/// An end of a candidacy from outside, by the candidate's id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WithdrawOptions {
+    /// Name of the election.
+    pub election: String,
+    /// Who is to stand no more; one that waits goes at once.
+    pub candidate_id: String,
+    /// For one that leads and keeps that until its TTL.
+    pub demand: Demand,
 }
 
 impl Client {
     /// Who leads; `None`: nobody. Linearizable.
     pub async fn leader(&self, election: &str) -> Result<Option<Grant>, Error> {
-        Ok(leader(&self.shared, election).await?.1)
+        Ok(leader(&self.shared, election, Reading::Linearizable).await?.1)
     }
 
-    /// All elections by name. Linearizable.
+    /// Who leads, as the caller wants to read.
+    pub async fn leader_as(&self, election: &str, reading: Reading) -> Result<Option<Grant>, Error> {
+        Ok(leader(&self.shared, election, reading).await?.1)
+    }
+
+    /// All elections by name, in the order of bytes. Linearizable.
     pub async fn elections(&self) -> Result<Vec<ElectionSummary>, Error> {
-        let list = self.shared.request(Repeat::Read, |channel| async {
-            ElectionServiceClient::new(channel).list(v1::ListElectionsRequest {}).await
+        self.elections_as(Reading::Linearizable).await
+    }
+
+    /// As [`Client::elections`], as the caller wants to read. They are asked for in parts, so that a long list is not of one moment.
+    pub async fn elections_as(&self, reading: Reading) -> Result<Vec<ElectionSummary>, Error> {
+        let mut all: Vec<ElectionSummary> = Vec::new();
+        loop {
+            let after = all.last().map_or(String::new(), |last| last.election.clone());
+            let request = v1::ListElectionsRequest { serializable: reading.is_serializable(), after };
+            let list = self.shared.request(reading.repeat(), |channel| {
+                let request = request.clone();
+                async move { ElectionServiceClient::new(channel).list(request).await }
+            });
+            let reply = list.await?;
+            for it in reply.elections {
+                let leader = it.leader.map(Grant::of).transpose().map_err(Error::of_a_read)?;
+                all.push(ElectionSummary { election: it.election, leader, waiting: it.waiting });
+            }
+            if !reply.more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Who led an election before, oldest first; who leads now is not in it.
+    pub async fn history(&self, election: &str, reading: Reading) -> Result<History, Error> {
+        let request = v1::HistoryRequest { election: election.to_owned(), serializable: reading.is_serializable() };
+        let ask = self.shared.request(reading.repeat(), |channel| {
+            let request = request.clone();
+            async move { ElectionServiceClient::new(channel).history(request).await }
         });
-        let summary = |it: v1::ElectionSummary| {
-            let leader = it.leader.map(Grant::of).transpose().map_err(Error::of_a_read)?;
-            Ok(ElectionSummary { election: it.election, leader, waiting: it.waiting })
-        };
-        list.await?.elections.into_iter().map(summary).collect()
+        History::of(ask.await?)
     }
 
     /// Changes what a leader has proclaimed; only with the current token.
@@ -76,22 +120,70 @@ impl Client {
         proclaim(&self.shared, options).await
     }
 
-    /// Ends a leadership from outside. Idempotent, so it is repeated until it is answered, within the request timeout.
-    pub async fn resign(&self, options: ResignOptions) -> Result<Resigned, Error> {
-        let ResignOptions { election, token, force } = options;
-        let request = v1::ResignRequest { election, token: token.get(), session: 0, force, request_id: None };
+    /// Ends a leadership from outside, or asks its holder to. Idempotent, so it is repeated until it is answered, within the
+    /// request timeout; a repetition may say `already` of its own first try.
+    pub async fn resign(&self, options: ResignOptions) -> Result<Ended, Error> {
+        let ResignOptions { election, token, demand } = options;
+        let request = v1::ResignRequest {
+            election,
+            token: token.get(),
+            force: demand.is_force(),
+            end_session: demand.ends_session(),
+            ..v1::ResignRequest::default()
+        };
         let resign = self.shared.request(Repeat::Safe, |channel| {
             let request = request.clone();
             async move { ElectionServiceClient::new(channel).resign(request).await }
         });
         let reply = resign.await?;
-        Ok(Resigned { already: reply.already, header: Header::of(reply.header.as_ref()) })
+        Ended::of(reply.header.as_ref(), reply.already, reply.requested)
+    }
+
+    /// Hands a leadership over to a candidate that waits, or asks its holder to.
+    pub async fn transfer(&self, options: TransferOptions) -> Result<Ended, Error> {
+        let TransferOptions { election, token, to, demand } = options;
+        let request = v1::TransferRequest {
+            election,
+            token: token.map_or(0, Token::get),
+            to,
+            force: demand.is_force(),
+            end_session: demand.ends_session(),
+            ..v1::TransferRequest::default()
+        };
+        let transfer = self.shared.request(Repeat::Unsafe, |channel| {
+            let request = request.clone();
+            async move { ElectionServiceClient::new(channel).transfer(request).await }
+        });
+        let reply = transfer.await?;
+        Ended::of(reply.header.as_ref(), false, reply.requested)
+    }
+
+    /// Ends a candidacy by the candidate's id, or asks the candidate to if it leads.
+    pub async fn withdraw(&self, options: WithdrawOptions) -> Result<Ended, Error> {
+        let WithdrawOptions { election, candidate_id, demand } = options;
+        let request = v1::WithdrawRequest {
+            election,
+            candidate_id,
+            force: demand.is_force(),
+            end_session: demand.ends_session(),
+            ..v1::WithdrawRequest::default()
+        };
+        let withdraw = self.shared.request(Repeat::Unsafe, |channel| {
+            let request = request.clone();
+            async move { ElectionServiceClient::new(channel).withdraw(request).await }
+        });
+        let reply = withdraw.await?;
+        Ended::of(reply.header.as_ref(), false, reply.requested)
     }
 }
 
-pub(crate) async fn leader(shared: &Arc<Shared>, election: &str) -> Result<(Header, Option<Grant>), Error> {
-    let request = v1::LeaderRequest { election: election.to_owned() };
-    let ask = shared.request(Repeat::Read, |channel| {
+pub(crate) async fn leader(
+    shared: &Arc<Shared>,
+    election: &str,
+    reading: Reading,
+) -> Result<(Header, Option<Grant>), Error> {
+    let request = v1::LeaderRequest { election: election.to_owned(), serializable: reading.is_serializable() };
+    let ask = shared.request(reading.repeat(), |channel| {
         let request = request.clone();
         async move { ElectionServiceClient::new(channel).leader(request).await }
     });

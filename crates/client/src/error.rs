@@ -61,6 +61,8 @@ pub enum ErrorKind {
     FutureRevision,
     /// There is no such key, and the write needs it.
     KeyNotFound,
+    /// The id that was given for a new session names a live one.
+    SessionExists,
     /// The candidacy ended before it became a leadership that this process could hold (removed by an administrator, say).
     CandidacyEnded,
     /// The connection broke after the request was sent, and no answer came.
@@ -167,6 +169,7 @@ impl Error {
             Kind::Compacted => ErrorKind::Compacted,
             Kind::FutureRevision => ErrorKind::FutureRevision,
             Kind::KeyNotFound => ErrorKind::KeyNotFound,
+            Kind::SessionExists => ErrorKind::SessionExists,
         };
         let outcome = match detail.outcome() {
             WireOutcome::NotApplied => Outcome::NotApplied,

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::elections::leader;
 use crate::requests::Shared;
 use crate::seen::Position;
-use crate::{Client, Grant, Header};
+use crate::{Client, Grant, Header, Reading};
 
 /// After an error that reconnecting cannot mend (mixed-up endpoints): somebody may mend it from outside.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -94,8 +94,9 @@ impl LeaderSource for ElectionFollower {
 
     fn read(&self) -> Looked<'_> {
         Box::pin(async {
-            let (header, leader) =
-                leader(&self.shared, &self.election).await.map_err(|error| Unreachable { why: error.to_string() })?;
+            let (header, leader) = leader(&self.shared, &self.election, Reading::Linearizable)
+                .await
+                .map_err(|error| Unreachable { why: error.to_string() })?;
             Ok(learn(&self.views, &header, leader.as_ref()))
         })
     }

@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::elections::proclaim;
 use crate::session_core::Key;
+use crate::session_driver::Led;
 use crate::{Error, Grant, ProclaimOptions, Session, Value};
 
 /// What the holder may believe. Deadlines are on the clock of [`palisade_world::World::now`].
@@ -30,6 +31,13 @@ pub enum LeadershipState {
         /// Why.
         why: LostWhy,
     },
+}
+
+/// Somebody other than the holder wants a leadership to end; it goes on until the holder is ready and resigns.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct EndRequest {
+    /// The candidate that is to lead then: resigning hands over to it if it still waits. `None`: nobody is named.
+    pub to: Option<String>,
 }
 
 /// Why a leadership is over.
@@ -70,12 +78,14 @@ impl fmt::Display for LostWhy {
 pub struct Leadership {
     grant: Grant,
     state: watch::Receiver<LeadershipState>,
+    requested: watch::Receiver<Option<EndRequest>>,
     session: Session,
 }
 
 impl Leadership {
-    pub(crate) fn new(grant: Grant, state: watch::Receiver<LeadershipState>, session: Session) -> Leadership {
-        Leadership { grant, state, session }
+    pub(crate) fn new(led: Led, session: Session) -> Leadership {
+        let Led { grant, state, requested } = led;
+        Leadership { grant, state, requested, session }
     }
 
     /// The fencing token. It goes on naming this leadership after it was lost; to stamp messages, use
@@ -118,6 +128,23 @@ impl Leadership {
         match state.wait_for(|state| matches!(state, LeadershipState::Lost { .. })).await.as_deref() {
             Ok(LeadershipState::Lost { why }) => why.clone(),
             Ok(LeadershipState::Held { .. } | LeadershipState::Suspect { .. }) | Err(_) => LostWhy::ClientClosed,
+        }
+    }
+
+    /// What somebody else asked of this leadership, now and later: it survives reconnects and failovers of the store, and goes
+    /// with the leadership.
+    pub fn requested(&self) -> watch::Receiver<Option<EndRequest>> {
+        self.requested.clone()
+    }
+
+    /// Resolves when somebody asks for its end: finish what you do, then [`Leadership::resign`]. Never, once it is lost.
+    /// Cancelling it is harmless.
+    pub async fn end_requested(&self) -> EndRequest {
+        let mut requested = self.requested.clone();
+        let asked = requested.wait_for(Option::is_some).await.ok().and_then(|request| request.clone());
+        match asked {
+            Some(request) => request,
+            None => std::future::pending().await, // it is lost, which is told elsewhere
         }
     }
 

@@ -12,7 +12,7 @@
 //! let endpoints = vec!["10.0.0.1:7070".to_owned(), "10.0.0.2:7070".to_owned(), "10.0.0.3:7070".to_owned()];
 //! let client = Client::new(ClientConfig { endpoints, request_timeout: Duration::from_secs(5) }, World::real())?;
 //! loop {
-//!     let options = SessionOptions { ttl: Duration::from_secs(2), on_disconnect: OnDisconnect::KeepUntilTtl };
+//!     let options = SessionOptions { ttl: Duration::from_secs(2), ..SessionOptions::default() };
 //!     let session = client.open_session(options).await?;
 //!     let leadership = session
 //!         .campaign(CampaignOptions {
@@ -82,11 +82,13 @@
 
 mod backoff;
 mod client;
+mod demand;
 mod dial;
 mod elections;
 mod error;
 mod follower;
 mod grant;
+mod history;
 mod kv;
 mod leadership;
 mod links;
@@ -97,14 +99,18 @@ mod serials;
 mod session;
 mod session_core;
 mod session_driver;
+mod sessions;
 
 pub use client::{Client, ClientConfig, ConfigError};
-pub use elections::{ElectionSummary, ProclaimOptions, ResignOptions, Resigned};
+pub use demand::{Demand, Ended, Requested};
+pub use elections::{ElectionSummary, ProclaimOptions, ResignOptions, TransferOptions, WithdrawOptions};
 pub use error::{Error, ErrorKind, Outcome};
 pub use follower::ElectionFollower;
 pub use grant::{Grant, Header, Value};
+pub use history::{History, Reading, Reign};
 pub use kv::{DeleteOptions, Deleted, Got, KeyValue, Put, PutOptions};
-pub use leadership::{LeaderToken, Leadership, LeadershipState, LostWhy};
+pub use leadership::{EndRequest, LeaderToken, Leadership, LeadershipState, LostWhy};
 pub use observer::{Observed, ObservedKind, Observer};
 pub use palisade_fence::{Fence, Token};
-pub use session::{CampaignOptions, OnDisconnect, Session, SessionEnd, SessionOptions};
+pub use session::{CampaignOptions, OnDisconnect, Session, SessionEnd, SessionOptions, SessionWish};
+pub use sessions::SessionSummary;

@@ -145,7 +145,7 @@ impl Observer {
             self.address = self.shared.links.next_choice(&self.address);
             return Ok(());
         };
-        let request = v1::ObserveRequest { election: self.election.clone() };
+        let request = v1::ObserveRequest { election: self.election.clone(), from: None };
         let mut client = ElectionServiceClient::new(channel);
         match self.shared.world.timeout(ACCEPT, client.observe(request)).await {
             Some(Ok(accepted)) => {
@@ -232,7 +232,8 @@ fn read(event: v1::ObserveEvent) -> Result<Option<ObservedKind>, Error> {
             let previous = Token::from_wire(vacant.previous_token).ok_or_else(missing)?;
             ObservedKind::Vacant { previous, why: vacant.why }
         }
-        None => return Ok(None), // a kind that this program does not know
+        // It did not ask to go on from anywhere; or a kind that this program does not know.
+        Some(Kind::Gap(_)) | None => return Ok(None),
     }))
 }
 

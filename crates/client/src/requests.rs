@@ -28,10 +28,21 @@ const ATTEMPT: Duration = Duration::from_secs(1);
 pub(crate) enum Repeat {
     /// It has no effect.
     Read,
+    /// It has no effect, and any node may answer: who does need not lead the store.
+    ReadAnywhere,
     /// It takes effect once, because it carries a request id or is idempotent.
     Safe,
     /// It may take effect twice: sent again only if it was surely not applied.
     Unsafe,
+}
+
+impl Repeat {
+    fn is_read(self) -> bool {
+        match self {
+            Repeat::Read | Repeat::ReadAnywhere => true,
+            Repeat::Safe | Repeat::Unsafe => false,
+        }
+    }
 }
 
 /// An answer that says where it stands.
@@ -48,7 +59,23 @@ macro_rules! answers {
         })*
     };
 }
-answers!(PutReply, GetReply, DeleteReply, LeaderReply, ListElectionsReply, ProclaimReply, ResignReply);
+answers!(
+    PutReply,
+    GetReply,
+    DeleteReply,
+    RangeReply,
+    TxnReply,
+    CompactReply,
+    LeaderReply,
+    ListElectionsReply,
+    ProclaimReply,
+    ResignReply,
+    HistoryReply,
+    TransferReply,
+    WithdrawReply,
+    CloseSessionReply,
+    ListSessionsReply
+);
 
 /// What all parts of a client share.
 #[derive(Debug)]
@@ -164,11 +191,13 @@ impl Shared {
         if let Err(error) = self.seen.admit(&header) {
             return Attempt::Failed(error);
         }
-        if repeat == Repeat::Read && Position::of(&header) < floor {
+        if repeat.is_read() && Position::of(&header) < floor {
             let message = format!("{address}: answered from before what this client has seen");
             return Attempt::NotApplied { error: Error::not_applied(ErrorKind::BadAnswer, message), hint: None };
         }
-        self.links.leads(address);
+        if repeat != Repeat::ReadAnywhere {
+            self.links.leads(address);
+        }
         Attempt::Done(reply)
     }
 }
@@ -200,7 +229,7 @@ fn refused<T>(address: &str, status: &Status) -> Attempt<T> {
 
 /// The error of a request of which an earlier attempt may have been applied.
 fn settled(error: Error, unknown: Option<Error>, repeat: Repeat) -> Error {
-    if repeat == Repeat::Read {
+    if repeat.is_read() {
         return error.of_a_read();
     }
     match unknown {

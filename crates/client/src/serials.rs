@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use palisade_wire::coord::v1::RequestId;
 
 /// Hands out serials, and knows which of them wait for their answers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Serials {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     last: u64,
     /// Handed out and not answered.
@@ -19,6 +19,11 @@ struct Inner {
 }
 
 impl Serials {
+    /// Those of a session whose first serial is this one.
+    pub(crate) fn starting_at(first: u64) -> Serials {
+        Serials { inner: Mutex::new(Inner { last: first.saturating_sub(1), open: BTreeSet::new() }) }
+    }
+
     /// The next serial. It counts as unanswered until it is dropped.
     pub(crate) fn next(self: &Arc<Self>) -> Serial {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +66,7 @@ mod tests {
 
     #[test]
     fn acked_below_is_the_oldest_that_waits() {
-        let serials = Arc::new(Serials::default());
+        let serials = Arc::new(Serials::starting_at(1));
         let (first, second, third) = (serials.next(), serials.next(), serials.next());
         assert_eq!(third.request_id(9), RequestId { session: 9, serial: 3, acked_below: 1 });
         drop(second);

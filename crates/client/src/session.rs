@@ -5,23 +5,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_fence::Token;
+use palisade_wire::coord::v1;
 use palisade_world::World;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::client::closed;
 use crate::requests::Shared;
 use crate::serials::{Serial, Serials};
-use crate::session_core::Key;
+use crate::session_core::{IsOpen, Key};
 use crate::session_driver::{Ask, OpenedSession};
 use crate::{Error, ErrorKind, Leadership, Value};
 
 /// What a session is to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionOptions {
+    /// An id that the caller gives: 1 to 2^63 - 1. The session's id is this number with bit 63 set, and no session of that id
+    /// may live. `None`: the store chooses one that never comes again.
+    pub given_id: Option<u64>,
     /// The store ends the session when it has heard nothing for this long. The server allows a range (200 ms to 10 min).
     pub ttl: Duration,
     /// What a broken connection does.
     pub on_disconnect: OnDisconnect,
+}
+
+impl Default for SessionOptions {
+    /// Two seconds, kept until the TTL, under an id that the store chooses.
+    fn default() -> SessionOptions {
+        SessionOptions { given_id: None, ttl: Duration::from_secs(2), on_disconnect: OnDisconnect::KeepUntilTtl }
+    }
 }
 
 /// What a broken connection does to a session.
@@ -32,6 +43,25 @@ pub enum OnDisconnect {
     KeepUntilTtl,
     /// The session ends this long after its connection broke, unless it came back. Only for users who fence.
     ReleaseAfter(Duration),
+}
+
+/// What somebody else wants of a session that keeps its leaderships until its TTL.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum SessionWish {
+    /// That it is closed when its leaders are ready: [`Session::close`].
+    Close,
+    /// As `Close`; also the store renews it no more, so that it ends with its TTL at the latest. Deadlines stay where they are.
+    StopRenewing,
+}
+
+impl SessionWish {
+    pub(crate) fn of(wish: v1::session_asked::Wish) -> Option<SessionWish> {
+        match wish {
+            v1::session_asked::Wish::None => None,
+            v1::session_asked::Wish::Close => Some(SessionWish::Close),
+            v1::session_asked::Wish::StopRenewing => Some(SessionWish::StopRenewing),
+        }
+    }
 }
 
 /// Why a session is over for this process.
@@ -69,7 +99,7 @@ pub struct CampaignOptions {
     pub candidate_id: String,
     /// What observers see once it leads.
     pub value: Value,
-    /// Must be 0 until priorities are built.
+    /// Higher goes first; within one priority whoever came first. It never preempts who leads.
     pub priority: i32,
 }
 
@@ -83,6 +113,7 @@ pub struct Session {
 struct Inner {
     id: u64,
     over: watch::Receiver<Option<SessionEnd>>,
+    wish: watch::Receiver<Option<SessionWish>>,
     serials: Arc<Serials>,
     shared: Arc<Shared>,
     driver: mpsc::UnboundedSender<Ask>,
@@ -96,8 +127,9 @@ impl Drop for Inner {
 
 impl Session {
     pub(crate) fn new(opened: OpenedSession, shared: Arc<Shared>, driver: mpsc::UnboundedSender<Ask>) -> Session {
-        let OpenedSession { session, over } = opened;
-        Session { inner: Arc::new(Inner { id: session, over, serials: Arc::default(), shared, driver }) }
+        let OpenedSession { is: IsOpen { session: id, first_serial }, over, wish } = opened;
+        let serials = Arc::new(Serials::starting_at(first_serial));
+        Session { inner: Arc::new(Inner { id, over, wish, serials, shared, driver }) }
     }
 
     /// Its id in the store.
@@ -106,7 +138,7 @@ impl Session {
     }
 
     /// Enters an election and waits until it leads. No timeout; it survives reconnects and the death of the store leader.
-    /// Dropping the future abandons the candidacy: should it be granted later, it is resigned at once.
+    /// Dropping the future withdraws the candidacy: in the background, until the store has said that it does not stand.
     ///
     /// An error of kind [`ErrorKind::SessionEnded`](crate::ErrorKind::SessionEnded) means that the session ended meanwhile:
     /// open another one. [`ErrorKind::CandidateExists`](crate::ErrorKind::CandidateExists): the same id waits or leads for
@@ -128,8 +160,7 @@ impl Session {
         let mut waiting = Waiting { key, driver: Some(&self.inner.driver) };
         let decided = answer.await.map_err(|_| closed());
         waiting.driver = None;
-        let (grant, state) = decided??;
-        Ok(Leadership::new(grant, state, self.clone()))
+        Ok(Leadership::new(decided??, self.clone()))
     }
 
     /// Ends the session, and with it all that it holds. What it holds is lost here before the store hears of it. Bounded by
@@ -147,6 +178,12 @@ impl Session {
             Ok(why) => why.clone().expect("it was waited for"),
             Err(_) => SessionEnd::ClientClosed,
         }
+    }
+
+    /// What somebody else wants of it, such as an administrator; it stays until the session ends. Who leads for it is told by
+    /// [`Leadership::end_requested`].
+    pub fn asked(&self) -> watch::Receiver<Option<SessionWish>> {
+        self.inner.wish.clone()
     }
 
     pub(crate) fn world(&self) -> &World {

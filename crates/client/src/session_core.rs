@@ -7,7 +7,8 @@
 //! - a holder is told that it has lost before the store is told to end its grant or its session;
 //! - what came after its limit came too late: limits are looked at before the event;
 //! - a candidacy keeps its serial through every reconnect, so that it is one place in the line however often it is sent;
-//! - a grant that nobody here wants (abandoned, resigned) is ended by its token, however and whenever it is told.
+//! - a candidacy that nobody here wants any more is withdrawn by its serial, again and again until the store has said so; a
+//!   grant that nobody wants is ended by its token, however and whenever it is told.
 //!
 //! It does no I/O, reads no clock, draws no randomness, and compares no clusters: the driver does.
 
@@ -17,6 +18,7 @@ mod received;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod withdrawal;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +30,8 @@ use palisade_wire::coord::v1::{ClientFrame, LeaderValue, ServerFrame};
 pub(crate) use self::candidacy::Candidacy;
 use self::candidacy::Stage;
 use self::entry::{Entry, Link};
-use crate::{Error, ErrorKind, Grant, LeadershipState, LostWhy, OnDisconnect, SessionEnd};
+use self::withdrawal::Withdrawal;
+use crate::{EndRequest, Error, ErrorKind, Grant, LeadershipState, LostWhy, OnDisconnect, SessionEnd, SessionWish};
 
 /// One stream to the store, for the life of the client; never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -45,11 +48,28 @@ pub(crate) struct Key {
     pub(crate) serial: u64,
 }
 
+/// A session that somebody wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ToOpen {
+    pub(crate) ttl: Duration,
+    pub(crate) on_disconnect: OnDisconnect,
+    /// An id that the caller gives; `None`: the store chooses.
+    pub(crate) given: Option<u64>,
+}
+
+/// A session that was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct IsOpen {
+    pub(crate) session: u64,
+    /// Its serials start here: an id that a caller gave may have been in use before.
+    pub(crate) first_serial: u64,
+}
+
 /// What happened.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Event {
     /// Somebody wants a session, until `give_up_at`.
-    Open { open: OpenId, ttl: Duration, on_disconnect: OnDisconnect, give_up_at: Duration },
+    Open { open: OpenId, what: ToOpen, give_up_at: Duration },
     /// Somebody enters an election.
     Campaign { key: Key, election: String, candidate: String, value: LeaderValue, priority: i32 },
     /// Whoever waited for this candidacy no longer does.
@@ -82,13 +102,17 @@ pub(crate) enum Effect {
     /// Close a stream; nothing that comes from it counts any more.
     HangUp { stream: StreamId },
     /// The session is open, or it will not be.
-    Opened { open: OpenId, result: Result<u64, Error> },
+    Opened { open: OpenId, result: Result<IsOpen, Error> },
     /// The store answered this candidacy's frame: its serial needs no memory any more.
     Answered { key: Key },
     /// The candidacy became a leadership, or never will.
     Decided { key: Key, result: Result<(Grant, LeadershipState), Error> },
     /// What the holder may believe.
     State { key: Key, state: LeadershipState },
+    /// Somebody asks the holder to end this leadership.
+    EndRequested { key: Key, request: EndRequest },
+    /// Somebody asks for the end of a session.
+    SessionAsked { session: u64, wish: SessionWish },
     /// Have the store end this grant, again and again until it says that it is over.
     EndGrant { session: u64, election: String, token: Token },
     /// The session is over for this process.
@@ -100,13 +124,14 @@ pub(crate) enum Effect {
 /// An `open_session` that waits.
 #[derive(Debug)]
 struct Opening {
-    ttl: Duration,
-    on_disconnect: OnDisconnect,
+    what: ToOpen,
     give_up_at: Duration,
     /// When and under which call it was sent on the present stream.
     sent: Option<Sent>,
     /// Whether it was ever sent: then the store may have opened a session that nobody uses, which its TTL ends.
     ever_sent: bool,
+    /// Whether a stream broke between it and its answer: then a session of the given id may be its own.
+    answer_lost: bool,
     retry: Retry,
 }
 
@@ -190,9 +215,9 @@ impl SessionCore {
         let mut out = Vec::new();
         self.enforce_limits(now, &mut out);
         match event {
-            Event::Open { open, ttl, on_disconnect, give_up_at } => {
-                let opening =
-                    Opening { ttl, on_disconnect, give_up_at, sent: None, ever_sent: false, retry: Retry::default() };
+            Event::Open { open, what, give_up_at } => {
+                let retry = Retry::default();
+                let opening = Opening { what, give_up_at, sent: None, ever_sent: false, answer_lost: false, retry };
                 self.openings.insert(open, opening);
             }
             Event::Campaign { key, election, candidate, value, priority } => {
@@ -243,7 +268,7 @@ impl SessionCore {
             return;
         };
         let same = |it: &Candidacy| (&it.election, &it.candidate) == (&candidacy.election, &candidacy.candidate);
-        if entry.candidacies.values().any(|it| same(it) && !it.abandoned) {
+        if entry.candidacies.values().any(&same) {
             let message =
                 format!("this session waits or leads already as '{}' in '{}'", candidacy.candidate, candidacy.election);
             let error = Error {
@@ -255,21 +280,23 @@ impl SessionCore {
             out.push(Effect::Decided { key, result: Err(error) });
             return;
         }
-        // An abandoned one under the same name: the store gives its place to the newer serial.
-        entry.candidacies.retain(|_, it| !same(it));
         let before = entry.candidacies.insert(key.serial, candidacy);
         assert!(before.is_none(), "a serial names one candidacy");
     }
 
     fn abandon(&mut self, key: Key, out: &mut Vec<Effect>) {
         let Some(entry) = self.sessions.get_mut(&key.session) else { return };
-        let Some(candidacy) = entry.candidacies.get_mut(&key.serial) else { return };
+        let Some(candidacy) = entry.candidacies.get(&key.serial) else { return };
         match candidacy.stage {
             Stage::Unsent if !candidacy.ever_sent => {
                 entry.candidacies.remove(&key.serial);
             }
-            // It may stand in the line. When it is granted, or told at the next attach, it is resigned at once.
-            Stage::Unsent | Stage::Sent(_) | Stage::Waiting => candidacy.abandoned = true,
+            // It may stand in the line, or be on its way to it.
+            Stage::Unsent | Stage::Sent(_) | Stage::Waiting => {
+                let Candidacy { election, candidate, .. } =
+                    entry.candidacies.remove(&key.serial).expect("it was found");
+                entry.withdrawing.insert(key.serial, Withdrawal::of(election, candidate));
+            }
             Stage::Granted(_) | Stage::Leading { .. } => self.step_down(key, out),
         }
     }
@@ -306,7 +333,7 @@ impl SessionCore {
             retry: Retry::default(),
             // By then its TTL has ended it, also under a new store leader that gave it its TTL anew.
             give_up_at: now + (entry.ttl * 2).max(Duration::from_secs(10)),
-            names: names.chain(entry.ending.values().cloned()).collect(),
+            names: names.chain(entry.leaving().cloned()).collect(),
         };
         self.over(session, why, lost, out);
         self.closing.insert(session, closing);
@@ -324,12 +351,10 @@ impl SessionCore {
                 state: LeadershipState::Lost { why: lost.clone() },
             });
         }
-        for (serial, candidacy) in waiting {
-            if !candidacy.abandoned {
-                let error = Error::not_applied(ErrorKind::SessionEnded, format!("the session has ended: {why}"));
-                let result = Err(error.with_hint("open another session and campaign again"));
-                out.push(Effect::Decided { key: Key { session, serial }, result });
-            }
+        for (serial, _) in waiting {
+            let error = Error::not_applied(ErrorKind::SessionEnded, format!("the session has ended: {why}"));
+            let result = Err(error.with_hint("open another session and campaign again"));
+            out.push(Effect::Decided { key: Key { session, serial }, result });
         }
         out.push(Effect::Over { session, why: why.clone() });
     }
@@ -376,9 +401,12 @@ impl SessionCore {
                     candidacy.stage = Stage::Unsent;
                 }
             }
+            for withdrawal in entry.withdrawing.values_mut() {
+                withdrawal.sent = None;
+            }
         }
         for opening in self.openings.values_mut() {
-            opening.sent = None;
+            opening.answer_lost |= opening.sent.take().is_some();
         }
         for closing in self.closing.values_mut() {
             closing.sent = None;
@@ -394,6 +422,8 @@ impl SessionCore {
     fn check_invariants(&self) {
         for (session, entry) in &self.sessions {
             assert!(!self.closing.contains_key(session), "a session lives or ends");
+            let both = entry.withdrawing.keys().find(|serial| entry.candidacies.contains_key(serial));
+            assert_eq!(both, None, "a serial names one candidacy, which is wanted or not");
             if let Link::Attached(stream) | Link::Attaching { stream, .. } = entry.link {
                 let current = self.current.as_ref().map(|current| current.id);
                 assert_eq!(current, Some(stream), "a session is attached to the stream in use");

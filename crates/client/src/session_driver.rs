@@ -21,8 +21,8 @@ use crate::dial::{Dialed, dial};
 use crate::links::Purpose;
 use crate::requests::{Repeat, Shared};
 use crate::serials::Serial;
-use crate::session_core::{Effect, Event, Key, OpenId, SessionCore, StreamId};
-use crate::{Error, ErrorKind, Grant, Header, LeadershipState, LostWhy, OnDisconnect, Outcome, SessionEnd};
+use crate::session_core::{Effect, Event, IsOpen, Key, OpenId, SessionCore, StreamId, ToOpen};
+use crate::{EndRequest, Error, ErrorKind, Grant, Header, LeadershipState, LostWhy, Outcome, SessionEnd, SessionWish};
 
 /// Frames and dials that wait for the driver; a full queue holds up the readers of the streams, not the store.
 const QUEUE: usize = 256;
@@ -33,8 +33,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// What handles ask for. Not bounded by itself: each waits for its answer, or is the one farewell of its handle.
 pub(crate) enum Ask {
     Open {
-        ttl: Duration,
-        on_disconnect: OnDisconnect,
+        what: ToOpen,
         give_up_at: Duration,
         reply: oneshot::Sender<Result<OpenedSession, Error>>,
     },
@@ -45,7 +44,7 @@ pub(crate) enum Ask {
         candidate: String,
         value: LeaderValue,
         priority: i32,
-        reply: oneshot::Sender<Result<(Grant, watch::Receiver<LeadershipState>), Error>>,
+        reply: oneshot::Sender<Result<Led, Error>>,
     },
     Abandon {
         key: Key,
@@ -63,8 +62,28 @@ pub(crate) enum Ask {
 
 /// What an open session is made of.
 pub(crate) struct OpenedSession {
-    pub(crate) session: u64,
+    pub(crate) is: IsOpen,
     pub(crate) over: watch::Receiver<Option<SessionEnd>>,
+    pub(crate) wish: watch::Receiver<Option<SessionWish>>,
+}
+
+/// What a leadership is made of.
+pub(crate) struct Led {
+    pub(crate) grant: Grant,
+    pub(crate) state: watch::Receiver<LeadershipState>,
+    pub(crate) requested: watch::Receiver<Option<EndRequest>>,
+}
+
+/// The other end of a session's handles.
+struct Opened {
+    over: watch::Sender<Option<SessionEnd>>,
+    wish: watch::Sender<Option<SessionWish>>,
+}
+
+/// The other end of a leadership's handle.
+struct Leads {
+    state: watch::Sender<LeadershipState>,
+    requested: watch::Sender<Option<EndRequest>>,
 }
 
 /// What comes from the driver's own tasks.
@@ -85,7 +104,7 @@ struct Stream {
 struct Candidate {
     /// Until the store has answered.
     serial: Option<Serial>,
-    reply: oneshot::Sender<Result<(Grant, watch::Receiver<LeadershipState>), Error>>,
+    reply: oneshot::Sender<Result<Led, Error>>,
 }
 
 #[derive(Default)]
@@ -104,9 +123,9 @@ pub(crate) struct SessionDriver {
     streams: BTreeMap<StreamId, Stream>,
     next_id: u64,
     opening: BTreeMap<OpenId, oneshot::Sender<Result<OpenedSession, Error>>>,
-    sessions: BTreeMap<u64, watch::Sender<Option<SessionEnd>>>,
+    sessions: BTreeMap<u64, Opened>,
     candidates: BTreeMap<Key, Candidate>,
-    leaders: BTreeMap<Key, watch::Sender<LeadershipState>>,
+    leaders: BTreeMap<Key, Leads>,
     closing: BTreeMap<u64, Vec<oneshot::Sender<Result<(), Error>>>>,
     ending: BTreeMap<(u64, Token), Ending>,
     /// Events that came of carrying out effects.
@@ -166,10 +185,10 @@ impl SessionDriver {
 
     fn ask(&mut self, ask: Ask) {
         match ask {
-            Ask::Open { ttl, on_disconnect, give_up_at, reply } => {
+            Ask::Open { what, give_up_at, reply } => {
                 let open = OpenId(self.fresh());
                 self.opening.insert(open, reply);
-                self.feed(Event::Open { open, ttl, on_disconnect, give_up_at });
+                self.feed(Event::Open { open, what, give_up_at });
             }
             Ask::Campaign { key, serial, election, candidate, value, priority, reply } => {
                 self.candidates.insert(key, Candidate { serial: Some(serial), reply });
@@ -282,10 +301,20 @@ impl SessionDriver {
             Effect::State { key, state } => {
                 let lost = matches!(state, LeadershipState::Lost { .. });
                 if let Some(leader) = self.leaders.get(&key) {
-                    leader.send_replace(state);
+                    leader.state.send_replace(state);
                 }
                 if lost {
                     self.leaders.remove(&key);
+                }
+            }
+            Effect::EndRequested { key, request } => {
+                if let Some(leader) = self.leaders.get(&key) {
+                    leader.requested.send_replace(Some(request));
+                }
+            }
+            Effect::SessionAsked { session, wish } => {
+                if let Some(session) = self.sessions.get(&session) {
+                    session.wish.send_replace(Some(wish));
                 }
             }
             Effect::EndGrant { session, election, token } => {
@@ -294,8 +323,8 @@ impl SessionDriver {
                 self.ending.entry((session, token)).or_default().task = Some(task);
             }
             Effect::Over { session, why } => {
-                if let Some(over) = self.sessions.remove(&session) {
-                    over.send_replace(Some(why));
+                if let Some(session) = self.sessions.remove(&session) {
+                    session.over.send_replace(Some(why));
                 }
                 // The end of the session ends its grants.
                 let ended: Vec<_> =
@@ -312,24 +341,25 @@ impl SessionDriver {
         }
     }
 
-    fn opened(&mut self, open: OpenId, result: Result<u64, Error>) {
+    fn opened(&mut self, open: OpenId, result: Result<IsOpen, Error>) {
         let Some(reply) = self.opening.remove(&open) else { return };
-        let opened = result.map(|session| {
-            let (over, watched) = watch::channel(None);
-            self.sessions.insert(session, over);
-            OpenedSession { session, over: watched }
+        let opened = result.map(|is| {
+            let ((over, over_watched), (wish, wish_watched)) = (watch::channel(None), watch::channel(None));
+            self.sessions.insert(is.session, Opened { over, wish });
+            OpenedSession { is, over: over_watched, wish: wish_watched }
         });
         if let Err(Ok(unwanted)) = reply.send(opened) {
-            self.own.push_back(Event::Close { session: unwanted.session });
+            self.own.push_back(Event::Close { session: unwanted.is.session });
         }
     }
 
     fn decided(&mut self, key: Key, result: Result<(Grant, LeadershipState), Error>) {
         let candidate = self.candidates.remove(&key);
         let granted = result.map(|(grant, state)| {
-            let (leader, watched) = watch::channel(state);
-            self.leaders.insert(key, leader);
-            (grant, watched)
+            let ((state, state_watched), (requested, requested_watched)) =
+                (watch::channel(state), watch::channel(None));
+            self.leaders.insert(key, Leads { state, requested });
+            Led { grant, state: state_watched, requested: requested_watched }
         });
         match candidate.map(|it| it.reply.send(granted)) {
             Some(Ok(()) | Err(Err(_))) => {}
@@ -348,10 +378,10 @@ impl Drop for SessionDriver {
     /// However it ends, nobody goes on believing.
     fn drop(&mut self) {
         for (_, leader) in std::mem::take(&mut self.leaders) {
-            leader.send_replace(LeadershipState::Lost { why: LostWhy::ClientClosed });
+            leader.state.send_replace(LeadershipState::Lost { why: LostWhy::ClientClosed });
         }
-        for (_, over) in std::mem::take(&mut self.sessions) {
-            over.send_replace(Some(SessionEnd::ClientClosed));
+        for (_, session) in std::mem::take(&mut self.sessions) {
+            session.over.send_replace(Some(SessionEnd::ClientClosed));
         }
     }
 }
@@ -373,7 +403,7 @@ async fn read(stream: StreamId, mut frames: tonic::Streaming<ServerFrame>, tell:
 
 /// Resigns a grant, until the store has said that it is over. A failed resign never forgets a leadership.
 async fn end_grant(shared: Arc<Shared>, session: u64, election: String, token: Token, tell: mpsc::Sender<News>) {
-    let request = v1::ResignRequest { election, token: token.get(), session, force: false, request_id: None };
+    let request = v1::ResignRequest { election, token: token.get(), session, ..v1::ResignRequest::default() };
     let mut backoff = Backoff::up_to(AT_MOST);
     let result = loop {
         let attempt = shared.request(Repeat::Safe, |channel| {
@@ -417,6 +447,10 @@ fn header_of(frame: &ServerFrame) -> Header {
         Some(Body::Granted(it)) => it.header.as_ref(),
         Some(Body::Revoked(it)) => it.header.as_ref(),
         Some(Body::Ended(it)) => it.header.as_ref(),
+        Some(Body::Withdrew(it)) => it.header.as_ref(),
+        Some(Body::Withdrawn(it)) => it.header.as_ref(),
+        Some(Body::EndRequested(it)) => it.header.as_ref(),
+        Some(Body::SessionAsked(it)) => it.header.as_ref(),
         Some(Body::Refused(it)) => it.error.as_ref().and_then(|error| error.header.as_ref()),
         Some(Body::KeptAlive(_)) | None => None,
     };

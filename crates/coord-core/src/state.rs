@@ -2,6 +2,7 @@
 //! The invariants stand on the fields and are checked by [`State::check_invariants`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use palisade_fence::{ClusterId, Token};
 
@@ -179,6 +180,12 @@ impl State {
         self.elections.iter().map(|(name, election)| (name.as_str(), election))
     }
 
+    /// Elections by name, from one on.
+    pub fn elections_from(&self, from: Bound<&str>) -> impl Iterator<Item = (&str, &Election)> {
+        let elections = self.elections.range::<str, _>((from, Bound::Unbounded));
+        elections.map(|(name, election)| (name.as_str(), election))
+    }
+
     /// Who led before.
     pub fn history(&self) -> &Ledger<Reign> {
         &self.history
@@ -210,6 +217,11 @@ impl State {
     /// The live sessions by id.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionId, &Session)> {
         self.sessions.iter().map(|(&id, session)| (id, session))
+    }
+
+    /// The live sessions by id, from one on.
+    pub fn sessions_from(&self, from: Bound<SessionId>) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.sessions.range((from, Bound::Unbounded)).map(|(&id, session)| (id, session))
     }
 
     /// How many sessions live.

@@ -66,6 +66,8 @@ pub enum NotRenewed {
     Ended,
     /// It lives, but is not attached to the stream that the keep-alive came through.
     NotAttachedHere,
+    /// It lives, but somebody asked that it be renewed no more: it ends with its TTL.
+    EndAsked,
 }
 
 /// Why this node closes its session streams.

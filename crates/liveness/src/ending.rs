@@ -8,7 +8,7 @@ use palisade_planted::{self as planted, Bug};
 
 use crate::leading::Leading;
 use crate::sessions::{Due, Ending};
-use crate::{Effect, Fate, Ticket};
+use crate::{Effect, Fate, NotRenewed, Ticket};
 
 impl Leading {
     /// Proposes the end of everybody whose time has come.
@@ -70,9 +70,14 @@ impl Leading {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let Some(ending) = session.ending.take() else { return };
         for (stream, call, at) in ending.held {
-            if session.stream == Some(stream) {
+            if session.stream != Some(stream) {
+                continue;
+            }
+            if session.is_renewed() {
                 session.renew(at);
                 effects.push(Effect::AckKeepAlive { stream, call, sessions: vec![id] });
+            } else {
+                effects.push(Effect::RefuseKeepAlive { stream, call, session: id, why: NotRenewed::EndAsked });
             }
         }
         self.sessions.schedule(id);

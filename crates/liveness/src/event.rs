@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use palisade_coord_core::{AttachGeneration, OnDisconnect, SessionId};
+use palisade_coord_core::{AttachGeneration, OnDisconnect, SessionId, Wish};
 
 /// One stream of one process, for the life of this node; never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -35,6 +35,8 @@ pub struct Known {
     pub ttl: Duration,
     /// What the break of its stream means.
     pub on_disconnect: OnDisconnect,
+    /// What somebody else wants of it.
+    pub wish: Option<Wish>,
 }
 
 /// What happened.
@@ -113,6 +115,14 @@ pub enum Event {
         ticket: Ticket,
         /// What became of it.
         fate: Fate,
+    },
+    /// A command that was applied asked something of a session. It may come before the event that tells of the session itself,
+    /// which then says so, too.
+    SessionAsked {
+        /// Which session.
+        session: SessionId,
+        /// What is wanted of it.
+        wish: Wish,
     },
     /// A command that was applied ended a session, whoever proposed it.
     SessionEnded {

@@ -48,12 +48,19 @@ impl Leading {
             // One that has ended meanwhile was told of on its stream; one that left for a newer stream renews there.
             if let Some(session) = self.sessions.get_mut(id).filter(|session| session.stream == Some(stream)) {
                 session.unconfirmed = session.unconfirmed.saturating_sub(1);
-                renewed.extend(self.renew_one(id, stream, call, at));
+                if session.is_renewed() {
+                    renewed.extend(self.renew_one(id, stream, call, at));
+                } else {
+                    refused.push((id, NotRenewed::EndAsked));
+                }
             }
         }
         for id in elsewhere {
             match self.sessions.get_mut(id) {
                 None => refused.push((id, NotRenewed::Ended)),
+                Some(session) if session.stream == Some(stream) && !session.is_renewed() => {
+                    refused.push((id, NotRenewed::EndAsked));
+                }
                 // It was attached here after the keep-alive arrived.
                 Some(session) if session.stream == Some(stream) => {
                     renewed.extend(self.renew_one(id, stream, call, at));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use palisade_coord_core::SessionId;
+use palisade_coord_core::{SessionId, Wish};
 use palisade_planted::{self as planted, Bug};
 
 use crate::rounds::Rounds;
@@ -86,6 +86,8 @@ impl Leading {
             Event::ConfirmFailed { round } => self.rounds.failed(round),
             Event::Tick => self.tick(now, effects),
             Event::EndDecided { session, ticket, fate } => self.end_decided(session, ticket, fate, now, effects),
+            Event::SessionAsked { session, wish: Wish::StopRenewing } => self.sessions.stop_renewing(session),
+            Event::SessionAsked { wish: Wish::Close, .. } => {} // its client's business
             Event::SessionEnded { session } => self.sessions.ended(session),
             Event::BecameStoreLeader { .. } | Event::LostStoreLeadership => unreachable!("the hub keeps these"),
         }

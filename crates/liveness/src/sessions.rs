@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use palisade_coord_core::{AttachGeneration, EndReason, OnDisconnect, SessionId};
+use palisade_coord_core::{AttachGeneration, EndReason, OnDisconnect, SessionId, Wish};
+use palisade_planted::{self as planted, Bug};
 
 use crate::timings::{keep_alive_interval, window};
 use crate::{Known, StreamId, Ticket};
@@ -25,7 +26,11 @@ pub(crate) struct Session {
     pub(crate) expires: Option<Duration>,
     /// When a disconnect releases it; set only for sessions of that kind that are not attached. One of the two is set.
     pub(crate) releases: Option<Duration>,
-    /// Keep-alives of its present stream that wait for a round. While there are any, its TTL has not surely passed.
+    /// Set once somebody asked that it be renewed no more: `expires` is set, and never after this. It moves only when the node
+    /// stood still, as all deadlines do, or while an end cannot be proposed.
+    ends_by: Option<Duration>,
+    /// Keep-alives of its present stream that wait for a round. While there are any, its TTL has not surely passed, unless it is
+    /// renewed no more.
     pub(crate) unconfirmed: u32,
     /// Attaches on their way. While there are any, it does not end by itself.
     pub(crate) attaching: u32,
@@ -61,18 +66,31 @@ impl Session {
     /// Whether what is on its way may still save it.
     fn is_blocked(&self) -> bool {
         let disconnected = matches!(self.due(), (_, EndReason::Disconnected));
-        self.attaching > 0 || (self.unconfirmed > 0 && !disconnected)
+        self.attaching > 0 || (self.unconfirmed > 0 && !disconnected && self.is_renewed())
+    }
+
+    /// Whether keep-alives renew it.
+    pub(crate) fn is_renewed(&self) -> bool {
+        self.ends_by.is_none() || planted::is(Bug::RenewsWhenAskedNotTo)
+    }
+
+    /// Somebody asked that it be renewed no more. What it has, it keeps: its client was told so.
+    fn stop_renewing(&mut self) {
+        if self.ends_by.is_none() {
+            self.ends_by = self.expires; // only sessions that keep until their TTL are asked: they have one
+        }
     }
 
     /// A keep-alive that arrived at this moment was confirmed. A deadline never comes nearer.
     pub(crate) fn renew(&mut self, arrived: Duration) {
+        debug_assert!(self.is_renewed(), "whoever renews has looked whether it is renewed");
         let expires = arrived + self.ttl;
         self.expires = Some(self.expires.map_or(expires, |before| before.max(expires)));
     }
 
     /// What is due is due again at `at` at the earliest.
     pub(crate) fn put_off(&mut self, at: Duration) {
-        for deadline in [&mut self.expires, &mut self.releases].into_iter().flatten() {
+        for deadline in [&mut self.expires, &mut self.releases, &mut self.ends_by].into_iter().flatten() {
             *deadline = at.max(*deadline);
         }
     }
@@ -82,8 +100,12 @@ impl Session {
         self.scheduled.is_none()
     }
 
-    /// Its deadlines under a store leader that has just learnt of it.
+    /// Its deadlines under a store leader that has just learnt of it. Attaching renews nothing that its client may believe, so one
+    /// that is renewed no more keeps what it has.
     fn anew(&mut self, now: Duration) {
+        if !self.is_renewed() {
+            return;
+        }
         match window(self.on_disconnect) {
             Some(window) if self.stream.is_none() => (self.expires, self.releases) = (None, Some(now + window)),
             _ => (self.expires, self.releases) = (Some(now + self.ttl), None),
@@ -134,12 +156,16 @@ impl Sessions {
             stream: None,
             expires: None,
             releases: None,
+            ends_by: None,
             unconfirmed: 0,
             attaching: 0,
             ending: None,
             scheduled: None,
         };
         session.anew(now);
+        if known.wish == Some(Wish::StopRenewing) {
+            session.stop_renewing();
+        }
         self.all.insert(known.session, session);
         self.schedule(known.session);
     }
@@ -148,6 +174,9 @@ impl Sessions {
     pub(crate) fn attached(&mut self, known: Known, stream: StreamId, now: Duration) {
         self.found(known, now);
         let session = self.all.get_mut(&known.session).expect("it was found just now");
+        if known.wish == Some(Wish::StopRenewing) {
+            session.stop_renewing();
+        }
         if known.attach < session.attach {
             return;
         }
@@ -158,6 +187,14 @@ impl Sessions {
         self.leave_stream(known.session, before);
         self.by_stream.entry(stream).or_default().insert(known.session);
         self.schedule(known.session);
+    }
+
+    /// A session is renewed no more. Keep-alives that waited for a round save it no longer.
+    pub(crate) fn stop_renewing(&mut self, id: SessionId) {
+        if let Some(session) = self.all.get_mut(&id) {
+            session.stop_renewing();
+            self.schedule(id);
+        }
     }
 
     /// The client's end of a stream is gone. A session that is attached to a newer stream does not care.
@@ -211,7 +248,7 @@ impl Sessions {
     pub(crate) fn postpone_all(&mut self, late: Duration) {
         for session in self.all.values_mut() {
             let by = late + keep_alive_interval(session.ttl);
-            for deadline in [&mut session.expires, &mut session.releases].into_iter().flatten() {
+            for deadline in [&mut session.expires, &mut session.releases, &mut session.ends_by].into_iter().flatten() {
                 *deadline += by;
             }
         }
@@ -291,6 +328,10 @@ impl Sessions {
                 session.ending.is_some() || session.expires.is_some() || session.releases.is_some(),
                 "session {id} has a deadline"
             );
+            if let Some(ends_by) = session.ends_by {
+                let expires = session.expires.expect("who is renewed no more has a TTL");
+                assert!(expires <= ends_by, "session {id} is renewed though somebody asked that it be not");
+            }
             match &session.ending {
                 Some(ending) => assert_eq!(
                     ending.ticket.is_none(),

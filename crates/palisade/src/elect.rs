@@ -6,7 +6,7 @@ mod lead;
 mod observe;
 mod run;
 
-use palisade_client::{Client, ClientConfig, OnDisconnect, ResignOptions, Session, SessionOptions};
+use palisade_client::{Client, ClientConfig, Demand, OnDisconnect, ResignOptions, Session, SessionOptions};
 use palisade_fence::Token;
 use palisade_world::World;
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ async fn open_session(args: &SessionArgs, client: &Client) -> Result<Session, pa
         Some(after) => OnDisconnect::ReleaseAfter(after),
         None => OnDisconnect::KeepUntilTtl,
     };
-    client.open_session(SessionOptions { ttl: args.ttl, on_disconnect }).await
+    client.open_session(SessionOptions { ttl: args.ttl, on_disconnect, ..SessionOptions::default() }).await
 }
 
 /// `--id`, or the host's name and the process id.
@@ -104,14 +104,16 @@ async fn list(global: &Global, client: &Client) -> Result<(), Failure> {
 async fn resign(election: String, token: &str, force: bool, global: &Global, client: &Client) -> Result<(), Failure> {
     let parsed: Token =
         token.parse().map_err(|_| Failure::usage("--token", token, "a number from 1 to 9223372036854775807"))?;
-    let resigned = client.resign(ResignOptions { election: election.clone(), token: parsed, force }).await?;
+    let demand = if force { Demand::Force } else { Demand::Request };
+    let resigned = client.resign(ResignOptions { election: election.clone(), token: parsed, demand }).await?;
     let document = json!({
         "election": election, "token": parsed.get(), "fence": format!("{election}:{parsed}"),
-        "already": resigned.already, "seq": resigned.header.seq,
+        "requested": resigned.requested.is_some(), "already": resigned.already, "seq": resigned.header.seq,
     });
-    output::show(global.output, &document, || match resigned.already {
-        true => format!("token {parsed} did not lead {election}: nothing changed"),
-        false => format!("token {parsed} of {election} ended"),
+    output::show(global.output, &document, || match (&resigned.requested, resigned.already) {
+        (Some(_), _) => format!("requested: token {parsed} of {election} ends when its holder is ready (or --force)"),
+        (None, true) => format!("token {parsed} did not lead {election}: nothing changed"),
+        (None, false) => format!("token {parsed} of {election} ended"),
     });
     Ok(())
 }

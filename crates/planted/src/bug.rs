@@ -58,6 +58,8 @@ bugs! {
     LateTickNotMoved = "late-tick-not-moved",
     /// Begins a leadership of the store with deadlines that passed before it, instead of giving every session its time anew.
     DeadlinesOfBefore = "deadlines-of-before",
+    /// Goes on renewing a session although somebody asked that it be renewed no more.
+    RenewsWhenAskedNotTo = "renews-when-asked-not-to",
 
     // wire
 

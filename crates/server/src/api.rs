@@ -21,6 +21,21 @@ use crate::refusals;
 /// that a caller without a deadline of its own is not left hanging; a client's own deadline ends the wait sooner.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
+/// How new the state must be that a read sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fresh {
+    /// It has everything that was acknowledged to anybody before the read.
+    Linearizable,
+    /// Whatever this node has applied.
+    Serializable,
+}
+
+impl Fresh {
+    pub(crate) fn of(serializable: bool) -> Fresh {
+        if serializable { Fresh::Serializable } else { Fresh::Linearizable }
+    }
+}
+
 /// One node as its services see it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
@@ -55,6 +70,18 @@ impl Api {
     pub(crate) async fn read<T>(&self, look: impl FnOnce(&State) -> T) -> Result<T, Status> {
         self.barrier().await?;
         Ok(self.machine.read(look))
+    }
+
+    /// Looks at a state that is as new as the caller asked for.
+    pub(crate) async fn read_as<T>(&self, fresh: Fresh, look: impl FnOnce(&State) -> T) -> Result<T, Status> {
+        match fresh {
+            Fresh::Linearizable => self.read(look).await,
+            // Before the founding there is nothing that could be behind: an empty answer would be taken for the cluster's.
+            Fresh::Serializable if self.machine.founded().borrow().is_none() => {
+                Err(status::refuse(refusals::no_state()))
+            }
+            Fresh::Serializable => Ok(self.machine.read(look)),
+        }
     }
 
     /// After it this node's state has everything that was acknowledged to anybody before the call.

@@ -45,6 +45,11 @@ pub(crate) fn no_store_leader() -> ErrorDetail {
     not_applied(Kind::NoStoreLeader, "repeat it a little later, at any node")
 }
 
+/// "This node cannot even answer from what it has."
+pub(crate) fn no_state() -> ErrorDetail {
+    not_applied(Kind::NoStoreLeader, "this node has heard of no cluster yet; ask another one")
+}
+
 /// A node to ask, as it is told to clients.
 pub(crate) fn store_leader(peer: &Peer) -> StoreLeader {
     StoreLeader { node_id: peer.node_id, address: peer.address.clone() }

@@ -7,6 +7,7 @@ use palisade_coord_core::{Command, Outcome, State};
 use palisade_replica::{Leadership, ReplicaStatus};
 use palisade_wire::coord::v1::ErrorDetail;
 use tokio_stream::wrappers::WatchStream;
+use tonic::Status;
 
 use crate::api::Api;
 use crate::hub::Subscription;
@@ -31,6 +32,10 @@ impl SessionBackend for Api {
 
     async fn submit_as(&self, leadership: Leadership, command: Command) -> Result<Outcome, ErrorDetail> {
         self.proposer.submit_as(leadership, command).await.map_err(refusals::of_submit)
+    }
+
+    async fn barrier(&self) -> Result<(), Status> {
+        Api::barrier(self).await
     }
 
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {

@@ -57,6 +57,7 @@ pub fn code(detail: &ErrorDetail) -> Code {
         Kind::SessionEnded | Kind::ElectionNotFound | Kind::CandidateNotFound | Kind::KeyNotFound => Code::NotFound,
         Kind::StaleToken
         | Kind::CandidateExists
+        | Kind::SessionExists
         | Kind::HolderKeepsUntilTtl
         | Kind::Generation
         | Kind::WrongCluster
@@ -82,6 +83,7 @@ pub fn describe(detail: &ErrorDetail) -> String {
         Kind::ElectionNotFound => "nobody ever campaigned in this election",
         Kind::StaleToken => "the token is not the election's current one",
         Kind::CandidateExists => "this candidate id waits or leads for another live session",
+        Kind::SessionExists => "the id that was given for a new session names a live one",
         Kind::CandidateNotFound => "no candidate stands, or waits, under this id",
         Kind::Compacted => "the revision was compacted",
         Kind::FutureRevision => "the revision has not come yet",
@@ -137,7 +139,7 @@ mod tests {
             assert_ne!(status.code(), Code::Ok);
             assert!(!status.message().is_empty());
         }
-        assert_eq!(kinds().count(), 20, "a new kind wants a code, a sentence and a row here");
+        assert_eq!(kinds().count(), 21, "a new kind wants a code, a sentence and a row here");
     }
 
     #[test]

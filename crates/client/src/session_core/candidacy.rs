@@ -5,7 +5,7 @@ use std::time::Duration;
 use palisade_wire::coord::v1::{self, LeaderValue, client_frame};
 
 use super::{Key, Retry, Sent};
-use crate::{Grant, LeadershipState};
+use crate::{EndRequest, Grant, LeadershipState};
 
 /// A candidacy of a session.
 #[derive(Debug)]
@@ -14,12 +14,12 @@ pub(crate) struct Candidacy {
     pub(super) candidate: String,
     value: LeaderValue,
     priority: i32,
-    /// Nobody waits for it any more: a grant is resigned at once.
-    pub(super) abandoned: bool,
     /// Whether the store may know of it.
     pub(super) ever_sent: bool,
     pub(super) stage: Stage,
     pub(super) retry: Retry,
+    /// Somebody asked that the leadership which came of it be ended.
+    pub(super) requested: Option<EndRequest>,
 }
 
 /// How far it has come.
@@ -49,10 +49,10 @@ impl Candidacy {
             candidate,
             value,
             priority,
-            abandoned: false,
             ever_sent: false,
             stage: Stage::Unsent,
             retry: Retry::default(),
+            requested: None,
         }
     }
 
@@ -69,6 +69,6 @@ impl Candidacy {
 
     /// Whether it is to be sent now.
     pub(super) fn is_due(&self, now: Duration) -> bool {
-        matches!(self.stage, Stage::Unsent) && !self.abandoned && self.retry.at <= now
+        matches!(self.stage, Stage::Unsent) && self.retry.at <= now
     }
 }

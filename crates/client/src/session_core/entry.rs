@@ -7,8 +7,9 @@ use palisade_fence::Token;
 use palisade_planted::{self as planted, Bug};
 
 use super::candidacy::{Candidacy, Stage};
-use super::{Effect, Retry, Sent, StreamId};
-use crate::{Grant, LeadershipState, OnDisconnect};
+use super::withdrawal::Withdrawal;
+use super::{Effect, Key, Retry, Sent, StreamId};
+use crate::{EndRequest, Grant, LeadershipState, OnDisconnect, SessionWish};
 
 /// Keep-alives per TTL, so that two may be lost. The store counts on it when it stood still itself.
 const KEEP_ALIVES_PER_TTL: u32 = 3;
@@ -51,8 +52,12 @@ pub(super) struct Entry {
     pub(super) attach_retry: Retry,
     /// Since when its stream is broken, or silent.
     pub(super) suspect_since: Option<Duration>,
+    /// What somebody else wants of it. Never less than before.
+    pub(super) wish: Option<SessionWish>,
     /// By serial.
     pub(super) candidacies: BTreeMap<u64, Candidacy>,
+    /// Those that nobody here wants any more, by serial; none of `candidacies`.
+    pub(super) withdrawing: BTreeMap<u64, Withdrawal>,
     /// Grants that the store is being told to end, with the election and the candidate's id: no campaign under the same
     /// names is sent before, because the store would answer it with the grant that is about to end.
     pub(super) ending: BTreeMap<Token, (String, String)>,
@@ -82,7 +87,9 @@ impl Entry {
             link: Link::Attached(stream),
             attach_retry: Retry::default(),
             suspect_since: None,
+            wish: None,
             candidacies: BTreeMap::new(),
+            withdrawing: BTreeMap::new(),
             ending: BTreeMap::new(),
         };
         entry.keep_alive_due = sent + entry.interval();
@@ -119,6 +126,42 @@ impl Entry {
             Some(_) => LeadershipState::Suspect { deadline: self.limit() },
             None => LeadershipState::Held { deadline: self.deadline() },
         }
+    }
+
+    /// Whether the store renews it: else its deadline stays where it is, and keep-alives are of no use.
+    pub(super) fn is_renewed(&self) -> bool {
+        self.wish != Some(SessionWish::StopRenewing)
+    }
+
+    /// Somebody wants something of it.
+    pub(super) fn asked(&mut self, session: u64, wish: SessionWish, out: &mut Vec<Effect>) {
+        if self.wish.is_none_or(|before| before < wish) {
+            self.wish = Some(wish);
+            out.push(Effect::SessionAsked { session, wish });
+        }
+        if !self.is_renewed() {
+            self.unacknowledged = None; // none will be answered as a renewal
+        }
+    }
+
+    /// Somebody wants a leadership of it to end. One that is not handed over yet is told of with its grant.
+    pub(super) fn end_requested(&mut self, key: Key, token: u64, request: EndRequest, out: &mut Vec<Effect>) {
+        let Some(candidacy) = self.candidacies.get_mut(&key.serial) else { return };
+        match &candidacy.stage {
+            Stage::Leading { grant, .. }
+                if grant.token.get() == token && candidacy.requested.as_ref() != Some(&request) =>
+            {
+                out.push(Effect::EndRequested { key, request: request.clone() });
+                candidacy.requested = Some(request);
+            }
+            Stage::Granted(grant) if grant.token.get() == token => candidacy.requested = Some(request),
+            Stage::Unsent | Stage::Sent(_) | Stage::Waiting | Stage::Granted(_) | Stage::Leading { .. } => {}
+        }
+    }
+
+    /// The election and the candidate's id of all that is being given up.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = &(String, String)> {
+        self.ending.values().chain(self.withdrawing.values().map(|it| &it.names))
     }
 
     pub(super) fn leads(&self) -> bool {

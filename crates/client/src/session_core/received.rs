@@ -7,16 +7,17 @@ use palisade_planted::{self as planted, Bug};
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome};
 use palisade_wire::coord::v1::{self, ErrorDetail, ServerFrame, server_frame::Body};
 
-use super::candidacy::Stage;
+use super::candidacy::{Candidacy, Stage};
 use super::entry::{Entry, Link};
-use super::{Effect, Key, Retry, Sent, SessionCore, StreamId};
-use crate::{Error, ErrorKind, Grant, LeadershipState, LostWhy, SessionEnd};
+use super::withdrawal::Withdrawal;
+use super::{Effect, IsOpen, Key, Retry, Sent, SessionCore, StreamId};
+use crate::{EndRequest, Error, ErrorKind, Grant, LeadershipState, LostWhy, SessionEnd, SessionWish};
 
 /// Said where the store only says that a session is no more.
-const ENDED: &str = "the session ended";
+pub(super) const ENDED: &str = "the session ended";
 
 /// What a refusal means for the frame that was refused.
-enum Verdict {
+pub(super) enum Verdict {
     /// This node cannot serve sessions: look for another.
     Elsewhere,
     /// Send it again later.
@@ -48,7 +49,8 @@ fn verdict(detail: &ErrorDetail) -> Verdict {
         | Kind::CandidateNotFound
         | Kind::Compacted
         | Kind::FutureRevision
-        | Kind::KeyNotFound => Verdict::Never,
+        | Kind::KeyNotFound
+        | Kind::SessionExists => Verdict::Never,
     }
 }
 
@@ -58,7 +60,7 @@ impl SessionCore {
         match frame.body {
             Some(Body::Opened(opened)) => self.opened(stream, frame.call, &opened, now, out),
             Some(Body::Attached(attached)) => self.attached(stream, frame.call, attached, now, out),
-            Some(Body::KeptAlive(kept)) => self.kept_alive(frame.call, &kept.sessions, now),
+            Some(Body::KeptAlive(kept)) => self.kept_alive(frame.call, &kept, now, out),
             Some(Body::Campaigned(campaigned)) => self.campaigned(frame.call, campaigned.grant, out),
             Some(Body::Granted(granted)) => {
                 if let Some(grant) = granted.grant {
@@ -70,6 +72,20 @@ impl SessionCore {
             Some(Body::Ended(ended)) => self.ended(ended.session, &ended.why, out),
             Some(Body::Refused(refused)) => {
                 self.refused(stream, frame.call, &refused.error.unwrap_or_default(), now, out);
+            }
+            Some(Body::Withdrew(withdrew)) => self.withdrew(&withdrew),
+            Some(Body::Withdrawn(withdrawn)) => self.withdrawn(&withdrawn, out),
+            Some(Body::EndRequested(asked)) => {
+                if let Some(entry) = self.sessions.get_mut(&asked.session) {
+                    end_requested(entry, asked, out);
+                }
+            }
+            Some(Body::SessionAsked(asked)) => {
+                if let (Some(entry), Some(wish)) =
+                    (self.sessions.get_mut(&asked.session), SessionWish::of(asked.wish()))
+                {
+                    entry.asked(asked.session, wish, out);
+                }
             }
             None => tracing::debug!(call = frame.call, "a frame without a body"),
         }
@@ -87,7 +103,7 @@ impl SessionCore {
         }
     }
 
-    fn fruitful(&mut self) {
+    pub(super) fn fruitful(&mut self) {
         self.fruitless = 0;
         self.doubts = 0;
     }
@@ -114,9 +130,11 @@ impl SessionCore {
         };
         let opening = self.openings.remove(&open).expect("it was found");
         let sent = opening.sent.expect("it was found by its call");
-        let entry = Entry::opened(opening.ttl, opening.on_disconnect, stream, sent.at);
+        let entry = Entry::opened(opening.what.ttl, opening.what.on_disconnect, stream, sent.at);
         self.sessions.insert(opened.session, entry);
-        out.push(Effect::Opened { open, result: Ok(opened.session) });
+        let opened_at = opened.header.map_or(1, |header| header.seq.max(1));
+        let first_serial = if opening.what.given.is_some() { opened_at } else { 1 };
+        out.push(Effect::Opened { open, result: Ok(IsOpen { session: opened.session, first_serial }) });
     }
 
     fn attached(
@@ -128,7 +146,7 @@ impl SessionCore {
         out: &mut Vec<Effect>,
     ) {
         self.fruitful();
-        let session = attached.session;
+        let (session, wish) = (attached.session, SessionWish::of(attached.wish()));
         let Some(entry) = self.sessions.get_mut(&session) else { return };
         // Only the newest attach counts: an older one may have been overtaken in the store too.
         if !matches!(entry.link, Link::Attaching { stream: at, sent } if (at, sent.call) == (stream, call)) {
@@ -155,12 +173,31 @@ impl SessionCore {
         for grant in held.into_values() {
             take(entry, session, grant, out);
         }
+        // What stands in the store and is nobody's here is withdrawn: it must not be granted one day.
+        for waiting in attached.waiting {
+            if !entry.candidacies.contains_key(&waiting.serial) {
+                let withdrawal = || Withdrawal::of(waiting.election, waiting.candidate_id);
+                entry.withdrawing.entry(waiting.serial).or_insert_with(withdrawal);
+            }
+        }
+        for asked in attached.requested {
+            end_requested(entry, asked, out);
+        }
+        if let Some(wish) = wish {
+            entry.asked(session, wish, out);
+        }
     }
 
-    fn kept_alive(&mut self, call: u64, sessions: &[u64], now: Duration) {
+    fn kept_alive(&mut self, call: u64, kept: &v1::KeptAlive, now: Duration, out: &mut Vec<Effect>) {
         self.fruitful();
         let Some(sent) = self.keep_alives.get_mut(&call) else { return };
-        for session in sessions {
+        for session in &kept.not_renewed {
+            sent.sessions.retain(|it| it != session);
+            if let Some(entry) = self.sessions.get_mut(session) {
+                entry.asked(*session, SessionWish::StopRenewing, out);
+            }
+        }
+        for session in &kept.sessions {
             let Some(index) = sent.sessions.iter().position(|it| it == session) else { continue };
             sent.sessions.swap_remove(index);
             let Some(entry) = self.sessions.get_mut(session) else { continue };
@@ -168,6 +205,9 @@ impl SessionCore {
             entry.renewed = entry.renewed.max(if planted::is(Bug::DeadlineFromReceiveTime) { now } else { sent.at });
             let last = entry.keep_alive_sent;
             entry.unacknowledged = (last > sent.at && entry.unacknowledged.is_some()).then_some(last);
+            if !entry.is_renewed() {
+                entry.unacknowledged = None;
+            }
         }
         if sent.sessions.is_empty() {
             self.keep_alives.remove(&call);
@@ -213,16 +253,27 @@ impl SessionCore {
                 let why = LostWhy::Store(revoked.why.clone());
                 out.push(Effect::State { key, state: LeadershipState::Lost { why } });
             }
-            Stage::Unsent | Stage::Sent(_) | Stage::Waiting | Stage::Granted(_) if !candidacy.abandoned => {
+            Stage::Unsent | Stage::Sent(_) | Stage::Waiting | Stage::Granted(_) => {
                 out.push(Effect::Decided { key, result: Err(candidacy_ended(&revoked.why)) });
             }
-            Stage::Unsent | Stage::Sent(_) | Stage::Waiting | Stage::Granted(_) => {}
         }
         entry.candidacies.remove(&key.serial);
     }
 
+    /// Somebody took a candidate out of the line.
+    fn withdrawn(&mut self, withdrawn: &v1::Withdrawn, out: &mut Vec<Effect>) {
+        let key = Key { session: withdrawn.session, serial: withdrawn.serial };
+        let Some(entry) = self.sessions.get_mut(&key.session) else { return };
+        // Who was granted something does not wait: that is told in another way.
+        let waits = |it: &mut Candidacy| matches!(it.stage, Stage::Unsent | Stage::Sent(_) | Stage::Waiting);
+        if entry.candidacies.get_mut(&key.serial).is_some_and(waits) {
+            entry.candidacies.remove(&key.serial);
+            out.push(Effect::Decided { key, result: Err(candidacy_ended(&withdrawn.why)) });
+        }
+    }
+
     /// The store says that a session has ended.
-    fn ended(&mut self, session: u64, why: &str, out: &mut Vec<Effect>) {
+    pub(super) fn ended(&mut self, session: u64, why: &str, out: &mut Vec<Effect>) {
         self.fruitful();
         if self.closing.remove(&session).is_some() {
             out.push(Effect::Closed { session, result: Ok(()) });
@@ -251,8 +302,14 @@ impl SessionCore {
             if matches!(verdict, Verdict::Later) {
                 return opening.retry.later(now);
             }
+            let own = opening.answer_lost && detail.kind() == Kind::SessionExists;
             self.openings.remove(&open);
-            out.push(Effect::Opened { open, result: Err(Error::refused(detail)) });
+            let mut error = Error::refused(detail);
+            if own {
+                error.outcome = crate::Outcome::Unknown;
+                error.hint = "an earlier try may have opened it; if so it ends by its TTL".to_owned();
+            }
+            out.push(Effect::Opened { open, result: Err(error) });
         } else if let Some((&session, closing)) = self.closing.iter_mut().find(|(_, it)| is(it.sent)) {
             closing.sent = None;
             match verdict {
@@ -265,6 +322,8 @@ impl SessionCore {
             }
         } else if let Some(key) = self.candidacy_sent_as(call) {
             self.campaign_refused(key, &verdict, detail, now, out);
+        } else if let Some(key) = self.withdrawal_sent_as(call) {
+            self.withdrawal_refused(key, &verdict, detail, now, out);
         } else if let Some(session) = self.session_attaching_as(call) {
             self.attach_refused(session, &verdict, detail, now, out);
         }
@@ -304,9 +363,7 @@ impl SessionCore {
             }
             Verdict::Never => {
                 out.push(Effect::Answered { key });
-                if !candidacy.abandoned {
-                    out.push(Effect::Decided { key, result: Err(Error::refused(detail)) });
-                }
+                out.push(Effect::Decided { key, result: Err(Error::refused(detail)) });
                 entry.candidacies.remove(&key.serial);
             }
         }
@@ -341,6 +398,7 @@ impl SessionCore {
             || self.openings.values().any(|it| is(it.sent))
             || self.closing.values().any(|it| is(it.sent))
             || self.candidacy_sent_as(call).is_some()
+            || self.withdrawal_sent_as(call).is_some()
             || self.session_attaching_as(call).is_some()
     }
 
@@ -374,9 +432,7 @@ fn without_grant(entry: &mut Entry, key: Key, stands: bool, out: &mut Vec<Effect
             return;
         }
         // It did not reach the store, or its answer did not reach us: it is sent again, under the same serial.
-        Stage::Unsent | Stage::Sent(_) if !candidacy.abandoned => return,
-        Stage::Unsent | Stage::Sent(_) => {}
-        Stage::Waiting | Stage::Granted(_) if candidacy.abandoned => {}
+        Stage::Unsent | Stage::Sent(_) => return,
         Stage::Waiting | Stage::Granted(_) => {
             out.push(Effect::Decided { key, result: Err(candidacy_ended("while the stream was broken")) });
         }
@@ -387,6 +443,9 @@ fn without_grant(entry: &mut Entry, key: Key, stands: bool, out: &mut Vec<Effect
 /// The store granted something: to a candidacy that waits for it, or to nobody.
 fn take(entry: &mut Entry, session: u64, grant: Grant, out: &mut Vec<Effect>) {
     let key = Key { session, serial: grant.serial };
+    if entry.withdrawing.contains_key(&key.serial) {
+        return; // the withdrawal ends it
+    }
     let Some(candidacy) = entry.candidacies.get_mut(&key.serial) else { return entry.end_grant(session, &grant, out) };
     match &candidacy.stage {
         // Told again.
@@ -394,12 +453,8 @@ fn take(entry: &mut Entry, session: u64, grant: Grant, out: &mut Vec<Effect>) {
         Stage::Unsent | Stage::Sent(_) => out.push(Effect::Answered { key }),
         Stage::Waiting | Stage::Leading { .. } | Stage::Granted(_) => {}
     }
-    if candidacy.abandoned {
-        entry.candidacies.remove(&key.serial);
-        return entry.end_grant(session, &grant, out);
-    }
     if entry.ending.contains_key(&grant.token) {
-        // Its place was an abandoned one's, which was granted and is being resigned.
+        // Its place was that of one whose grant is being resigned.
         entry.candidacies.remove(&key.serial);
         out.push(Effect::Decided { key, result: Err(candidacy_ended("resigned")) });
         return;
@@ -412,6 +467,11 @@ fn take(entry: &mut Entry, session: u64, grant: Grant, out: &mut Vec<Effect>) {
         return entry.end_grant(session, &grant, out);
     }
     candidacy.stage = Stage::Granted(grant);
+}
+
+fn end_requested(entry: &mut Entry, asked: v1::EndRequested, out: &mut Vec<Effect>) {
+    let request = EndRequest { to: (!asked.to.is_empty()).then_some(asked.to) };
+    entry.end_requested(Key { session: asked.session, serial: asked.serial }, asked.token, request, out);
 }
 
 fn candidacy_ended(why: &str) -> Error {

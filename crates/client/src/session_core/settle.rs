@@ -8,6 +8,7 @@ use palisade_wire::limits::KEEP_ALIVE_SESSIONS;
 
 use super::candidacy::Stage;
 use super::entry::Link;
+use super::withdrawal::Withdrawal;
 use super::{Effect, KeepAliveSent, Key, Sent, SessionCore, StreamId};
 use crate::{Error, ErrorKind, LeadershipState, OnDisconnect};
 
@@ -26,6 +27,7 @@ impl SessionCore {
             self.send_closings(stream, now, out);
             self.send_opens(stream, now, out);
             self.send_keep_alives(stream, now, out);
+            self.send_withdrawals(stream, now, out);
             self.send_campaigns(stream, now, out);
         }
         self.retire(out);
@@ -40,11 +42,13 @@ impl SessionCore {
         let attached = |link: Link| matches!(link, Link::Attached(_));
         let connected = self.current.is_some();
         let sessions = self.sessions.values().flat_map(|it| {
-            let campaigns = it.candidacies.values().filter(|it| matches!(it.stage, Stage::Unsent) && !it.abandoned);
-            let retries = campaigns.map(|it| it.retry.at).filter(|_| attached(it.link));
+            let campaigns =
+                it.candidacies.values().filter(|it| matches!(it.stage, Stage::Unsent)).map(|it| it.retry.at);
+            let withdrawals = it.withdrawing.values().filter(|it| it.sent.is_none()).map(|it| it.retry.at);
+            let retries = campaigns.chain(withdrawals).filter(|_| attached(it.link));
             [
                 it.leads().then(|| it.limit()),
-                attached(it.link).then_some(it.keep_alive_due),
+                (attached(it.link) && it.is_renewed()).then_some(it.keep_alive_due),
                 (connected && matches!(it.link, Link::Detached)).then_some(it.attach_retry.at),
             ]
             .into_iter()
@@ -116,12 +120,15 @@ impl SessionCore {
         let due = self.openings.iter().filter(|(_, it)| it.sent.is_none() && it.retry.at <= now);
         for open in due.map(|(open, _)| *open).collect::<Vec<_>>() {
             let opening = &self.openings[&open];
-            let kind = match opening.on_disconnect {
+            let kind = match opening.what.on_disconnect {
                 OnDisconnect::KeepUntilTtl => v1::on_disconnect::Kind::KeepUntilTtl(v1::on_disconnect::KeepUntilTtl {}),
                 OnDisconnect::ReleaseAfter(after) => v1::on_disconnect::Kind::ReleaseAfterMs(ms(after)),
             };
-            let frame =
-                v1::OpenSession { ttl_ms: ms(opening.ttl), on_disconnect: Some(v1::OnDisconnect { kind: Some(kind) }) };
+            let frame = v1::OpenSession {
+                ttl_ms: ms(opening.what.ttl),
+                on_disconnect: Some(v1::OnDisconnect { kind: Some(kind) }),
+                session_id: opening.what.given.unwrap_or_default(),
+            };
             let call = self.send(stream, Body::Open(frame), out);
             let opening = self.openings.get_mut(&open).expect("it was found");
             opening.sent = Some(Sent { call, at: now });
@@ -131,7 +138,7 @@ impl SessionCore {
 
     /// One frame for all that are due, and for those that would be soon.
     fn send_keep_alives(&mut self, stream: StreamId, now: Duration, out: &mut Vec<Effect>) {
-        let attached = || self.sessions.iter().filter(|(_, it)| it.is_attached_to(stream));
+        let attached = || self.sessions.iter().filter(|(_, it)| it.is_attached_to(stream) && it.is_renewed());
         if !attached().any(|(_, it)| it.keep_alive_due <= now) {
             return;
         }
@@ -153,16 +160,28 @@ impl SessionCore {
         }
     }
 
+    fn send_withdrawals(&mut self, stream: StreamId, now: Duration, out: &mut Vec<Effect>) {
+        let due = self.sessions.iter().filter(|(_, it)| it.is_attached_to(stream)).flat_map(|(&session, entry)| {
+            let due = entry.withdrawing.iter().filter(move |(_, it)| it.is_due(now));
+            due.map(move |(&serial, _)| Key { session, serial })
+        });
+        for key in due.collect::<Vec<_>>() {
+            let call = self.send(stream, Withdrawal::frame(key), out);
+            let entry = self.sessions.get_mut(&key.session).expect("it was found");
+            entry.withdrawing.get_mut(&key.serial).expect("it was found").sent = Some(Sent { call, at: now });
+        }
+    }
+
     fn send_campaigns(&mut self, stream: StreamId, now: Duration, out: &mut Vec<Effect>) {
         let due = self.sessions.iter().filter(|(_, it)| it.is_attached_to(stream)).flat_map(|(&session, entry)| {
             let due = entry.candidacies.iter().filter(move |(_, it)| it.is_due(now));
             due.map(move |(&serial, it)| (Key { session, serial }, it.election.clone(), it.candidate.clone()))
         });
         for (key, election, candidate) in due.collect::<Vec<_>>() {
-            // What an earlier session or grant of this process holds under the same names must be gone first.
+            // What an earlier session, grant or candidacy of this process has under the same names must be gone first.
             let names = (election, candidate);
             let entry = &self.sessions[&key.session];
-            let blocked = entry.ending.values().any(|it| *it == names)
+            let blocked = entry.leaving().any(|it| *it == names)
                 || self.closing.values().any(|closing| closing.names.contains(&names));
             if blocked {
                 continue;
@@ -208,7 +227,8 @@ impl SessionCore {
                 Stage::Sent(sent) => Some(sent),
                 Stage::Unsent | Stage::Waiting | Stage::Granted(_) | Stage::Leading { .. } => None,
             });
-            attaching.into_iter().chain(campaigns.filter_map(|sent| awaited(sent.at, ANSWER)))
+            let withdrawals = it.withdrawing.values().filter_map(|it| it.sent);
+            attaching.into_iter().chain(campaigns.chain(withdrawals).filter_map(|sent| awaited(sent.at, ANSWER)))
         });
         let openings = self.openings.values().filter_map(|it| it.sent);
         let closing = self.closing.values().filter_map(|it| it.sent);
@@ -245,6 +265,9 @@ impl SessionCore {
                         let grant = grant.clone();
                         out.push(Effect::Decided { key, result: Ok((grant.clone(), state.clone())) });
                         candidacy.stage = Stage::Leading { grant, told: state.clone() };
+                        if let Some(request) = candidacy.requested.clone() {
+                            out.push(Effect::EndRequested { key, request });
+                        }
                     }
                     Stage::Unsent | Stage::Sent(_) | Stage::Waiting | Stage::Granted(_) | Stage::Leading { .. } => {}
                 }

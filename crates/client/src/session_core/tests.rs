@@ -8,9 +8,10 @@ use palisade_wire::coord::v1::{self, ErrorDetail, ServerFrame, client_frame, ser
 use palisade_wire::status::{not_applied, unknown};
 
 use super::entry::believable;
-use super::{Effect, Event, Key, OpenId, SessionCore, StreamId};
+use super::{Effect, Event, IsOpen, Key, OpenId, SessionCore, StreamId, ToOpen};
 use crate::{Error, ErrorKind, Grant, LeadershipState, LostWhy, OnDisconnect, Outcome, SessionEnd};
 
+mod asked;
 mod belief;
 #[cfg(feature = "planted")]
 mod planted;
@@ -20,6 +21,11 @@ const SESSION: u64 = 11;
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
+}
+
+/// A session that keeps until its TTL.
+fn keep(ttl_ms: u64) -> ToOpen {
+    ToOpen { ttl: ms(ttl_ms), on_disconnect: OnDisconnect::KeepUntilTtl, given: None }
 }
 
 /// What was sent, by call.
@@ -90,7 +96,8 @@ impl Play {
     /// A session that was opened at the present moment.
     fn open(&mut self, on_disconnect: OnDisconnect, ttl_ms: u64) -> StreamId {
         let give_up_at = ms(self.now + 5_000);
-        self.on(Event::Open { open: OpenId(1), ttl: ms(ttl_ms), on_disconnect, give_up_at });
+        let what = ToOpen { ttl: ms(ttl_ms), on_disconnect, given: None };
+        self.on(Event::Open { open: OpenId(1), what, give_up_at });
         let stream = self.connect();
         self.answer_open(SESSION);
         stream
@@ -125,7 +132,7 @@ impl Play {
 
     fn acknowledge(&mut self, call: u64, session: u64) {
         let stream = self.sent.iter().find(|(_, it, _)| *it == call).unwrap().0;
-        let kept = v1::KeptAlive { sessions: vec![session] };
+        let kept = v1::KeptAlive { sessions: vec![session], ..Default::default() };
         self.frame(stream, call, server_frame::Body::KeptAlive(kept));
     }
 
@@ -134,6 +141,11 @@ impl Play {
         let waiting = waiting.into_iter().map(|serial| v1::WaitingCandidacy { serial, ..Default::default() }).collect();
         let attached = v1::SessionAttached { session: SESSION, held, waiting, ..Default::default() };
         self.frame(stream, call, server_frame::Body::Attached(attached));
+    }
+
+    fn answer_withdraw(&mut self, (stream, call): (StreamId, u64), key: Key) {
+        let withdrew = v1::Withdrew { session: key.session, serial: key.serial, ..Default::default() };
+        self.frame(stream, call, server_frame::Body::Withdrew(withdrew));
     }
 
     fn refuse(&mut self, (stream, call): (StreamId, u64), error: ErrorDetail) {
@@ -181,6 +193,10 @@ fn is_attach(body: &client_frame::Body) -> bool {
     matches!(body, client_frame::Body::Attach(_))
 }
 
+fn is_withdraw(body: &client_frame::Body) -> bool {
+    matches!(body, client_frame::Body::Withdraw(_))
+}
+
 fn is_close(body: &client_frame::Body) -> bool {
     matches!(body, client_frame::Body::Close(_))
 }
@@ -223,12 +239,7 @@ fn belief_is_the_ttl_less_the_drift_of_two_clocks() {
 fn the_clients_lost_timer_is_longer_than_the_servers() {
     // The deadline counts from the send time, however late the answer: of the opening frame, then of keep-alives.
     let mut play = Play::default();
-    play.on(Event::Open {
-        open: OpenId(1),
-        ttl: ms(TTL),
-        on_disconnect: OnDisconnect::KeepUntilTtl,
-        give_up_at: ms(5_000),
-    });
+    play.on(Event::Open { open: OpenId(1), what: keep(TTL), give_up_at: ms(5_000) });
     play.at(100).connect();
     play.at(400).answer_open(SESSION);
     let key = play.campaign(SESSION, "a");
@@ -261,7 +272,7 @@ fn keep_alives_go_out_three_times_per_ttl_and_answers_may_overtake_each_other() 
     assert_eq!(play.state(key), newest, "an older answer does not move the deadline back");
     // An answer for a session that the frame did not name renews nobody.
     let (stream, call) = play.last(is_keep_alive).unwrap();
-    play.frame(stream, call, server_frame::Body::KeptAlive(v1::KeptAlive { sessions: vec![99] }));
+    play.frame(stream, call, server_frame::Body::KeptAlive(v1::KeptAlive { sessions: vec![99], ..Default::default() }));
 }
 
 #[test]
@@ -321,12 +332,7 @@ fn leadership_is_lost_once_and_never_regained_by_the_same_process() {
     play.on(Event::Broken { stream, hint: None });
     play.pass_until(BELIEF);
     // The user opens another session and campaigns under the same id while the old session may still hold the election.
-    play.on(Event::Open {
-        open: OpenId(2),
-        ttl: ms(TTL),
-        on_disconnect: OnDisconnect::KeepUntilTtl,
-        give_up_at: ms(9_000),
-    });
+    play.on(Event::Open { open: OpenId(2), what: keep(TTL), give_up_at: ms(9_000) });
     play.at(1_100).connect();
     play.answer_open(12);
     let again = play.campaign(12, "a");
@@ -477,23 +483,49 @@ fn a_failed_campaign_leaves_its_candidate_behind() {
     play.answer_attach(vec![], vec![]);
     assert_eq!(play.count(is_campaign), 0);
 
-    // Abandoned while it waits: resigned at once when it is granted, and nobody hears of it.
+    // Abandoned while it waits: withdrawn by its serial. A grant that comes before the answer is nobody's, and ends with it.
     let key = play.campaign(SESSION, "a");
     play.answer_campaign(None);
     play.on(Event::Abandon { key });
+    let withdrawn = play.last(is_withdraw).expect("it is withdrawn at once");
     play.frame(StreamId(2), 0, server_frame::Body::Granted(v1::Granted { header: None, grant: Some(grant(key, 7)) }));
-    let end = Effect::EndGrant { session: SESSION, election: "e".to_owned(), token: Token::new(0, 7) };
-    assert!(play.effects.contains(&end));
+    assert!(play.did(|it| matches!(it, Effect::EndGrant { .. })).is_none());
     assert_eq!(play.decided(key), None);
 
-    // Granted while nobody was connected: the attach tells it, and it is resigned.
-    let key = play.campaign(SESSION, "b");
+    // Nobody enters under the same name before, or the store would answer with the place that is being given up.
+    let next = play.campaign(SESSION, "a");
+    assert_eq!(play.count(is_campaign), 1);
+    play.answer_withdraw(withdrawn, key);
+    assert_eq!(play.count(is_campaign), 2);
     play.answer_campaign(None);
-    play.on(Event::Abandon { key });
+
+    // The answer is lost: it is withdrawn again, also if the store shows nothing of it, because the campaign may come late.
+    play.on(Event::Abandon { key: next });
     play.on(Event::Broken { stream: StreamId(2), hint: None });
     play.at(40).connect();
-    play.answer_attach(vec![grant(key, 8)], vec![]);
-    assert!(play.did(|it| matches!(it, Effect::EndGrant { token, .. } if *token == Token::new(0, 8))).is_some());
+    let before = play.count(is_withdraw);
+    play.answer_attach(vec![], vec![]);
+    assert_eq!(play.count(is_withdraw), before + 1);
+    let again = play.last(is_withdraw).unwrap();
+    play.refuse(again, not_applied(Kind::Overloaded, ""));
+    play.pass_until(60);
+    assert_eq!(play.count(is_withdraw), before + 2, "a full queue drains in milliseconds");
+    let again = play.last(is_withdraw).unwrap();
+    play.answer_withdraw(again, next);
+    play.pass_until(200);
+    assert_eq!(play.count(is_withdraw), before + 2, "and then no more");
+}
+
+#[test]
+fn what_waits_in_the_store_and_is_nobodys_here_is_withdrawn() {
+    let mut play = Play::default();
+    let stream = play.open(OnDisconnect::KeepUntilTtl, TTL);
+    play.on(Event::Broken { stream, hint: None });
+    play.at(20).connect();
+    play.answer_attach(vec![], vec![77]);
+    let (_, call) = play.last(is_withdraw).unwrap();
+    let sent = play.sent.iter().find(|(_, it, _)| *it == call).map(|(_, _, body)| body.clone());
+    assert_eq!(sent, Some(client_frame::Body::Withdraw(v1::Withdraw { session: SESSION, serial: 77 })));
 }
 
 #[test]
@@ -620,12 +652,7 @@ fn a_stream_that_speaks_again_is_kept() {
 #[test]
 fn a_node_that_is_not_the_store_leader_is_left_and_its_hint_followed() {
     let mut play = Play::default();
-    play.on(Event::Open {
-        open: OpenId(1),
-        ttl: ms(TTL),
-        on_disconnect: OnDisconnect::KeepUntilTtl,
-        give_up_at: ms(5_000),
-    });
+    play.on(Event::Open { open: OpenId(1), what: keep(TTL), give_up_at: ms(5_000) });
     let stream = play.connect();
     play.take();
     let sent = play.last(|it| matches!(it, client_frame::Body::Open(_))).unwrap();
@@ -714,8 +741,7 @@ fn a_refused_campaign_says_why() {
 #[test]
 fn opening_ends_with_its_time_and_a_late_session_is_closed() {
     let mut play = Play::default();
-    let on_disconnect = OnDisconnect::KeepUntilTtl;
-    play.on(Event::Open { open: OpenId(1), ttl: ms(TTL), on_disconnect, give_up_at: ms(500) });
+    play.on(Event::Open { open: OpenId(1), what: keep(TTL), give_up_at: ms(500) });
     play.pass_until(500);
     let opened = |play: &Play| match play.effects.iter().rev().find(|it| matches!(it, Effect::Opened { .. })) {
         Some(Effect::Opened { result, .. }) => result.clone().unwrap_err(),
@@ -724,7 +750,7 @@ fn opening_ends_with_its_time_and_a_late_session_is_closed() {
     let error = opened(&play);
     assert_eq!((error.outcome, error.kind), (Outcome::NotApplied, ErrorKind::NoStoreLeader));
 
-    play.on(Event::Open { open: OpenId(2), ttl: ms(TTL), on_disconnect, give_up_at: ms(1_000) });
+    play.on(Event::Open { open: OpenId(2), what: keep(TTL), give_up_at: ms(1_000) });
     play.connect();
     play.pass_until(1_000);
     assert_eq!(opened(&play).outcome, Outcome::Unknown);
@@ -737,8 +763,7 @@ fn a_process_with_many_sessions_renews_them_in_several_frames() {
     let mut play = Play::default();
     play.open(OnDisconnect::KeepUntilTtl, TTL);
     for extra in 0..1_024 {
-        let on_disconnect = OnDisconnect::KeepUntilTtl;
-        play.on(Event::Open { open: OpenId(10 + extra), ttl: ms(TTL), on_disconnect, give_up_at: ms(5_000) });
+        play.on(Event::Open { open: OpenId(10 + extra), what: keep(TTL), give_up_at: ms(5_000) });
         play.answer_open(100 + extra);
     }
     play.pass_until(334);

@@ -28,6 +28,7 @@ pub(crate) enum Told {
     Campaign { session: u64, serial: u64, candidate: String },
     Put { key: Vec<u8>, request_id: Option<v1::RequestId> },
     Resign { token: u64 },
+    Withdraw { session: u64, serial: u64 },
     Proclaim { address: String, request_id: Option<v1::RequestId> },
 }
 
@@ -215,7 +216,7 @@ impl FakeStore {
             }
             Body::KeepAlive(keep_alive) => {
                 let sessions = keep_alive.sessions.into_iter().filter(|it| state.sessions.contains_key(it)).collect();
-                server_frame::Body::KeptAlive(v1::KeptAlive { sessions })
+                server_frame::Body::KeptAlive(v1::KeptAlive { sessions, not_renewed: vec![] })
             }
             Body::Campaign(campaign) => {
                 let (session, serial) = (campaign.session, campaign.serial);
@@ -244,6 +245,22 @@ impl FakeStore {
                     self.publish(state, elected(grant.clone(), 0));
                     server_frame::Body::Campaigned(v1::Campaigned { header: Some(state.header()), grant: Some(grant) })
                 }
+            }
+            Body::Withdraw(withdraw) => {
+                let v1::Withdraw { session, serial } = withdraw;
+                self.say(Told::Withdraw { session, serial });
+                if !state.sessions.contains_key(&session) {
+                    return Some(ended());
+                }
+                let is = |it: &v1::Grant| (it.session, it.serial) == (session, serial);
+                let waited = state.queue.len();
+                state.queue.retain(|it| !is(it));
+                let mut already = state.queue.len() == waited;
+                if let Some(grant) = state.leader.take_if(|it| is(it)) {
+                    already = false;
+                    self.fill(state, grant.token);
+                }
+                server_frame::Body::Withdrew(v1::Withdrew { header: Some(state.header()), session, serial, already })
             }
             Body::Close(close) => {
                 self.say(Told::Close { session: close.session });
@@ -292,6 +309,14 @@ impl State {
 #[tonic::async_trait]
 impl SessionService for FakeStore {
     type StreamStream = UnboundedReceiverStream<Result<ServerFrame, Status>>;
+
+    async fn close(&self, _: Request<v1::CloseSessionRequest>) -> Result<Response<v1::CloseSessionReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn list(&self, _: Request<v1::ListSessionsRequest>) -> Result<Response<v1::ListSessionsReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
 
     async fn stream(&self, request: Request<Streaming<ClientFrame>>) -> Result<Response<Self::StreamStream>, Status> {
         self.serve()?;
@@ -433,6 +458,15 @@ impl ElectionService for FakeStore {
         if let Some(grant) = &ended {
             self.fill(&mut state, grant.token);
         }
-        Ok(Response::new(v1::ResignReply { header: Some(state.header()), already: ended.is_none() }))
+        let (header, already) = (Some(state.header()), ended.is_none());
+        Ok(Response::new(v1::ResignReply { header, already, requested: None }))
+    }
+
+    async fn transfer(&self, _: Request<v1::TransferRequest>) -> Result<Response<v1::TransferReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn withdraw(&self, _: Request<v1::WithdrawRequest>) -> Result<Response<v1::WithdrawReply>, Status> {
+        Err(Status::unimplemented("not here"))
     }
 }

@@ -120,7 +120,7 @@ async fn a_hand_over_reaches_the_next_in_line_and_the_old_holder_stops_believing
 }
 
 #[tokio::test]
-async fn dropping_a_waiting_campaign_abandons_it() {
+async fn dropping_a_waiting_campaign_withdraws_it() {
     let node = FakeStore::start().await;
     let (one, two) = (client(&[&node.address]), client(&[&node.address]));
     let (one, two) = (session(&one, 5_000).await, session(&two, 5_000).await);
@@ -131,12 +131,13 @@ async fn dropping_a_waiting_campaign_abandons_it() {
         _ = node.store.until(|it| matches!(it, Told::Campaign { candidate, .. } if candidate == "b")) => {}
     }
     drop(waiting);
-    let granted_later = leadership.token().get() + 1;
+    let session = two.id();
+    node.store.until(|it| matches!(it, Told::Withdraw { session: of, .. } if *of == session)).await;
+    let token = leadership.token();
     within("resigning", leadership.resign()).await.unwrap();
-    node.store.until(|it| *it == Told::Resign { token: granted_later }).await;
-    // Its session goes on, and can lead.
+    // Nobody was granted meanwhile. Its session goes on, and can lead.
     let again = lead(&two, "b").await;
-    assert!(again.token().get() > granted_later);
+    assert_eq!(again.token().get(), token.get() + 1);
 }
 
 #[tokio::test]
@@ -218,7 +219,11 @@ async fn a_follower_refuses_the_stream_and_its_hint_outside_the_list_is_followed
 #[tokio::test]
 async fn a_session_that_cannot_be_opened_says_so_in_time() {
     let client = client_with(&[&dead_address().await], Duration::from_millis(200));
-    let options = SessionOptions { ttl: Duration::from_secs(1), on_disconnect: OnDisconnect::KeepUntilTtl };
+    let options = SessionOptions {
+        ttl: Duration::from_secs(1),
+        on_disconnect: OnDisconnect::KeepUntilTtl,
+        ..SessionOptions::default()
+    };
     let error = within("an error", client.open_session(options.clone())).await.unwrap_err();
     assert_eq!((error.kind, error.outcome), (ErrorKind::NoStoreLeader, palisade_client::Outcome::NotApplied));
     let fraction = SessionOptions { ttl: Duration::from_micros(1_500), ..options };

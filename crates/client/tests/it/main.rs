@@ -33,7 +33,11 @@ fn client_with(endpoints: &[&str], request_timeout: Duration) -> Client {
 }
 
 async fn session(client: &Client, ttl_ms: u64) -> Session {
-    let options = SessionOptions { ttl: Duration::from_millis(ttl_ms), on_disconnect: OnDisconnect::KeepUntilTtl };
+    let options = SessionOptions {
+        ttl: Duration::from_millis(ttl_ms),
+        on_disconnect: OnDisconnect::KeepUntilTtl,
+        ..SessionOptions::default()
+    };
     within("opening a session", client.open_session(options)).await.unwrap()
 }
 

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use palisade_coord_core::{AttachGeneration, EndReason, OnDisconnect, SessionId};
+use palisade_coord_core::{AttachGeneration, EndReason, OnDisconnect, SessionId, Wish};
 use palisade_liveness::{
-    CloseReason, Effect, Event, Fate, Known, Liveness, RECONNECT_WINDOW, Round, StreamId, Ticket, Timings,
+    CloseReason, Effect, Event, Fate, Known, Liveness, NotRenewed, RECONNECT_WINDOW, Round, StreamId, Ticket, Timings,
     keep_alive_interval,
 };
 use proptest::prelude::*;
@@ -75,6 +75,10 @@ pub(crate) enum Step {
     Remove {
         pick: usize,
     },
+    /// An administrator asks that a session be renewed no more.
+    StopRenewing {
+        pick: usize,
+    },
     Lose,
 }
 
@@ -102,6 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (any::<usize>(), likely(), likely())
             .prop_map(|(pick, applied, answered)| Step::End { pick, applied, answered }),
         1 => any::<usize>().prop_map(|pick| Step::Remove { pick }),
+        1 => any::<usize>().prop_map(|pick| Step::StopRenewing { pick }),
         1 => Just(Step::Lose),
     ]
 }
@@ -131,6 +136,15 @@ struct EndInFlight {
     /// The true generation when it was proposed.
     attach_then: AttachGeneration,
     applied: bool,
+}
+
+/// Why everybody has their time anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// The store leader has just learnt of them.
+    Found,
+    /// It could renew nobody for a while. Whom it would not have renewed anyway gets nothing.
+    QuorumLost,
 }
 
 struct Model {
@@ -214,6 +228,14 @@ impl Model {
                 self.sessions.remove(&session);
                 self.tell(Event::SessionEnded { session });
             }
+            Step::StopRenewing { pick } => {
+                let Some(session) = self.pick(pick) else { return };
+                let truth = self.sessions.get_mut(&session).expect("it was picked");
+                if truth.known.on_disconnect == OnDisconnect::KeepUntilTtl {
+                    truth.known.wish = Some(Wish::StopRenewing);
+                    self.tell(Event::SessionAsked { session, wish: Wish::StopRenewing });
+                }
+            }
             Step::Lose => {
                 self.tell(Event::LostStoreLeadership);
                 assert!(!self.accepting, "the streams of a deposed store leader are closed");
@@ -251,23 +273,25 @@ impl Model {
         self.ends.clear();
         self.ending.clear();
         self.last_tick = self.now;
-        self.everybody_anew();
+        self.everybody_anew(Since::Found);
         let sessions = self.sessions.values().map(|truth| truth.known).collect();
         self.tell(Event::BecameStoreLeader { sessions });
         assert!(self.accepting);
     }
 
-    fn everybody_anew(&mut self) {
+    fn everybody_anew(&mut self, since: Since) {
         for truth in self.sessions.values_mut() {
             (truth.stream, truth.undecided) = (None, 0);
-            truth.not_before = self.now + time_anew(&truth.known);
+            if since == Since::Found || truth.known.wish.is_none() {
+                truth.not_before = self.now + time_anew(&truth.known);
+            }
         }
     }
 
     fn open(&mut self, stream: u64, ttl_ms: u64, on_disconnect: OnDisconnect) {
         self.last_session += 1;
         let session = SessionId(self.last_session);
-        let known = Known { session, attach: AttachGeneration(1), ttl: ms(ttl_ms), on_disconnect };
+        let known = Known { session, attach: AttachGeneration(1), ttl: ms(ttl_ms), on_disconnect, wish: None };
         let stream = StreamId(stream);
         let truth = Truth { known, stream: Some(stream), not_before: self.now + known.ttl, undecided: 0 };
         self.sessions.insert(session, truth);
@@ -288,7 +312,10 @@ impl Model {
             truth.known.attach = AttachGeneration(truth.known.attach.get() + 1);
         }
         if applied && answered {
-            (truth.stream, truth.not_before) = (Some(stream), self.now + truth.known.ttl);
+            truth.stream = Some(stream);
+            if truth.known.wish.is_none() {
+                truth.not_before = self.now + truth.known.ttl;
+            }
             let known = truth.known;
             self.tell(Event::Attached { known, stream });
         } else {
@@ -385,7 +412,7 @@ impl Model {
         match effect {
             Effect::AcceptStreams => {
                 if !self.accepting {
-                    self.everybody_anew();
+                    self.everybody_anew(Since::QuorumLost);
                 }
                 self.accepting = true;
             }
@@ -410,7 +437,14 @@ impl Model {
                     self.check_ack(stream, call, session);
                 }
             }
-            Effect::RefuseKeepAlive { stream, session, .. } => {
+            Effect::RefuseKeepAlive { session, why: NotRenewed::EndAsked, .. } => {
+                assert!(self.accepting, "nobody is answered on a closed stream");
+                let asked = self.sessions.get(&session).is_some_and(|truth| truth.known.wish.is_some());
+                assert!(asked, "nobody asked for the end of {session}");
+            }
+            Effect::RefuseKeepAlive {
+                stream, session, why: NotRenewed::Ended | NotRenewed::NotAttachedHere, ..
+            } => {
                 assert!(self.accepting, "nobody is answered on a closed stream");
                 let attached = self.sessions.get(&session).is_some_and(|truth| truth.stream == Some(stream));
                 assert!(!attached, "{session} is attached to {stream} and lives");
@@ -430,6 +464,7 @@ impl Model {
         assert!(!self.ending.contains(&session), "{session} is renewed while its end is in flight");
         let Some(truth) = self.sessions.get_mut(&session) else { panic!("{session} is renewed and does not live") };
         assert_eq!(truth.stream, Some(stream), "{session} is renewed through a stream that it is not attached to");
+        assert_eq!(truth.known.wish, None, "{session} is renewed though somebody asked that it be not");
         // The client counts from when it sent, which is not later.
         truth.not_before = truth.not_before.max(keep_alive.arrived + truth.known.ttl);
     }

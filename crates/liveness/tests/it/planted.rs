@@ -41,6 +41,11 @@ fn late_tick_not_moved_is_caught() {
 }
 
 #[test]
+fn renews_when_asked_not_to_is_caught() {
+    is_caught(Bug::RenewsWhenAskedNotTo, "is renewed though somebody asked that it be not");
+}
+
+#[test]
 fn deadlines_of_before_are_caught() {
     is_caught(Bug::DeadlinesOfBefore, "is to end at");
 }

@@ -40,6 +40,7 @@ pub(crate) fn keep(session: u64, ttl_ms: u64) -> Known {
         attach: AttachGeneration(1),
         ttl: ms(ttl_ms),
         on_disconnect: OnDisconnect::KeepUntilTtl,
+        wish: None,
     }
 }
 

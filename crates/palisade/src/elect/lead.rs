@@ -23,6 +23,7 @@ pub(super) enum Attempt {
 }
 
 /// The session and the leadership; or, when told to stop before, whether that was Ctrl-C.
+#[allow(clippy::large_enum_variant)] // it is moved once
 pub(super) enum Led {
     Leading(Session, Leadership),
     Stopped { interrupted: bool },

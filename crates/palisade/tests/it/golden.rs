@@ -62,7 +62,7 @@ fn the_json_of_each_command_is_as_documented() {
     compare("elect-leader", cluster.json(&["elect", "leader", "golden"]));
     compare("elect-list", cluster.json(&["elect", "list"]));
     compare("elect-leader-none", cluster.refused(&["elect", "leader", "nobody"]).1);
-    compare("elect-resign-refused", cluster.refused(&["elect", "resign", "golden", "--token", "1"]).1);
+    compare("elect-resign-refused", cluster.refused(&["elect", "resign", "golden", "--token", "99"]).1);
     compare("kv-put", cluster.json(&["kv", "put", "key", "value", "--fence", "golden:1"]));
     compare("kv-put-stale", cluster.refused(&["kv", "put", "key", "value", "--fence", "golden:2"]).1);
     compare("kv-get", cluster.json(&["kv", "get", "key"]));

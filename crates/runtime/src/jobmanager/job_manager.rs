@@ -153,7 +153,10 @@ async fn run(process: Process, mut stop: watch::Receiver<Stop>, leads: watch::Se
 
 async fn open_session(process: &Process) -> Result<Session, palisade_client::Error> {
     let on_disconnect = OnDisconnect::ReleaseAfter(process.config.release_after);
-    process.client.open_session(SessionOptions { ttl: process.config.ttl, on_disconnect }).await
+    process
+        .client
+        .open_session(SessionOptions { ttl: process.config.ttl, on_disconnect, ..SessionOptions::default() })
+        .await
 }
 
 /// How a campaign ended.

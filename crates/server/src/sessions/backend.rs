@@ -7,6 +7,8 @@ use futures_util::stream::BoxStream;
 use palisade_coord_core::{Command, Outcome, State};
 use palisade_wire::coord::v1::{ErrorDetail, StoreLeader};
 
+use tonic::Status;
+
 use crate::hub::Subscription;
 
 /// Who leads the store, as this node sees it.
@@ -36,6 +38,9 @@ pub(crate) trait SessionBackend: Send + Sync + 'static {
 
     /// The same, only if this node still leads under `leadership`; never forwarded.
     async fn submit_as(&self, leadership: Self::Leadership, command: Command) -> Result<Outcome, ErrorDetail>;
+
+    /// After it this node's state has everything that was acknowledged to anybody before the call.
+    async fn barrier(&self) -> Result<(), Status>;
 
     /// Looks at what this node has applied. `look` is short and does not wait.
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_coord_core::{Command, EndReason, OnDisconnect, Op, Outcome, Reply, SessionId};
+use palisade_coord_core::{Command, EndReason, OnDisconnect, Op, Outcome, Reply, Serial, SessionId};
 use palisade_liveness as liveness;
 use palisade_liveness::{Known, StreamId};
 use palisade_wire::convert;
@@ -26,6 +26,7 @@ pub(super) enum Asked {
     Open,
     Attach(SessionId),
     Campaign(SessionId),
+    Withdraw(SessionId, Serial),
     Close(SessionId),
 }
 
@@ -33,7 +34,16 @@ impl Asked {
     fn session(self) -> Option<SessionId> {
         match self {
             Asked::Open => None,
-            Asked::Attach(session) | Asked::Campaign(session) | Asked::Close(session) => Some(session),
+            Asked::Attach(session) | Asked::Campaign(session) | Asked::Withdraw(session, _) | Asked::Close(session) => {
+                Some(session)
+            }
+        }
+    }
+
+    fn serial(self) -> Option<Serial> {
+        match self {
+            Asked::Withdraw(_, serial) => Some(serial),
+            Asked::Open | Asked::Attach(_) | Asked::Campaign(_) | Asked::Close(_) => None,
         }
     }
 }
@@ -72,17 +82,27 @@ impl<B: SessionBackend> Leading<B> {
                 self.propose(Proposed { stream, call, asked: Asked::Attach(session), opens: None }, command);
             }
             Request::Campaign { session, command } => {
-                let lives = || self.backend.read(|state| state.session(session).is_some());
-                if !self.slots.may_use(session, stream) && lives() {
-                    let error = frames::not_attached_here(session);
-                    return self.streams.answer(stream, frames::refused(call, error));
-                }
-                self.propose(Proposed { stream, call, asked: Asked::Campaign(session), opens: None }, command);
+                let proposed = Proposed { stream, call, asked: Asked::Campaign(session), opens: None };
+                self.propose_if_attached(session, proposed, command);
+            }
+            Request::Withdraw { session, serial, command } => {
+                let proposed = Proposed { stream, call, asked: Asked::Withdraw(session, serial), opens: None };
+                self.propose_if_attached(session, proposed, command);
             }
             Request::Close { session, command } => {
                 self.propose(Proposed { stream, call, asked: Asked::Close(session), opens: None }, command);
             }
         }
+    }
+
+    /// A session that has ended is left to the state machine, which says so.
+    fn propose_if_attached(&mut self, session: SessionId, proposed: Proposed, command: Command) {
+        let Proposed { stream, call, .. } = proposed;
+        let lives = || self.backend.read(|state| state.session(session).is_some());
+        if !self.slots.may_use(session, stream) && lives() {
+            return self.streams.answer(stream, frames::refused(call, frames::not_attached_here(session)));
+        }
+        self.propose(proposed, command);
     }
 
     /// Commands of one session are first polled, and so take their place in the queue, in the order of their frames.
@@ -111,7 +131,8 @@ impl<B: SessionBackend> Leading<B> {
             Ok(outcome) => {
                 let header = self.header(&outcome);
                 let ttl_ms = opens.map_or(0, |(ttl_ms, _)| ttl_ms);
-                match convert::frame_body(header, session, ttl_ms, &outcome.reply) {
+                let asked = convert::Asked { session, serial: asked.serial(), ttl_ms };
+                match convert::frame_body(header, asked, &outcome.reply) {
                     Some(body) => frames::answer(call, body),
                     None => frames::refused(call, unknown(Kind::Unspecified, "the state machine gave another answer")),
                 }
@@ -134,15 +155,18 @@ impl<B: SessionBackend> Leading<B> {
     /// What an open or an attach means for deadlines, and for where the session is told.
     fn note_attachment(&mut self, proposed: &Proposed, result: &Result<Outcome, ErrorDetail>) {
         let stream = proposed.stream;
+        // Of the present state: what was asked after the attach may have been told already, of a session that was not known.
+        let wish = |session| self.backend.read(|state| state.session(session).and_then(|it| it.wish));
         let known = match result.as_ref().map(|outcome| (&outcome.reply, outcome.seq)) {
             Ok((Ok(Reply::SessionOpened { session, attach }), seq)) => {
                 let Some((ttl_ms, on_disconnect)) = proposed.opens else { return };
-                let ttl = Duration::from_millis(ttl_ms);
-                Some((Known { session: *session, attach: *attach, ttl, on_disconnect }, seq))
+                let (session, ttl) = (*session, Duration::from_millis(ttl_ms));
+                Some((Known { session, attach: *attach, ttl, on_disconnect, wish: wish(session) }, seq))
             }
             Ok((Ok(Reply::Attached { session, attach, ttl_ms, on_disconnect, .. }), seq)) => {
-                let ttl = Duration::from_millis(*ttl_ms);
-                Some((Known { session: *session, attach: *attach, ttl, on_disconnect: *on_disconnect }, seq))
+                let (session, ttl) = (*session, Duration::from_millis(*ttl_ms));
+                let on_disconnect = *on_disconnect;
+                Some((Known { session, attach: *attach, ttl, on_disconnect, wish: wish(session) }, seq))
             }
             _ => None,
         };
@@ -166,7 +190,7 @@ impl<B: SessionBackend> Leading<B> {
                 self.tell_liveness(liveness::Event::NotAttached { session });
             }
             (Asked::Open, found) => self.found(found.map(|(known, _)| known)),
-            (Asked::Campaign(_) | Asked::Close(_), _) => {}
+            (Asked::Campaign(_) | Asked::Withdraw(..) | Asked::Close(_), _) => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use palisade_coord_core::{Command, Op, SessionId};
+use palisade_coord_core::{Command, Op, Serial, SessionId};
 use palisade_liveness::{CloseReason, NotRenewed};
 use palisade_wire::convert;
 use palisade_wire::coord::v1::client_frame::Body;
@@ -21,6 +21,8 @@ pub(super) enum Request {
     Attach { session: SessionId, command: Command },
     /// A candidacy of a session that is attached to this stream.
     Campaign { session: SessionId, command: Command },
+    /// The end of a candidacy of a session that is attached to this stream.
+    Withdraw { session: SessionId, serial: Serial, command: Command },
     /// The end of a session, by its client.
     Close { session: SessionId, command: Command },
 }
@@ -41,19 +43,28 @@ pub(super) fn admit(frame: ClientFrame, ttl_ms: RangeInclusive<u64>, at_unix_ms:
             let command = convert::campaign(body, at_unix_ms)?;
             Ok(Request::Campaign { session: session_of(&command), command })
         }
+        Some(Body::Withdraw(body)) => {
+            let serial = Serial(body.serial);
+            let command = convert::withdraw(body, at_unix_ms)?;
+            Ok(Request::Withdraw { session: session_of(&command), serial, command })
+        }
         Some(Body::Close(body)) => {
             let command = convert::close(body, at_unix_ms)?;
             Ok(Request::Close { session: session_of(&command), command })
         }
         None => {
-            Err(convert::invalid("body", "none that this server knows", "open, attach, keep_alive, campaign or close"))
+            let limit = "open, attach, keep_alive, campaign, withdraw or close";
+            Err(convert::invalid("body", "none that this server knows", limit))
         }
     }
 }
 
 fn session_of(command: &Command) -> SessionId {
     match command.op {
-        Op::Attach { session } | Op::Campaign { session, .. } | Op::EndSession { session, .. } => session,
+        Op::Attach { session }
+        | Op::Campaign { session, .. }
+        | Op::Withdraw { session, .. }
+        | Op::EndSession { session, .. } => session,
         _ => unreachable!("frames of one session become these commands only"),
     }
 }
@@ -72,18 +83,25 @@ pub(super) fn refused(call: u64, error: ErrorDetail) -> ServerFrame {
 
 pub(super) fn kept_alive(call: u64, sessions: &[SessionId]) -> ServerFrame {
     let sessions = sessions.iter().map(|session| session.get()).collect();
-    answer(call, server_frame::Body::KeptAlive(KeptAlive { sessions }))
+    answer(call, server_frame::Body::KeptAlive(KeptAlive { sessions, not_renewed: Vec::new() }))
 }
 
 /// A session in a keep-alive was not renewed.
-pub(super) fn not_renewed(session: SessionId, why: NotRenewed) -> ErrorDetail {
+pub(super) fn not_renewed(call: u64, session: SessionId, why: NotRenewed) -> ServerFrame {
     match why {
-        NotRenewed::Ended => ErrorDetail {
-            field: "session".to_owned(),
-            value: session.to_string(),
-            ..not_applied(Kind::SessionEnded, "open another session")
-        },
-        NotRenewed::NotAttachedHere => not_attached_here(session),
+        NotRenewed::Ended => {
+            let detail = ErrorDetail {
+                field: "session".to_owned(),
+                value: session.to_string(),
+                ..not_applied(Kind::SessionEnded, "open another session")
+            };
+            refused(call, detail)
+        }
+        NotRenewed::NotAttachedHere => refused(call, not_attached_here(session)),
+        NotRenewed::EndAsked => {
+            let kept = KeptAlive { sessions: Vec::new(), not_renewed: vec![session.get()] };
+            answer(call, server_frame::Body::KeptAlive(kept))
+        }
     }
 }
 

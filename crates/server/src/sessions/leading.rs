@@ -228,6 +228,10 @@ impl<B: SessionBackend> Leading<B> {
 
     fn applied(&mut self, applied: &Applied) {
         for event in &applied.events {
+            if let Event::SessionAsked { session, wish } = *event {
+                // Deadlines do not wait until the client can be told.
+                self.tell_liveness(liveness::Event::SessionAsked { session, wish });
+            }
             let Some(session) = whom_it_concerns(event) else { continue };
             match self.slots.offer(session, applied.header(), event) {
                 Offered::Held => {}
@@ -282,7 +286,7 @@ impl<B: SessionBackend> Leading<B> {
                 }
             }
             Effect::RefuseKeepAlive { stream, call, session, why } => {
-                self.streams.push(stream, frames::refused(call, frames::not_renewed(session, why)));
+                self.streams.push(stream, frames::not_renewed(call, session, why));
             }
             Effect::ProposeEnd { ticket, session, why, only_if } => {
                 tracing::debug!(%session, %why, "a session's time has come");
@@ -333,6 +337,7 @@ pub(super) fn known(id: SessionId, session: &Session) -> Known {
         attach: session.attach,
         ttl: Duration::from_millis(session.ttl_ms),
         on_disconnect: session.on_disconnect,
+        wish: session.wish,
     }
 }
 
@@ -341,13 +346,14 @@ pub(super) fn known(id: SessionId, session: &Session) -> Known {
 fn whom_it_concerns(event: &Event) -> Option<SessionId> {
     match event {
         Event::Elected { grant, previous: Some(_) } => Some(grant.session),
-        Event::Revoked { session, .. } | Event::SessionEnded { session, .. } => Some(*session),
+        Event::Revoked { session, .. }
+        | Event::Withdrawn { session, .. }
+        | Event::EndRequested { session, .. }
+        | Event::SessionAsked { session, .. }
+        | Event::SessionEnded { session, .. } => Some(*session),
         Event::Elected { previous: None, .. }
         | Event::ValueChanged { .. }
         | Event::Vacant { .. }
-        | Event::Withdrawn { .. }
-        | Event::EndRequested { .. }
-        | Event::SessionAsked { .. }
         | Event::KeyChanged { .. } => None,
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`SessionBackend`] (what is needed of the node), `service` (a stream begins), `reader` (its frames are
 //! read and checked), `driver` (the one task that owns everything else) with the parts that it calls: `leading` (one
-//! leadership), `commands` (what clients ask in it), `slots` (the order of what one session is told), `streams`, `outbox` (what a client has yet to read).
+//! leadership), `commands` (what clients ask in it), `slots` (the order of what one session is told), `streams`, `outbox` (what a client has
+//! yet to read). `unary` is for everybody who is not the client of a session.
 //!
 //! Keeps true: what one session is told on its stream is in the order of `seq`; a keep-alive waits for nothing but its
 //! quorum round; a stream that this node closes for its own reasons is nobody's disconnect.
@@ -22,6 +23,7 @@ mod slots;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod unary;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -73,11 +75,11 @@ pub(crate) fn start<B: SessionBackend>(
     backend: Arc<B>,
     settings: SessionSettings,
     world: &World,
-) -> (SessionServiceServer<SessionStreams>, Task<()>) {
+) -> (SessionServiceServer<SessionStreams<B>>, Task<()>) {
     let (inputs, waiting) = mpsc::channel(INPUTS);
     let shut = Entrance::Shut(not_applied(Kind::NoStoreLeader, "the node has just started"));
     let (entrance, entrance_watch) = watch::channel(shut);
-    let streams = SessionStreams::new(inputs, entrance_watch, settings.ttl_ms(), world.clone());
+    let streams = SessionStreams::new(Arc::clone(&backend), inputs, entrance_watch, settings.ttl_ms(), world.clone());
     let driver = driver::Driver::new(backend, settings, waiting, entrance, world.clone());
     let service = SessionServiceServer::new(streams).max_decoding_message_size(FRAME_BYTES);
     (service, world.spawn("session driver", driver.run()))

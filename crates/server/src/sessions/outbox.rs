@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn small(call: u64) -> ServerFrame {
-        ServerFrame { call, body: Some(Body::KeptAlive(KeptAlive { sessions: vec![1] })) }
+        ServerFrame { call, body: Some(Body::KeptAlive(KeptAlive { sessions: vec![1], not_renewed: vec![] })) }
     }
 
     fn large() -> ServerFrame {

@@ -1,22 +1,27 @@
 //! The gRPC face of the sessions: a stream begins, or is refused with a hint.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use palisade_liveness::StreamId;
-use palisade_wire::coord::v1::ClientFrame;
 use palisade_wire::coord::v1::session_service_server::SessionService;
+use palisade_wire::coord::v1::{
+    ClientFrame, CloseSessionReply, CloseSessionRequest, ListSessionsReply, ListSessionsRequest,
+};
 use palisade_wire::status;
 use palisade_world::World;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Entrance;
+use super::backend::SessionBackend;
 use super::outbox::{OutboxStream, node_stops, outbox};
 use super::reader::{Input, Reader};
+use super::{Entrance, unary};
 
 /// The session service of one node.
-pub(crate) struct SessionStreams {
+pub(crate) struct SessionStreams<B> {
+    backend: Arc<B>,
     inputs: mpsc::Sender<Input>,
     entrance: watch::Receiver<Entrance>,
     ttl_ms: RangeInclusive<u64>,
@@ -25,19 +30,20 @@ pub(crate) struct SessionStreams {
     world: World,
 }
 
-impl SessionStreams {
+impl<B: SessionBackend> SessionStreams<B> {
     pub(super) fn new(
+        backend: Arc<B>,
         inputs: mpsc::Sender<Input>,
         entrance: watch::Receiver<Entrance>,
         ttl_ms: RangeInclusive<u64>,
         world: World,
-    ) -> SessionStreams {
-        SessionStreams { inputs, entrance, ttl_ms, last_stream: AtomicU64::new(0), world }
+    ) -> SessionStreams<B> {
+        SessionStreams { backend, inputs, entrance, ttl_ms, last_stream: AtomicU64::new(0), world }
     }
 }
 
 #[tonic::async_trait]
-impl SessionService for SessionStreams {
+impl<B: SessionBackend> SessionService for SessionStreams<B> {
     type StreamStream = OutboxStream;
 
     async fn stream(&self, request: Request<Streaming<ClientFrame>>) -> Result<Response<OutboxStream>, Status> {
@@ -53,5 +59,13 @@ impl SessionService for SessionStreams {
         // It ends with the stream, from either side.
         self.world.spawn("session stream", reader.run(request.into_inner(), gone, stopped)).detach();
         Ok(Response::new(answers))
+    }
+
+    async fn close(&self, request: Request<CloseSessionRequest>) -> Result<Response<CloseSessionReply>, Status> {
+        unary::close(&*self.backend, &self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list(&self, request: Request<ListSessionsRequest>) -> Result<Response<ListSessionsReply>, Status> {
+        unary::list(&*self.backend, &request.into_inner()).await.map(Response::new)
     }
 }

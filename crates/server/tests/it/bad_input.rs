@@ -81,9 +81,9 @@ async fn each_bad_request_names_field_value_and_limit_and_changes_nothing() {
     let read = GetRequest { key: vec![7; 5_000] };
     assert_eq!(told(kv.get(read).await.unwrap_err()), row("key", "5000 bytes", KEY));
 
-    let observe = elections.observe(ObserveRequest { election: String::new() }).await;
+    let observe = elections.observe(ObserveRequest::default()).await;
     assert_eq!(told(observe.expect_err("refused")), row("election", "0 bytes", NAME));
-    let asked = elections.leader(LeaderRequest { election: "\u{7}".to_owned() }).await;
+    let asked = elections.leader(LeaderRequest { election: "\u{7}".to_owned(), serializable: false }).await;
     assert_eq!(told(asked.unwrap_err()), row("election", "\\u{7}", NAME));
     let resign = |token| ResignRequest { election: "e".to_owned(), token, ..ResignRequest::default() };
     assert_eq!(told(elections.resign(resign(0)).await.unwrap_err()), row("token", "0", TOKEN));
@@ -104,10 +104,10 @@ async fn each_bad_frame_names_field_value_and_limit_and_the_stream_goes_on() {
     let session = stream.open().await;
     let before = header(&cluster, leader).await;
 
-    let open = |ttl_ms| client_frame::Body::Open(OpenSession { ttl_ms, on_disconnect: None });
+    let open = |ttl_ms| client_frame::Body::Open(OpenSession { ttl_ms, ..OpenSession::default() });
     let release = |ms| {
         let on_disconnect = OnDisconnect { kind: Some(on_disconnect::Kind::ReleaseAfterMs(ms)) };
-        client_frame::Body::Open(OpenSession { ttl_ms: 1_000, on_disconnect: Some(on_disconnect) })
+        client_frame::Body::Open(OpenSession { ttl_ms: 1_000, on_disconnect: Some(on_disconnect), session_id: 0 })
     };
     let campaign = |serial, election: &str, candidate: &str| {
         client_frame::Body::Campaign(Campaign {
@@ -160,7 +160,8 @@ async fn each_bad_frame_names_field_value_and_limit_and_the_stream_goes_on() {
 async fn an_election_that_nobody_campaigned_in_has_no_leader_and_cannot_be_resigned() {
     let cluster = Cluster::start(1, 33).await;
     let mut elections = cluster.elections(cluster.leader().await);
-    let asked = elections.leader(LeaderRequest { election: "e".to_owned() }).await.unwrap().into_inner();
+    let asked =
+        elections.leader(LeaderRequest { election: "e".to_owned(), serializable: false }).await.unwrap().into_inner();
     assert_eq!(asked.leader, None);
     let resign = ResignRequest { election: "e".to_owned(), token: 1, ..ResignRequest::default() };
     let refused = detail(&elections.resign(resign).await.unwrap_err()).unwrap();

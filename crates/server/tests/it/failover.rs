@@ -1,8 +1,6 @@
 //! The store leader goes, all nodes restart: what was acknowledged stays.
 
-use palisade_wire::coord::v1::error_detail::Kind;
-use palisade_wire::coord::v1::{GetRequest, LeaderRequest, PutRequest, ResignRequest};
-use palisade_wire::status::detail;
+use palisade_wire::coord::v1::{GetRequest, LeaderRequest, PutRequest};
 
 use crate::cluster::Cluster;
 use crate::session::SessionStream;
@@ -54,7 +52,7 @@ async fn a_store_leader_goes(end: End, seed: u64) {
     assert_eq!(cluster.status(new).await.unwrap().sessions, 21);
     let mut elections = cluster.elections(new);
     for (session, grant) in &held {
-        let leader = elections.leader(LeaderRequest { election: grant.election.clone() }).await.unwrap().into_inner();
+        let leader = elections.leader(leader_of(&grant.election)).await.unwrap().into_inner();
         assert_eq!(leader.leader.as_ref(), Some(grant), "session {session}");
     }
     // They attach to the new store leader and hold what they held, under the same tokens.
@@ -101,26 +99,12 @@ async fn restarting_all_three_from_disk_keeps_everything() {
     assert_eq!((again.sessions, again.elections, again.keys), (1, 1, 50));
     assert_eq!(again.members, status.members);
     assert!(again.term > status.term);
-    let leader = cluster.elections(after).leader(LeaderRequest { election: "e".to_owned() }).await.unwrap();
+    let leader = cluster.elections(after).leader(leader_of("e")).await.unwrap();
     assert_eq!(leader.into_inner().leader.as_ref(), Some(&grant));
     let attached = SessionStream::connect(&cluster, after).await.attach(session).await;
     assert_eq!(attached.held, [grant]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn resigning_a_holder_that_keeps_until_its_ttl_from_outside_needs_force() {
-    let cluster = Cluster::start(1, 23).await;
-    let leader = cluster.leader().await;
-    let mut stream = SessionStream::connect(&cluster, leader).await;
-    let session = stream.open().await;
-    let grant = stream.campaign(session, 1, "e", "a").await.expect("nobody else campaigns");
-    let mut elections = cluster.elections(leader);
-    let outside = ResignRequest { election: "e".to_owned(), token: grant.token, ..ResignRequest::default() };
-    let refused = detail(&elections.resign(outside.clone()).await.unwrap_err()).unwrap();
-    assert_eq!((refused.kind(), refused.current_token), (Kind::HolderKeepsUntilTtl, grant.token));
-    let leads = elections.leader(LeaderRequest { election: "e".to_owned() }).await.unwrap().into_inner().leader;
-    assert_eq!(leads.as_ref(), Some(&grant));
-
-    elections.resign(ResignRequest { force: true, ..outside }).await.unwrap();
-    assert_eq!(elections.leader(LeaderRequest { election: "e".to_owned() }).await.unwrap().into_inner().leader, None);
+fn leader_of(election: &str) -> LeaderRequest {
+    LeaderRequest { election: election.to_owned(), serializable: false }
 }

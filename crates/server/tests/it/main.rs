@@ -8,8 +8,10 @@ mod cluster;
 mod failover;
 mod formation;
 mod full_disk;
+mod handover;
 mod observe;
 #[cfg(feature = "planted")]
 mod planted;
 mod session;
+mod session_end;
 mod writes;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use palisade_wire::coord::v1::on_disconnect::{self, KeepUntilTtl};
 use palisade_wire::coord::v1::{
-    AttachSession, Campaign, ClientFrame, Grant, LeaderValue, OnDisconnect, OpenSession, ServerFrame, SessionAttached,
-    client_frame, server_frame,
+    AttachSession, Campaign, ClientFrame, ErrorDetail, Grant, LeaderValue, OnDisconnect, OpenSession, ServerFrame,
+    SessionAttached, client_frame, server_frame,
 };
 use palisade_world::World;
 use tokio::sync::mpsc;
@@ -27,12 +27,14 @@ pub(crate) struct SessionStream {
 }
 
 impl SessionStream {
+    /// Waits until the node takes session streams: a new store leader applies its own first entry before it does.
     pub(crate) async fn connect(cluster: &Cluster, node: u64) -> SessionStream {
-        let (frames, queue) = mpsc::channel(64);
-        let replies = soon(&cluster.world, "a session stream", async {
-            cluster.sessions(node).stream(ReceiverStream::new(queue)).await.unwrap().into_inner()
-        })
-        .await;
+        let begun = async || {
+            let (frames, queue) = mpsc::channel(64);
+            let replies = cluster.sessions(node).stream(ReceiverStream::new(queue)).await.ok()?;
+            Some((frames, replies.into_inner()))
+        };
+        let (frames, replies) = cluster.until("a session stream", begun).await;
         SessionStream { world: cluster.world.clone(), frames, replies, events: VecDeque::new(), call: 0 }
     }
 
@@ -69,7 +71,8 @@ impl SessionStream {
     }
 
     pub(crate) async fn open_as(&mut self, kind: on_disconnect::Kind) -> u64 {
-        let open = OpenSession { ttl_ms: LONG_TTL_MS, on_disconnect: Some(OnDisconnect { kind: Some(kind) }) };
+        let open =
+            OpenSession { ttl_ms: LONG_TTL_MS, on_disconnect: Some(OnDisconnect { kind: Some(kind) }), session_id: 0 };
         match self.call(client_frame::Body::Open(open)).await {
             server_frame::Body::Opened(opened) => opened.session,
             other => panic!("opening a session: {other:?}"),
@@ -107,6 +110,22 @@ impl SessionStream {
         match self.call(client_frame::Body::Campaign(campaign)).await {
             server_frame::Body::Campaigned(campaigned) => campaigned.grant,
             other => panic!("campaigning: {other:?}"),
+        }
+    }
+
+    /// Campaigns, and is refused.
+    pub(crate) async fn campaign_refused(
+        &mut self,
+        session: u64,
+        serial: u64,
+        election: &str,
+        id: &str,
+    ) -> ErrorDetail {
+        let (election, candidate_id) = (election.to_owned(), id.to_owned());
+        let campaign = Campaign { session, serial, election, candidate_id, ..Campaign::default() };
+        match self.call(client_frame::Body::Campaign(campaign)).await {
+            server_frame::Body::Refused(refused) => refused.error.expect("a refusal says why"),
+            other => panic!("expected a refusal, got {other:?}"),
         }
     }
 }

@@ -92,7 +92,7 @@ async fn live_once(
         0 => OnDisconnect::ReleaseAfter(Duration::from_millis(world.random_u64() % 300)),
         _ => OnDisconnect::KeepUntilTtl,
     };
-    let session = client.open_session(SessionOptions { ttl, on_disconnect }).await?;
+    let session = client.open_session(SessionOptions { ttl, on_disconnect, ..SessionOptions::default() }).await?;
     let until = world.now() + Duration::from_millis(1_000 + world.random_u64() % 5_000);
     let life = Life { process, client, session, on_disconnect, until };
     let in_both = world.random_u64().is_multiple_of(2);

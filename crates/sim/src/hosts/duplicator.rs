@@ -35,7 +35,7 @@ pub(crate) async fn run(process: Process) -> turmoil::Result {
     let mut number = 0;
     loop {
         let ttl = Duration::from_millis(600 + world.random_u64() % 900);
-        let options = SessionOptions { ttl, on_disconnect: OnDisconnect::KeepUntilTtl };
+        let options = SessionOptions { ttl, on_disconnect: OnDisconnect::KeepUntilTtl, ..SessionOptions::default() };
         let Ok(session) = client.open_session(options).await else {
             world.sleep(Duration::from_millis(50)).await;
             continue;

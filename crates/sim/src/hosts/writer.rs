@@ -59,7 +59,8 @@ impl Writer {
         let world = self.process.world.clone();
         if self.process.who.number.is_multiple_of(2) && self.session.is_none() {
             let ttl = Duration::from_millis(600 + world.random_u64() % 900);
-            let options = SessionOptions { ttl, on_disconnect: OnDisconnect::KeepUntilTtl };
+            let options =
+                SessionOptions { ttl, on_disconnect: OnDisconnect::KeepUntilTtl, ..SessionOptions::default() };
             self.session = self.client.open_session(options).await.ok();
         }
         let fence = if world.random_u64().is_multiple_of(5) { self.token().await } else { None };

@@ -1,13 +1,11 @@
-//! Outcomes and events to messages.
+//! Outcomes to messages; what sessions and observers are told stands in files of their own.
 
 use palisade_coord_core::history::Reign;
-use palisade_coord_core::{
-    Event, Grant, KeyValue, OnDisconnect, Outcome, Refusal, Reply, Seq, SessionId, State, Value,
-};
+use palisade_coord_core::{Election, Grant, KeyValue, OnDisconnect, Outcome, Refusal, Seq, SessionId, State, Value};
 use palisade_fence::{ClusterId, Token};
 
 use crate::coord::v1::error_detail::Kind;
-use crate::coord::v1::{self, ErrorDetail, observe_event, server_frame};
+use crate::coord::v1::{self, ErrorDetail};
 use crate::{limits, status};
 
 /// What every reply and event carries, as of this state.
@@ -37,6 +35,34 @@ pub fn grant(grant: &Grant) -> v1::Grant {
         since_unix_ms: grant.since_unix_ms,
         value: Some(leader_value(&grant.value)),
     }
+}
+
+/// A leadership as a list shows it: values may be 64 KiB each, and a list may be long.
+pub(super) fn grant_without_value(it: &Grant) -> v1::Grant {
+    v1::Grant {
+        election: it.election.clone(),
+        candidate_id: it.candidate.clone(),
+        session: it.session.get(),
+        serial: it.serial.get(),
+        token: it.token.get(),
+        seq: it.seq.get(),
+        since_unix_ms: it.since_unix_ms,
+        value: None,
+    }
+}
+
+/// An election in a list.
+pub fn election_summary(name: &str, election: &Election) -> v1::ElectionSummary {
+    v1::ElectionSummary {
+        election: name.to_owned(),
+        leader: election.leader.as_ref().map(grant_without_value),
+        waiting: u32::try_from(election.queue.len()).unwrap_or(u32::MAX),
+    }
+}
+
+/// The holder was asked. `losing` is what ends with its session, if that is to end.
+pub fn end_is_asked<'a>(losing: impl Iterator<Item = &'a Grant>) -> v1::EndIsAsked {
+    v1::EndIsAsked { losing: losing.map(grant_without_value).collect() }
 }
 
 /// Who led an election before.
@@ -119,7 +145,7 @@ pub fn refusal(refusal: &Refusal, header: v1::Header) -> ErrorDetail {
         Refusal::SessionExists { session } => ErrorDetail {
             field: "session".to_owned(),
             value: session.to_string(),
-            ..status::not_applied(Kind::Unspecified, "a session of this id lives")
+            ..status::not_applied(Kind::SessionExists, "give another id, or wait for the end of that session")
         },
         Refusal::CandidateNotFound { candidate, .. } => ErrorDetail {
             field: "candidate_id".to_owned(),
@@ -130,7 +156,10 @@ pub fn refusal(refusal: &Refusal, header: v1::Header) -> ErrorDetail {
             field: "election".to_owned(),
             value: election.clone(),
             current_token: token.get(),
-            ..status::not_applied(Kind::HolderKeepsUntilTtl, "force it, and the holder's clock guard does not hold")
+            ..status::not_applied(
+                Kind::HolderKeepsUntilTtl,
+                "ask the holder, or force it: then its clock guard does not hold",
+            )
         },
         Refusal::Forgotten { serial } => ErrorDetail {
             field: "request_id.serial".to_owned(),
@@ -167,126 +196,4 @@ pub fn refusal(refusal: &Refusal, header: v1::Header) -> ErrorDetail {
     };
     detail.header = Some(header);
     detail
-}
-
-/// The answer to a frame of a session stream. `session` is the session that the frame names, if it names one.
-/// `None`: the reply does not belong on a session stream.
-pub fn frame_body(
-    header: v1::Header,
-    session: Option<SessionId>,
-    ttl_ms: u64,
-    reply: &Result<Reply, Refusal>,
-) -> Option<server_frame::Body> {
-    use server_frame::Body;
-    Some(match reply {
-        Ok(Reply::SessionOpened { session, attach }) => Body::Opened(v1::SessionOpened {
-            header: Some(header),
-            session: session.get(),
-            attach_generation: attach.get(),
-            ttl_ms,
-        }),
-        Ok(Reply::Attached { session, attach, ttl_ms, held, waiting, .. }) => Body::Attached(v1::SessionAttached {
-            header: Some(header),
-            session: session.get(),
-            attach_generation: attach.get(),
-            ttl_ms: *ttl_ms,
-            held: held.iter().map(grant).collect(),
-            waiting: waiting
-                .iter()
-                .map(|waiting| v1::WaitingCandidacy {
-                    election: waiting.election.clone(),
-                    candidate_id: waiting.candidate.clone(),
-                    serial: waiting.serial.get(),
-                })
-                .collect(),
-        }),
-        Ok(Reply::Campaigned { grant: granted }) => {
-            Body::Campaigned(v1::Campaigned { header: Some(header), grant: granted.as_ref().map(grant) })
-        }
-        Ok(Reply::SessionEnded) => Body::Closed(v1::SessionClosed { header: Some(header), session: session?.get() }),
-        Ok(
-            Reply::Founded
-            | Reply::Proclaimed
-            | Reply::Resigned { .. }
-            | Reply::Withdrawn { .. }
-            | Reply::Transferred
-            | Reply::Requested { .. }
-            | Reply::Keys(_)
-            | Reply::Compacted,
-        ) => return None,
-        Err(why) => Body::Refused(v1::Refused { error: Some(refusal(why, header)) }),
-    })
-}
-
-/// What a session's own stream is told of an event, and which session; `None`: nothing.
-pub fn session_event(header: v1::Header, event: &Event) -> Option<(SessionId, server_frame::Body)> {
-    use server_frame::Body;
-    match event {
-        Event::Elected { grant: granted, .. } => {
-            let body = Body::Granted(v1::Granted { header: Some(header), grant: Some(grant(granted)) });
-            Some((granted.session, body))
-        }
-        Event::Revoked { session, serial, election, token, why } => Some((
-            *session,
-            Body::Revoked(v1::Revoked {
-                header: Some(header),
-                session: session.get(),
-                serial: serial.get(),
-                election: election.clone(),
-                token: token.get(),
-                why: why.to_string(),
-            }),
-        )),
-        Event::SessionEnded { session, why } => Some((
-            *session,
-            Body::Ended(v1::SessionEnded { header: Some(header), session: session.get(), why: why.to_string() }),
-        )),
-        Event::ValueChanged { .. }
-        | Event::Vacant { .. }
-        | Event::Withdrawn { .. }
-        | Event::EndRequested { .. }
-        | Event::SessionAsked { .. }
-        | Event::KeyChanged { .. } => None,
-    }
-}
-
-/// The first message to an observer.
-pub fn observed_state(header: v1::Header, leader: Option<&Grant>) -> v1::ObserveReply {
-    let kind = observe_event::Kind::State(observe_event::State { leader: leader.map(grant) });
-    v1::ObserveReply { header: Some(header), events: vec![v1::ObserveEvent { kind: Some(kind) }] }
-}
-
-/// What the observers of one election are told of the events of one command; `None`: nothing.
-pub fn observed_events(header: v1::Header, election: &str, events: &[Event]) -> Option<v1::ObserveReply> {
-    let events: Vec<_> = events.iter().filter_map(|event| observe_event(election, event)).collect();
-    (!events.is_empty()).then_some(v1::ObserveReply { header: Some(header), events })
-}
-
-fn observe_event(observed: &str, event: &Event) -> Option<v1::ObserveEvent> {
-    use observe_event::Kind;
-    let kind = match event {
-        Event::Elected { grant: granted, previous } if granted.election == observed => {
-            Kind::Elected(observe_event::Elected {
-                leader: Some(grant(granted)),
-                previous_token: previous.map_or(0, |(token, _)| token.get()),
-                why: previous.map_or(String::new(), |(_, why)| why.to_string()),
-            })
-        }
-        Event::ValueChanged { grant: granted } if granted.election == observed => {
-            Kind::ValueChanged(observe_event::ValueChanged { leader: Some(grant(granted)) })
-        }
-        Event::Vacant { election, previous, why } if election == observed => {
-            Kind::Vacant(observe_event::Vacant { previous_token: previous.get(), why: why.to_string() })
-        }
-        Event::Elected { .. }
-        | Event::ValueChanged { .. }
-        | Event::Vacant { .. }
-        | Event::Revoked { .. }
-        | Event::Withdrawn { .. }
-        | Event::EndRequested { .. }
-        | Event::SessionAsked { .. }
-        | Event::SessionEnded { .. }
-        | Event::KeyChanged { .. } => return None,
-    };
-    Some(v1::ObserveEvent { kind: Some(kind) })
 }

@@ -8,17 +8,23 @@
 
 mod answer;
 mod check;
+mod handover;
 mod keys;
+mod observe;
 mod read;
 mod request;
+mod session;
 
 pub use answer::{
-    frame_body, grant, header, header_at, history, key_value, leader_value, observed_events, observed_state,
-    on_disconnect, refusal, session_event,
+    election_summary, end_is_asked, grant, header, header_at, history, key_value, leader_value, on_disconnect, refusal,
 };
 pub use check::invalid;
+pub use handover::{close_session, losing, resign, transfer, withdraw, withdraw_by_id};
 pub use keys::{compact, found, range, range_result, txn, txn_result};
+pub use observe::{Gap, observed_events, observed_gap, observed_state};
 pub use read::{OutOfRange, end_reason_from, grant_from, on_disconnect_from, value_from};
 pub use request::{
-    attach, campaign, close, delete, election, fence, get, keep_alive, observe, open, proclaim, put, resign,
+    Observe, ObserveFrom, attach, campaign, close, delete, election, elections_after, fence, get, keep_alive, observe,
+    open, proclaim, put, sessions_after,
 };
+pub use session::{Asked, frame_body, session_event, session_summary};

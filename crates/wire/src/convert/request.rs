@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use palisade_coord_core::keys::op::{Delete, Put};
-use palisade_coord_core::{Command, EndReason, Guard, KeyOp, Keys, OnDisconnect, Op, SessionId, Value};
+use palisade_coord_core::{Command, EndReason, KeyOp, Keys, OnDisconnect, Op, Seq, SessionId, Value};
 use palisade_fence::Fence;
 use prost::Message;
 
@@ -49,9 +49,38 @@ pub fn election(name: String) -> Result<String, ErrorDetail> {
     check::name("election", name)
 }
 
-/// The election to observe.
-pub fn observe(request: v1::ObserveRequest) -> Result<String, ErrorDetail> {
-    election(request.election)
+/// What to observe.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Observe {
+    /// Which election.
+    pub election: String,
+    /// `None`: from the present state on.
+    pub from: Option<ObserveFrom>,
+}
+
+/// Where an observer goes on: after this.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ObserveFrom {
+    /// `None`: the cluster's present one.
+    pub generation: Option<u32>,
+    /// What it saw last.
+    pub seq: Seq,
+}
+
+/// The election to observe, and from where on.
+pub fn observe(request: v1::ObserveRequest) -> Result<Observe, ErrorDetail> {
+    let from = request.from.map(|from| ObserveFrom { generation: from.generation, seq: Seq(from.seq) });
+    Ok(Observe { election: election(request.election)?, from })
+}
+
+/// The name after which a list of elections goes on; `None`: it begins.
+pub fn elections_after(after: String) -> Result<Option<String>, ErrorDetail> {
+    if after.is_empty() { Ok(None) } else { check::name("after", after).map(Some) }
+}
+
+/// The session after which a list of sessions goes on; `None`: it begins.
+pub fn sessions_after(after: u64) -> Option<SessionId> {
+    (after != 0).then_some(SessionId(after))
 }
 
 /// A change of a leadership's value.
@@ -67,20 +96,6 @@ pub fn proclaim(request: v1::ProclaimRequest, at_unix_ms: u64) -> Result<Command
     })
 }
 
-/// The end of a leadership.
-pub fn resign(request: v1::ResignRequest, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
-    Ok(Command {
-        request: check::request_id(request.request_id)?,
-        at_unix_ms,
-        op: Op::Resign {
-            election: check::name("election", request.election)?,
-            token: check::token("token", request.token)?,
-            by: (request.session != 0).then_some(SessionId(request.session)),
-            guard: if request.force { Guard::Break } else { Guard::Refuse },
-        },
-    })
-}
-
 /// A new session. `ttl_ms` is what this server allows.
 pub fn open(frame: v1::OpenSession, ttl_ms: RangeInclusive<u64>, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
     use v1::on_disconnect::Kind;
@@ -91,7 +106,13 @@ pub fn open(frame: v1::OpenSession, ttl_ms: RangeInclusive<u64>, at_unix_ms: u64
         },
     };
     let ttl_ms = check::milliseconds("ttl_ms", frame.ttl_ms, ttl_ms)?;
-    Ok(Command::new(at_unix_ms, Op::OpenSession { id: None, ttl_ms, on_disconnect }))
+    let id = match frame.session_id {
+        0 => None,
+        number => Some(SessionId::given(number).ok_or_else(|| {
+            check::invalid("session_id", number, format!("1 to {}, or 0 for one that the store chooses", u64::MAX >> 1))
+        })?),
+    };
+    Ok(Command::new(at_unix_ms, Op::OpenSession { id, ttl_ms, on_disconnect }))
 }
 
 /// A session on another stream.

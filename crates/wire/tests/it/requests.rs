@@ -3,8 +3,8 @@
 
 use palisade_coord_core::keys::op::Put;
 use palisade_coord_core::{
-    Command, EndReason, Event, Grant, Guard, KeyOp, OnDisconnect, Op, Refusal, RequestId, Revision, Seq, Serial,
-    SessionId, Value,
+    Command, EndReason, Event, Grant, Guard, HandOver, KeyOp, OnDisconnect, Op, Refusal, RequestId, Revision, Seq,
+    Serial, SessionId, Value, Wish,
 };
 use palisade_fence::{Fence, Token};
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome};
@@ -134,7 +134,8 @@ fn a_campaign_becomes_its_command() {
 #[test]
 fn a_ttl_out_of_range_is_an_error_and_never_changed() {
     let allowed = || limits::TTL_MIN_MS..=limits::TTL_MAX_MS;
-    let open = |ttl_ms, on_disconnect| convert::open(v1::OpenSession { ttl_ms, on_disconnect }, allowed(), 0);
+    let open =
+        |ttl_ms, on_disconnect| convert::open(v1::OpenSession { ttl_ms, on_disconnect, session_id: 0 }, allowed(), 0);
     refused(open(199, None), "ttl_ms", "199 ms", "200 to 600000 ms");
     refused(open(600_001, None), "ttl_ms", "600001 ms", "200 to 600000 ms");
     let expected = Op::OpenSession { id: None, ttl_ms: 200, on_disconnect: OnDisconnect::KeepUntilTtl };
@@ -143,6 +144,19 @@ fn a_ttl_out_of_range_is_an_error_and_never_changed() {
     let expected = Op::OpenSession { id: None, ttl_ms: 300, on_disconnect: OnDisconnect::ReleaseAfter { ms: 0 } };
     assert_eq!(open(300, after(0)).unwrap().op, expected);
     refused(open(300, after(600_001)), "on_disconnect.release_after_ms", "600001 ms", "0 to 600000 ms");
+}
+
+#[test]
+fn an_id_that_a_caller_gives_is_below_two_to_the_63() {
+    let open = |session_id| {
+        let frame = v1::OpenSession { ttl_ms: 200, on_disconnect: None, session_id };
+        convert::open(frame, limits::TTL_MIN_MS..=limits::TTL_MAX_MS, 0)
+    };
+    let expected =
+        Op::OpenSession { id: Some(SessionId(1 << 63 | 5)), ttl_ms: 200, on_disconnect: OnDisconnect::KeepUntilTtl };
+    assert_eq!(open(5).unwrap().op, expected);
+    let limit = "1 to 9223372036854775807, or 0 for one that the store chooses";
+    refused(open(1 << 63), "session_id", "9223372036854775808", limit);
 }
 
 #[test]
@@ -160,13 +174,51 @@ fn a_shown_value_is_shortened() {
 }
 
 #[test]
-fn who_resigns_is_the_holder_or_somebody_from_outside() {
-    let resign = |session, force| {
+fn who_resigns_is_the_holder_or_somebody_from_outside_who_asks_unless_told_otherwise() {
+    let resign = |session, force, end_session| {
         let election = "jobs".to_owned();
-        convert::resign(v1::ResignRequest { election, token: 1, session, force, request_id: None }, 0).unwrap().op
+        convert::resign(v1::ResignRequest { election, token: 1, session, force, end_session, request_id: None }, 0)
     };
-    assert!(matches!(resign(0, false), Op::Resign { by: None, guard: Guard::Refuse, .. }));
-    assert!(matches!(resign(5, true), Op::Resign { by: Some(SessionId(5)), guard: Guard::Break, .. }));
+    let op = |session, force, end_session| resign(session, force, end_session).unwrap().op;
+    assert!(matches!(op(0, false, false), Op::Resign { by: None, guard: Guard::Ask, .. }));
+    assert!(matches!(op(0, false, true), Op::Resign { by: None, guard: Guard::AskAndStopRenewing, .. }));
+    assert!(matches!(op(5, true, false), Op::Resign { by: Some(SessionId(5)), guard: Guard::Break, .. }));
+    refused(resign(0, true, true), "end_session", "true", "not together with force, which asks nobody");
+}
+
+#[test]
+fn transfers_withdrawals_and_closings_become_their_commands() {
+    let transfer = v1::TransferRequest { election: "jobs".to_owned(), to: "b".to_owned(), ..Default::default() };
+    let op = convert::transfer(transfer.clone(), 0).unwrap().op;
+    let expected =
+        Op::Transfer { election: "jobs".to_owned(), token: None, to: "b".to_owned(), by: None, guard: Guard::Ask };
+    assert_eq!(op, expected);
+    let limit = "1 to 255 bytes of printable UTF-8";
+    refused(
+        convert::transfer(v1::TransferRequest { to: String::new(), ..transfer.clone() }, 0),
+        "to",
+        "0 bytes",
+        limit,
+    );
+    let limit = "1 to 9223372036854775807";
+    let bad = v1::TransferRequest { token: u64::MAX, ..transfer };
+    refused(convert::transfer(bad, 0), "token", "18446744073709551615", limit);
+
+    let withdraw =
+        v1::WithdrawRequest { election: "jobs".to_owned(), candidate_id: "a".to_owned(), ..Default::default() };
+    let op = convert::withdraw_by_id(withdraw, 0).unwrap().op;
+    let expected = Op::Remove { election: "jobs".to_owned(), candidate: "a".to_owned(), by: None, guard: Guard::Ask };
+    assert_eq!(op, expected);
+
+    let op = convert::withdraw(v1::Withdraw { session: 3, serial: 4 }, 0).unwrap().op;
+    assert_eq!(op, Op::Withdraw { session: SessionId(3), serial: Serial(4) });
+    refused(convert::withdraw(v1::Withdraw { session: 3, serial: 0 }, 0), "serial", "0", "from 1");
+
+    let close = v1::CloseSessionRequest { session: 3, force: true, ..Default::default() };
+    let op = convert::close_session(close, 0).unwrap().op;
+    assert_eq!(op, Op::CloseSession { session: SessionId(3), guard: Guard::Break });
+    let nobody = v1::CloseSessionRequest::default();
+    refused(convert::close_session(nobody, 0), "session", "0", "the id of a session, from 1");
 }
 
 #[test]
@@ -186,7 +238,7 @@ fn only_a_forgotten_answer_is_unknown() {
             Kind::CandidateExists,
             tonic::Code::FailedPrecondition,
         ),
-        (Refusal::SessionExists { session: SessionId(1) }, Kind::Unspecified, tonic::Code::Aborted),
+        (Refusal::SessionExists { session: SessionId(1) }, Kind::SessionExists, tonic::Code::FailedPrecondition),
         (
             Refusal::CandidateNotFound { election: election(), candidate: "a".to_owned() },
             Kind::CandidateNotFound,
@@ -259,6 +311,19 @@ fn observers_and_sessions_hear_what_concerns_them() {
         Event::SessionEnded { session: SessionId(9), why: EndReason::Expired },
         Event::Elected { grant: grant(), previous: Some((token, EndReason::Expired)) },
         Event::Vacant { election: "other".to_owned(), previous: token, why: EndReason::Expired },
+        Event::EndRequested {
+            session: SessionId(1),
+            serial: Serial(2),
+            election: "jobs".to_owned(),
+            hand_over: HandOver { token, to: Some("b".to_owned()) },
+        },
+        Event::SessionAsked { session: SessionId(1), wish: Wish::StopRenewing },
+        Event::Withdrawn {
+            session: SessionId(3),
+            serial: Serial(4),
+            election: "jobs".to_owned(),
+            why: EndReason::Removed,
+        },
     ];
     let told = convert::observed_events(header(), "jobs", &events).unwrap();
     let expected = observe_event::Kind::Elected(observe_event::Elected {
@@ -273,7 +338,11 @@ fn observers_and_sessions_hear_what_concerns_them() {
     let concerned: Vec<_> = events.iter().filter_map(|event| convert::session_event(header(), event)).collect();
     assert!(matches!(&concerned[0], (SessionId(9), server_frame::Body::Ended(ended)) if ended.why == "expired"));
     assert!(matches!(&concerned[1], (SessionId(1), server_frame::Body::Granted(_))));
-    assert_eq!(concerned.len(), 2);
+    assert!(matches!(&concerned[2], (SessionId(1), server_frame::Body::EndRequested(asked)) if asked.to == "b"));
+    let wish = v1::session_asked::Wish::StopRenewing;
+    assert!(matches!(&concerned[3], (_, server_frame::Body::SessionAsked(asked)) if asked.wish() == wish));
+    assert!(matches!(&concerned[4], (SessionId(3), server_frame::Body::Withdrawn(gone)) if gone.why == "removed"));
+    assert_eq!(concerned.len(), 5);
 }
 
 #[test]

@@ -106,7 +106,7 @@ proptest! {
                         let (on, sent) = model.out.remove(&call).unwrap();
                         // The core may refuse to learn from it; it may not learn more than this.
                         model.renewed = model.renewed.max(sent);
-                        let kept = v1::KeptAlive { sessions: vec![SESSION] };
+                        let kept = v1::KeptAlive { sessions: vec![SESSION], ..Default::default() };
                         play.frame(on, call, server_frame::Body::KeptAlive(kept));
                     }
                 }

@@ -15,6 +15,7 @@ use palisade_wire::status::{not_applied, unknown};
 use palisade_world::{Clock, SeededRandom, TcpNet, World};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
 use tokio_stream::wrappers::WatchStream;
+use tonic::Status;
 
 use super::super::backend::{SessionBackend, StoreView};
 use crate::hub::{Applied, Hub, Subscription};
@@ -161,6 +162,10 @@ impl SessionBackend for Fake {
             return Err(not_applied(Kind::NotStoreLeader, "another term"));
         }
         Ok(self.apply_command(&command))
+    }
+
+    async fn barrier(&self) -> Result<(), Status> {
+        Ok(())
     }
 
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {

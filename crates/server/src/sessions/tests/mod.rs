@@ -121,7 +121,7 @@ impl TestStream {
 
     async fn open(&self, call: u64, ttl_ms: u64, kind: Disconnect) {
         let on_disconnect = Some(OnDisconnect { kind: Some(kind) });
-        self.send(call, Asks::Open(OpenSession { ttl_ms, on_disconnect })).await;
+        self.send(call, Asks::Open(OpenSession { ttl_ms, on_disconnect, session_id: 0 })).await;
     }
 
     /// Opens a session and waits for it.

@@ -62,7 +62,7 @@ impl Server {
                 Err(status) => assert!(status::detail(&status).is_some(), "{status}"),
             }
         };
-        let open = Asks::Open(OpenSession { ttl_ms: 60_000, on_disconnect: None });
+        let open = Asks::Open(OpenSession { ttl_ms: 60_000, ..OpenSession::default() });
         frames.send(ClientFrame { call: 1, body: Some(open) }).await.unwrap();
         match self.next(&mut answers).await.unwrap().body {
             Some(Body::Opened(opened)) => (frames, answers, opened.session),
