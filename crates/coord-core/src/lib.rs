@@ -35,6 +35,7 @@ pub mod state;
 pub use apply::apply;
 pub use command::{Command, EndReason, Guard, OnDisconnect, Op, RequestId, Value};
 pub use ids::{AttachGeneration, Revision, Seq, Serial, SessionId};
+pub use keys::changes::{Bookmark, ChangePage, KeyChange, PageSize};
 pub use keys::op::{KeyOp, KeyReply, KeyValue, Keys};
 pub use outcome::{Asked, Event, Grant, Outcome, Refusal, Reply, Waiting};
 pub use state::{Election, HandOver, Session, State, Wish};

@@ -47,6 +47,8 @@ bugs! {
     EndedSessionKeepsLeadership = "ended-session-keeps-leadership",
     /// Looks no request id up: a request that is repeated takes effect twice.
     ForgetAnswers = "forget-answers",
+    /// Ends a page of changes within a revision and does not say so: a watcher takes a part of a transaction for all of it.
+    RevisionSplit = "revision-split",
 
     // liveness
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bounds;
+mod change_pages;
 mod exhaustive;
 mod key_model;
 mod keys;
