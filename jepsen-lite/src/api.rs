@@ -55,7 +55,7 @@ impl Api {
             key: key.as_bytes().to_vec(),
             value: value.as_bytes().to_vec(),
             fence: fence.map(|(election, token)| v1::Fence { election: election.to_owned(), token }),
-            request_id: None,
+            ..v1::PutRequest::default()
         };
         let answer = self.kv().put(request).await;
         self.outcome(answer.map(|reply| reply.into_inner().header.unwrap_or_default()))
@@ -63,7 +63,7 @@ impl Api {
 
     /// A linearizable read; an absent key reads as the empty text.
     pub(crate) async fn get(&mut self, key: &str) -> Outcome<(v1::Header, String)> {
-        let answer = self.kv().get(v1::GetRequest { key: key.as_bytes().to_vec() }).await;
+        let answer = self.kv().get(v1::GetRequest { key: key.as_bytes().to_vec(), ..v1::GetRequest::default() }).await;
         self.outcome(answer.map(|reply| {
             let reply = reply.into_inner();
             let value = reply.kv.map(|kv| String::from_utf8_lossy(&kv.value).into_owned()).unwrap_or_default();

@@ -87,6 +87,7 @@ impl Client {
             value: options.value,
             fence: options.fence.as_ref().map(fence_to_wire),
             request_id: serial.as_ref().map(|(session, serial)| serial.request_id(*session)),
+            ..v1::PutRequest::default()
         };
         let ask = self.shared.request(repeat(&request.request_id), |channel| {
             let request = request.clone();
@@ -98,7 +99,7 @@ impl Client {
 
     /// Reads a key. Linearizable.
     pub async fn get(&self, key: Vec<u8>) -> Result<Got, Error> {
-        let request = v1::GetRequest { key };
+        let request = v1::GetRequest { key, serializable: false };
         let ask = self.shared.request(Repeat::Read, |channel| {
             let request = request.clone();
             async move { client(channel).get(request).await }
@@ -121,6 +122,7 @@ impl Client {
             key: options.key,
             fence: options.fence.as_ref().map(fence_to_wire),
             request_id: serial.as_ref().map(|(session, serial)| serial.request_id(*session)),
+            ..v1::DeleteRequest::default()
         };
         let ask = self.shared.request(repeat(&request.request_id), |channel| {
             let request = request.clone();

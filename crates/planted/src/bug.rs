@@ -87,6 +87,10 @@ bugs! {
     EventsLostAtSnapshot = "events-lost-at-snapshot",
     /// Answers a command whose outcome is unknown as not applied.
     UnknownAsNotApplied = "unknown-as-not-applied",
+    /// Lets a watcher that is still reading the past go on from the change that it is woken for.
+    WatchSkipsToLive = "watch-skips-to-live",
+    /// Lets a watcher go on after what was compacted as if nothing were missing.
+    CompactionUntold = "compaction-untold",
 
     // client
 

@@ -1,4 +1,4 @@
-//! Where applied events go: to observers and to the session driver, in the order of `seq`.
+//! Where applied events go: to observers and to the session driver, in the order of `seq`. Watchers of keys are only woken.
 //!
 //! It never waits for a subscriber: each has a bounded queue, and one that lets it fill is cut off (it sees the end of its
 //! subscription, comes back and reads the state anew). It keeps no history.
@@ -12,6 +12,8 @@ use palisade_coord_core::{Event, Revision, Seq};
 use palisade_fence::ClusterId;
 use palisade_wire::coord::v1;
 use tokio::sync::mpsc;
+
+use crate::watch::Wakers;
 
 /// Events that one observer may leave unread. An observer that is behind by more than this many changes of one election
 /// is told sooner by the present state.
@@ -55,6 +57,7 @@ impl Applied {
 #[derive(Debug, Default)]
 pub struct Hub {
     subscribers: Mutex<Subscribers>,
+    wakers: Arc<Wakers>,
 }
 
 #[derive(Debug, Default)]
@@ -102,8 +105,14 @@ impl Hub {
         Some(self.add(Some(election.to_owned()), OBSERVER_QUEUE))
     }
 
+    /// Who watches keys.
+    pub(crate) fn wakers(&self) -> &Arc<Wakers> {
+        &self.wakers
+    }
+
     /// Tells everybody whom it concerns. Never waits.
     pub(crate) fn publish(&self, applied: Applied) {
+        self.wakers.publish(applied.revision, &applied.events);
         let applied = Arc::new(applied);
         let elections: BTreeSet<&str> = applied.events.iter().filter_map(election_of).collect();
         let mut subscribers = self.lock();
@@ -119,6 +128,7 @@ impl Hub {
 
     /// Cuts everybody off: the state has jumped (a snapshot from another node), and what lay between is not known here.
     pub(crate) fn cut_off(&self) {
+        self.wakers.cut_off();
         let mut subscribers = self.lock();
         subscribers.all.clear();
         subscribers.by_election.clear();
@@ -126,6 +136,7 @@ impl Hub {
 
     /// Cuts everybody off, for good.
     pub(crate) fn close(&self) {
+        self.wakers.close();
         self.lock().closed = Closed::Yes;
         self.cut_off();
     }

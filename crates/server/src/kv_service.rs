@@ -9,7 +9,7 @@ use palisade_wire::coord::v1::{
 use palisade_wire::{convert, status};
 use tonic::{Request, Response, Status};
 
-use crate::api::{Api, wrong_reply};
+use crate::api::{Api, Fresh, wrong_reply};
 
 /// The service.
 pub(crate) struct Kv {
@@ -19,20 +19,28 @@ pub(crate) struct Kv {
 #[tonic::async_trait]
 impl KvService for Kv {
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutReply>, Status> {
-        let command = convert::put(request.into_inner(), self.api.unix_ms());
+        let request = request.into_inner();
+        let key = if request.show_previous { request.key.clone() } else { Vec::new() };
+        let command = convert::put(request, self.api.unix_ms());
         match self.api.apply(command).await? {
-            (header, Reply::Keys(KeyReply::Put { version, .. })) => {
-                Ok(Response::new(PutReply { header: Some(header), version }))
+            (header, Reply::Keys(KeyReply::Put { version, previous })) => {
+                let previous = previous.map(|kv| convert::key_value(&key, &kv));
+                Ok(Response::new(PutReply { header: Some(header), version, previous, not_kept: false }))
+            }
+            (header, Reply::Keys(KeyReply::NotKept)) => {
+                Ok(Response::new(PutReply { header: Some(header), not_kept: true, ..PutReply::default() }))
             }
             (_, other) => Err(wrong_reply(&other)),
         }
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetReply>, Status> {
-        let key = convert::get(request.into_inner()).map_err(status::refuse)?;
+        let request = request.into_inner();
+        let fresh = Fresh::of(request.serializable);
+        let key = convert::get(request).map_err(status::refuse)?;
         let reply = self
             .api
-            .read(|state| GetReply {
+            .read_as(fresh, |state| GetReply {
                 header: Some(convert::header(state)),
                 kv: state.get(&key).map(|kv| convert::key_value(&key, kv)),
             })
@@ -43,18 +51,24 @@ impl KvService for Kv {
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteReply>, Status> {
         let command = convert::delete(request.into_inner(), self.api.unix_ms());
         match self.api.apply(command).await? {
-            (header, Reply::Keys(KeyReply::Deleted { deleted, .. })) => {
-                Ok(Response::new(DeleteReply { header: Some(header), deleted }))
+            (header, Reply::Keys(KeyReply::Deleted { deleted, previous })) => {
+                let previous = previous.iter().map(convert::found).collect();
+                Ok(Response::new(DeleteReply { header: Some(header), deleted, previous, not_kept: false }))
+            }
+            (header, Reply::Keys(KeyReply::NotKept)) => {
+                Ok(Response::new(DeleteReply { header: Some(header), not_kept: true, ..DeleteReply::default() }))
             }
             (_, other) => Err(wrong_reply(&other)),
         }
     }
 
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeReply>, Status> {
-        let read = convert::range(request.into_inner()).map_err(status::refuse)?;
+        let request = request.into_inner();
+        let fresh = Fresh::of(request.serializable);
+        let read = convert::range(request).map_err(status::refuse)?;
         let reply = self
             .api
-            .read(|state| {
+            .read_as(fresh, |state| {
                 let header = convert::header(state);
                 let findings = state.read(&read).map_err(|why| status::refuse(convert::refusal(&why, header)))?;
                 Ok(RangeReply { header: Some(header), result: Some(convert::range_result(&findings)) })

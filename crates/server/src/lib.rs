@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`NodeConfig`] (what a node is told), [`Node`] (the order of start and stop), `machine` (the replicated
 //! state, driven by the replica; an [`Audit`] may look on), [`hub`] (where applied events go), `proposer` (the way into the
-//! log), `api` and the services on it (`kv_service`, `election_service` with `observe`, `cluster_service`), `sessions`
+//! log), `api` and the services on it (`kv_service`, `watch`, `election_service` with `observe`, `cluster_service`), `sessions`
 //! (streams and deadlines), `formation` and `joining` (who belongs to the cluster), `founding`, and the small watchers
 //! `confirmation`, `disk`, `health`, `leadership_log`.
 
@@ -32,6 +32,7 @@ mod proposer;
 mod refusals;
 mod session_backend;
 mod sessions;
+mod watch;
 
 pub use audit::Audit;
 pub use config::{ConfigError, MAX_TTL, MIN_TTL, NodeConfig};

@@ -12,6 +12,7 @@ use palisade_storage::{DataFolder, LogEngine, SnapshotStore};
 use palisade_wire::coord::v1::cluster_service_server::ClusterServiceServer;
 use palisade_wire::coord::v1::election_service_server::ElectionServiceServer;
 use palisade_wire::coord::v1::kv_service_server::KvServiceServer;
+use palisade_wire::coord::v1::watch_service_server::WatchServiceServer;
 use palisade_wire::limits::MESSAGE_BYTES;
 use palisade_world::{Listener, Task, World, grpc};
 use tokio::sync::watch;
@@ -30,6 +31,7 @@ use crate::kv_service::Kv;
 use crate::machine::CoordMachine;
 use crate::proposer::Proposer;
 use crate::sessions::{self, SessionSettings};
+use crate::watch::{Room, Watches};
 use crate::{confirmation, disk, founding, leadership_log};
 
 /// How long a stopping node lets requests in flight finish before it cuts their connections.
@@ -188,6 +190,7 @@ impl Node {
             .add_service(
                 ElectionServiceServer::new(Elections { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES),
             )
+            .add_service(WatchServiceServer::new(Watches { api: api.clone(), room: Room::new() }))
             .add_service(ClusterServiceServer::new(Cluster {
                 node_id: config.node_id,
                 api: api.clone(),

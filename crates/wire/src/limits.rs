@@ -27,6 +27,16 @@ pub const REQUEST_BYTES: usize = 3 << 19;
 /// names the limit, and not the transport's, which says nothing about the outcome.
 pub const MESSAGE_BYTES: usize = 4 << 20;
 
+/// How long a watcher may hear nothing before it is told how far it has got, unless it says: seldom enough to cost nothing, also
+/// for ten thousand of them, and often enough that what they resume from is not compacted meanwhile.
+pub const PROGRESS_DEFAULT_MS: u64 = 60_000;
+
+/// The shortest that it may say: ten thousand of them then ask for what the store can do.
+pub const PROGRESS_MIN_MS: u64 = 100;
+
+/// The longest that it may say, as etcd's own: ten minutes.
+pub const PROGRESS_MAX_MS: u64 = 600_000;
+
 /// Sessions renewed by one keep-alive frame: a process with more sends several.
 pub const KEEP_ALIVE_SESSIONS: usize = 1_024;
 

@@ -357,7 +357,7 @@ impl KvService for FakeStore {
                 version
             });
             state.answers.extend(id.map(|id| (id, version)));
-            v1::PutReply { header: Some(header), version }
+            v1::PutReply { header: Some(header), version, ..v1::PutReply::default() }
         };
         match next {
             Some(NextPut::ApplyInSilence) => std::future::pending().await,

@@ -78,7 +78,7 @@ async fn each_bad_request_names_field_value_and_limit_and_changes_nothing() {
 
     let empty = DeleteRequest::default();
     assert_eq!(told(kv.delete(empty).await.unwrap_err()), row("key", "0 bytes", KEY));
-    let read = GetRequest { key: vec![7; 5_000] };
+    let read = GetRequest { key: vec![7; 5_000], ..GetRequest::default() };
     assert_eq!(told(kv.get(read).await.unwrap_err()), row("key", "5000 bytes", KEY));
 
     let observe = elections.observe(ObserveRequest::default()).await;

@@ -46,7 +46,8 @@ async fn a_store_leader_goes(end: End, seed: u64) {
     let new = cluster.leader().await;
     assert_ne!(new, old);
     // A linearizable read right after the change sees what the old one acknowledged.
-    let read = cluster.kv(new).get(GetRequest { key: b"k".to_vec() }).await.unwrap().into_inner();
+    let read =
+        cluster.kv(new).get(GetRequest { key: b"k".to_vec(), ..GetRequest::default() }).await.unwrap().into_inner();
     assert_eq!(read.kv.expect("an acknowledged write is never lost").value, b"v");
     assert!(read.header.unwrap().seq >= written.seq);
     assert_eq!(cluster.status(new).await.unwrap().sessions, 21);

@@ -51,7 +51,8 @@ async fn a_wiped_node_under_its_old_id_is_refused_and_a_committed_write_is_kept(
     node.shutdown().await;
 
     let leader = cluster.leader().await;
-    let read = cluster.kv(leader).get(GetRequest { key: b"k".to_vec() }).await.unwrap().into_inner();
+    let read =
+        cluster.kv(leader).get(GetRequest { key: b"k".to_vec(), ..GetRequest::default() }).await.unwrap().into_inner();
     assert_eq!(read.kv.unwrap().value, b"v");
 }
 

@@ -53,7 +53,7 @@ async fn a_full_disk_is_told_and_refuses_writes_and_serves_reads() {
     assert_eq!((status.healthy, status.problems), (false, told));
     let refused = detail(&kv.put(put("late")).await.unwrap_err()).unwrap();
     assert_eq!((refused.kind(), refused.outcome()), (Kind::DiskFull, Outcome::NotApplied));
-    let read = kv.get(GetRequest { key: b"k".to_vec() }).await.unwrap().into_inner();
+    let read = kv.get(GetRequest { key: b"k".to_vec(), ..GetRequest::default() }).await.unwrap().into_inner();
     assert_eq!(read.kv.unwrap().value, b"before");
     let asked = HealthCheckRequest { service: String::new() };
     cluster

@@ -14,4 +14,5 @@ mod observe;
 mod planted;
 mod session;
 mod session_end;
+mod watch;
 mod writes;

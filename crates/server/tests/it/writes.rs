@@ -4,6 +4,7 @@ use palisade_wire::coord::v1::error_detail::{Kind, Outcome};
 use palisade_wire::coord::v1::{
     CompactRequest, DeleteRequest, Fence, GetRequest, KeyCompare, KeyOp, KeyRange, PutOp, PutRequest, RangeReply,
     RangeRequest, ReadOp, RequestId, ResignRequest, Txn, TxnReply, TxnRequest, key_compare, key_op, key_range,
+    put_request,
 };
 use palisade_wire::status::detail;
 
@@ -15,7 +16,7 @@ fn put(key: &str, value: &str) -> PutRequest {
 }
 
 fn get(key: &str) -> GetRequest {
-    GetRequest { key: key.into() }
+    GetRequest { key: key.into(), ..GetRequest::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,6 +138,52 @@ async fn a_node_that_is_not_the_store_leader_refuses_with_a_hint() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_serializable_read_is_answered_by_any_node_also_without_a_majority() {
+    let mut cluster = Cluster::start(3, 9).await;
+    let leader = cluster.leader().await;
+    let written = cluster.kv(leader).put(put("k", "v")).await.unwrap().into_inner().header.unwrap();
+    let follower = (1..=3).find(|id| *id != leader).unwrap();
+    let serializable = || GetRequest { serializable: true, ..get("k") };
+    let kv = || cluster.kv(follower);
+    let seen = cluster.until("the follower to have it", async || {
+        let read = kv().get(serializable()).await.unwrap().into_inner();
+        read.kv.filter(|_| read.header.is_some_and(|header| header.revision >= written.revision))
+    });
+    assert_eq!(seen.await.value, b"v");
+    for other in (1..=3).filter(|id| *id != follower) {
+        cluster.stop_node(other).await;
+    }
+    let mut kv = cluster.kv(follower);
+    assert!(kv.get(get("k")).await.is_err(), "nobody else says that it is still so");
+    assert_eq!(kv.get(serializable()).await.unwrap().into_inner().kv.unwrap().value, b"v");
+    let read = ReadOp { keys: Some(KeyRange { key: b"k".to_vec(), until: None }), ..ReadOp::default() };
+    let range = kv.range(RangeRequest { read: Some(read), serializable: true }).await.unwrap().into_inner();
+    assert_eq!(range.result.unwrap().count, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_shows_what_was_there_and_its_repetition_says_that_it_does_not_know() {
+    let cluster = Cluster::start(1, 10).await;
+    let mut kv = cluster.kv(cluster.leader().await);
+    let mut stream = SessionStream::connect(&cluster, 1).await;
+    let session = stream.open().await;
+    let binding = Some(put_request::Binding::Session(session));
+    kv.put(PutRequest { binding, ..put("k", "old") }).await.unwrap();
+    let request_id = Some(RequestId { session, serial: 1, acked_below: 1 });
+    let request = PutRequest { show_previous: true, request_id, ..put("k", "new") };
+    let first = kv.put(request.clone()).await.unwrap().into_inner();
+    let previous = first.previous.unwrap();
+    assert_eq!((first.version, first.not_kept), (2, false));
+    assert_eq!(
+        (previous.key.as_slice(), previous.value.as_slice(), previous.session),
+        (&b"k"[..], &b"old"[..], session)
+    );
+    let again = kv.put(request).await.unwrap().into_inner();
+    assert_eq!((again.version, again.previous, again.not_kept), (0, None, true));
+    assert_eq!(again.header.unwrap().seq, first.header.unwrap().seq);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_and_ranges_and_the_past_through_a_cluster() {
     let cluster = Cluster::start(3, 1).await;
     let mut kv = cluster.kv(cluster.leader().await);
@@ -146,7 +193,7 @@ async fn transactions_and_ranges_and_the_past_through_a_cluster() {
     };
     let range = |revision| {
         let keys = KeyRange { key: b"t/".to_vec(), until: Some(key_range::Until::Prefix(key_range::Prefix {})) };
-        RangeRequest { read: Some(ReadOp { keys: Some(keys), revision, ..ReadOp::default() }) }
+        RangeRequest { read: Some(ReadOp { keys: Some(keys), revision, ..ReadOp::default() }), serializable: false }
     };
     let absent = KeyCompare {
         keys: Some(KeyRange { key: b"t/a".to_vec(), until: None }),

@@ -191,11 +191,13 @@ impl Wire {
             match write.deed {
                 Deed::Put => {
                     let value = write.name.clone().into_bytes();
-                    let reply = kv.put(PutRequest { key, value, fence: None, request_id }).await?.into_inner();
+                    let reply =
+                        kv.put(PutRequest { key, value, request_id, ..PutRequest::default() }).await?.into_inner();
                     Ok((reply.header, true))
                 }
                 Deed::Delete => {
-                    let reply = kv.delete(DeleteRequest { key, fence: None, request_id }).await?.into_inner();
+                    let reply =
+                        kv.delete(DeleteRequest { key, request_id, ..DeleteRequest::default() }).await?.into_inner();
                     Ok((reply.header, reply.deleted > 0))
                 }
             }
@@ -217,7 +219,7 @@ impl Wire {
         let node = if self.world.random_u64().is_multiple_of(2) { self.leader } else { self.any() };
         let mut kv = KvServiceClient::new(self.nodes[node].1.clone());
         process.witness.saw(process.who, Fact::ReadBegan { read: read.clone() });
-        let request = GetRequest { key: key.clone().into_bytes() };
+        let request = GetRequest { key: key.clone().into_bytes(), ..GetRequest::default() };
         let Some(Ok(got)) = self.world.timeout(ATTEMPT, kv.get(request)).await else { return };
         let got = got.into_inner();
         let Header { seq, revision, .. } = got.header.unwrap_or_default();

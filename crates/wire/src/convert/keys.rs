@@ -92,7 +92,7 @@ fn put(it: v1::PutOp) -> Result<Put, ErrorDetail> {
         session: match it.binding {
             None => Binding::None,
             Some(put_op::Binding::Session(id)) => Binding::To(check::session("put.session", id)?),
-            Some(put_op::Binding::KeepSession(_)) => Binding::Keep,
+            Some(put_op::Binding::KeepSession(put_op::Keep {})) => Binding::Keep,
         },
         shows_previous: it.show_previous,
         fence: check::fence(it.fence)?,
@@ -147,7 +147,7 @@ fn compare(it: v1::KeyCompare) -> Result<Compare, ErrorDetail> {
     Ok(Compare { keys: keys(it.keys)?, relation, operand })
 }
 
-fn keys(range: Option<v1::KeyRange>) -> Result<Keys, ErrorDetail> {
+pub(super) fn keys(range: Option<v1::KeyRange>) -> Result<Keys, ErrorDetail> {
     let v1::KeyRange { key, until } = range.ok_or_else(|| missing("keys"))?;
     let key = |allowed: RangeInclusive<usize>| check::bytes("keys.key", key, allowed);
     Ok(match until {

@@ -14,6 +14,7 @@ mod observe;
 mod read;
 mod request;
 mod session;
+mod watch;
 
 pub use answer::{
     election_summary, end_is_asked, grant, header, header_at, history, key_value, leader_value, on_disconnect, refusal,
@@ -28,3 +29,4 @@ pub use request::{
     open, proclaim, put, sessions_after,
 };
 pub use session::{Asked, frame_body, session_event, session_summary};
+pub use watch::{Tells, Watch, watch};

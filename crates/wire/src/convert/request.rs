@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use palisade_coord_core::keys::op::{Delete, Put};
+use palisade_coord_core::keys::op::{Binding, Delete, Put};
 use palisade_coord_core::{Command, EndReason, KeyOp, Keys, OnDisconnect, Op, Seq, SessionId, Value};
 use palisade_fence::Fence;
 use prost::Message;
@@ -13,28 +13,45 @@ use crate::limits;
 
 /// A write of a key.
 pub fn put(request: v1::PutRequest, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
+    use v1::put_request::Binding as Asked;
     check::size(&request)?;
+    let value = check::bytes("value", request.value, 0..=limits::KV_VALUE_BYTES)?;
+    if request.keep_value && !value.is_empty() {
+        return Err(check::invalid("value", format!("{} bytes", value.len()), "empty with keep_value"));
+    }
     Ok(Command {
         request: check::request_id(request.request_id)?,
         at_unix_ms,
         op: Op::Keys(KeyOp::Put(Put {
+            key: check::bytes("key", request.key, 1..=limits::KEY_BYTES)?,
+            value: (!request.keep_value).then_some(value),
+            session: match request.binding {
+                None => Binding::None,
+                Some(Asked::Session(id)) => Binding::To(check::session("session", id)?),
+                Some(Asked::KeepSession(v1::put_op::Keep {})) => Binding::Keep,
+            },
+            shows_previous: request.show_previous,
             fence: check::fence(request.fence)?,
-            ..Put::new(
-                check::bytes("key", request.key, 1..=limits::KEY_BYTES)?,
-                check::bytes("value", request.value, 0..=limits::KV_VALUE_BYTES)?,
-            )
         })),
     })
 }
 
-/// A removal of a key.
+/// A removal of keys.
 pub fn delete(request: v1::DeleteRequest, at_unix_ms: u64) -> Result<Command, ErrorDetail> {
+    let keys = match request.keys {
+        None => Keys::One(check::bytes("key", request.key, 1..=limits::KEY_BYTES)?),
+        Some(_) if !request.key.is_empty() => {
+            return Err(check::invalid("key", format!("{} bytes", request.key.len()), "empty with keys"));
+        }
+        keys => super::keys::keys(keys)?,
+    };
     Ok(Command {
         request: check::request_id(request.request_id)?,
         at_unix_ms,
         op: Op::Keys(KeyOp::Delete(Delete {
+            keys,
+            shows_previous: request.show_previous,
             fence: check::fence(request.fence)?,
-            ..Delete::new(Keys::One(check::bytes("key", request.key, 1..=limits::KEY_BYTES)?))
         })),
     })
 }

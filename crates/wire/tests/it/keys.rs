@@ -61,9 +61,9 @@ fn a_read_becomes_what_it_says() {
         written: Within { first: Revision(2), last: Revision(6) },
         ..Read::new(Keys::prefix(*b"a"))
     };
-    assert_eq!(convert::range(v1::RangeRequest { read: Some(read.clone()) }), Ok(expected));
-    refused(convert::range(v1::RangeRequest { read: None }), "read", "none that this server knows");
-    let with = |read| convert::range(v1::RangeRequest { read: Some(read) });
+    assert_eq!(convert::range(v1::RangeRequest { read: Some(read.clone()), serializable: false }), Ok(expected));
+    refused(convert::range(v1::RangeRequest::default()), "read", "none that this server knows");
+    let with = |read| convert::range(v1::RangeRequest { read: Some(read), serializable: false });
     refused(with(v1::ReadOp { keys: None, ..read.clone() }), "keys", "none that this server knows");
     refused(with(v1::ReadOp { keys: one(""), ..read.clone() }), "keys.key", "0 bytes");
     refused(with(v1::ReadOp { sort_by: 9, ..read.clone() }), "read.sort_by", "9");

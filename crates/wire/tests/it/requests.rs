@@ -1,10 +1,10 @@
 //! Requests that are not allowed are refused before anything is proposed, and the refusal names the field, the value and the
 //! limit. Requests that are allowed become the command that they say.
 
-use palisade_coord_core::keys::op::Put;
+use palisade_coord_core::keys::op::{Binding, Delete, Put};
 use palisade_coord_core::{
-    Command, EndReason, Event, Grant, Guard, HandOver, KeyOp, OnDisconnect, Op, Refusal, RequestId, Revision, Seq,
-    Serial, SessionId, Value, Wish,
+    Command, EndReason, Event, Grant, Guard, HandOver, KeyOp, Keys, OnDisconnect, Op, Refusal, RequestId, Revision,
+    Seq, Serial, SessionId, Value, Wish,
 };
 use palisade_fence::{Fence, Token};
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome};
@@ -21,7 +21,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T, ErrorDetail>, field: &str, valu
 }
 
 fn put() -> v1::PutRequest {
-    v1::PutRequest { key: b"k".to_vec(), value: b"v".to_vec(), fence: None, request_id: None }
+    v1::PutRequest { key: b"k".to_vec(), value: b"v".to_vec(), ..v1::PutRequest::default() }
 }
 
 fn campaign() -> v1::Campaign {
@@ -59,7 +59,7 @@ fn keys_and_values_are_limited() {
     assert!(convert::put(key(limits::KEY_BYTES), 0).is_ok());
     refused(convert::put(key(0), 0), "key", "0 bytes", "1 to 4096 bytes");
     refused(convert::put(key(4_097), 0), "key", "4097 bytes", "1 to 4096 bytes");
-    refused(convert::get(v1::GetRequest { key: vec![] }), "key", "0 bytes", "1 to 4096 bytes");
+    refused(convert::get(v1::GetRequest::default()), "key", "0 bytes", "1 to 4096 bytes");
     refused(convert::delete(v1::DeleteRequest::default(), 0), "key", "0 bytes", "1 to 4096 bytes");
 
     let value = |len| v1::PutRequest { value: vec![0; len], ..put() };
@@ -67,6 +67,68 @@ fn keys_and_values_are_limited() {
     refused(convert::put(value((1 << 20) + 1), 0), "value", "1048577 bytes", "0 to 1048576 bytes");
     let len = prost::Message::encoded_len(&value(3 << 19));
     refused(convert::put(value(3 << 19), 0), "request", &format!("{len} bytes"), "at most 1572864 bytes encoded");
+}
+
+#[test]
+fn a_put_may_keep_what_is_there_and_bind_the_key_to_a_session() {
+    use v1::put_request::Binding as Asked;
+    let op = |request| match convert::put(request, 0).unwrap().op {
+        Op::Keys(KeyOp::Put(put)) => put,
+        other => panic!("{other:?}"),
+    };
+    let keeps = v1::PutRequest {
+        value: vec![],
+        keep_value: true,
+        binding: Some(Asked::KeepSession(v1::put_op::Keep {})),
+        show_previous: true,
+        ..put()
+    };
+    let expected = Put { value: None, session: Binding::Keep, shows_previous: true, ..Put::new(*b"k", *b"") };
+    assert_eq!(op(keeps.clone()), expected);
+    let with = |value: &[u8]| v1::PutRequest { value: value.to_vec(), ..keeps.clone() };
+    refused(convert::put(with(b"new"), 0), "value", "3 bytes", "empty with keep_value");
+    let bound = |id| v1::PutRequest { binding: Some(Asked::Session(id)), ..put() };
+    assert_eq!(op(bound(7)).session, Binding::To(SessionId(7)));
+    refused(convert::put(bound(0), 0), "session", "0", "the id of a session, from 1");
+}
+
+#[test]
+fn a_removal_names_one_key_or_many() {
+    let prefix =
+        v1::KeyRange { key: b"a/".to_vec(), until: Some(v1::key_range::Until::Prefix(v1::key_range::Prefix {})) };
+    let request = v1::DeleteRequest { keys: Some(prefix), show_previous: true, ..v1::DeleteRequest::default() };
+    let command = convert::delete(request.clone(), 0).unwrap();
+    let expected = Delete { shows_previous: true, ..Delete::new(Keys::prefix(*b"a/")) };
+    assert_eq!(command.op, Op::Keys(KeyOp::Delete(expected)));
+    let both = v1::DeleteRequest { key: b"k".to_vec(), ..request };
+    refused(convert::delete(both, 0), "key", "1 bytes", "empty with keys");
+}
+
+#[test]
+fn a_watch_becomes_what_it_says() {
+    let request = v1::WatchRequest {
+        keys: Some(v1::KeyRange { key: b"k".to_vec(), until: None }),
+        from_revision: 7,
+        show_previous: true,
+        no_deletes: true,
+        ..v1::WatchRequest::default()
+    };
+    let expected = convert::Watch {
+        keys: Keys::One(b"k".to_vec()),
+        from: Some(Revision(7)),
+        shows_previous: true,
+        tells: convert::Tells::Puts,
+        progress_ms: limits::PROGRESS_DEFAULT_MS,
+    };
+    assert_eq!(convert::watch(request.clone()), Ok(expected));
+    let progress = |progress_interval_ms| v1::WatchRequest { progress_interval_ms, ..request.clone() };
+    assert_eq!(convert::watch(progress(100)).unwrap().progress_ms, 100);
+    refused(convert::watch(progress(99)), "progress_interval_ms", "99 ms", "100 to 600000 ms");
+    refused(convert::watch(progress(600_001)), "progress_interval_ms", "600001 ms", "100 to 600000 ms");
+    let nothing = v1::WatchRequest { no_puts: true, ..request.clone() };
+    refused(convert::watch(nothing), "no_puts, no_deletes", "both", "at most one: else nothing is told");
+    let nowhere = v1::WatchRequest { keys: None, ..request };
+    refused(convert::watch(nowhere), "keys", "none that this server knows", "one");
 }
 
 #[test]
