@@ -8,32 +8,71 @@ use tonic::transport::Channel;
 
 use crate::elections::repeat;
 use crate::requests::Repeat;
-use crate::{Client, Error, Header, Session};
+use crate::{Client, Error, Header, KeyValue, Keys, Session};
 
 /// A write of a key.
 #[derive(Clone, Debug)]
 pub struct PutOptions<'a> {
     /// 1 byte to 4 KiB.
     pub key: Vec<u8>,
-    /// At most 1 MiB.
-    pub value: Vec<u8>,
+    /// At most 1 MiB; `None`: the one that it has, and the key must be there.
+    pub value: Option<Vec<u8>>,
     /// Applied only if this is the election's current token.
     pub fence: Option<Fence>,
     /// The session that remembers the answer, so that an unknown outcome is repeated and takes effect once. Without it an
     /// unknown outcome stays unknown: it is never sent again. The store remembers the last 1,024 answers of a session, so
     /// more writes than that in flight at once may end as [`crate::ErrorKind::Forgotten`], which is unknown too.
     pub session: Option<&'a Session>,
+    /// The session that the key ends with.
+    pub binding: Binding,
+    /// Whether the answer has what was there before.
+    pub show_previous: bool,
 }
 
-/// A removal of a key.
+impl PutOptions<'_> {
+    /// A plain write, unfenced, that no session remembers.
+    pub fn new(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+        PutOptions {
+            key: key.into(),
+            value: Some(value.into()),
+            fence: None,
+            session: None,
+            binding: Binding::None,
+            show_previous: false,
+        }
+    }
+}
+
+/// The session that a key is bound to: when that ends, the key is removed by the same command.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Binding {
+    /// To none; one that it was bound to lets it go.
+    #[default]
+    None,
+    /// To the session with this id, which must live ([`Session::id`]).
+    To(u64),
+    /// As it is; the key must be there.
+    Keep,
+}
+
+/// A removal of keys.
 #[derive(Clone, Debug)]
 pub struct DeleteOptions<'a> {
-    /// The key.
-    pub key: Vec<u8>,
+    /// Which: at most 100,000.
+    pub keys: Keys,
     /// Applied only if this is the election's current token.
     pub fence: Option<Fence>,
     /// As for [`PutOptions`].
     pub session: Option<&'a Session>,
+    /// Whether the answer has what was there before.
+    pub show_previous: bool,
+}
+
+impl DeleteOptions<'_> {
+    /// A plain removal, unfenced, that no session remembers.
+    pub fn new(keys: impl Into<Keys>) -> Self {
+        DeleteOptions { keys: keys.into(), fence: None, session: None, show_previous: false }
+    }
 }
 
 /// A key was written.
@@ -41,8 +80,11 @@ pub struct DeleteOptions<'a> {
 pub struct Put {
     /// Of the command.
     pub header: Header,
-    /// Of the key after this write; 1: the key was new.
-    pub version: u64,
+    /// Of the key after this write; 1: the key was new. `None`: an earlier try of this request did it, and what that answered
+    /// is no longer known.
+    pub version: Option<u64>,
+    /// What was there before; `None`: nothing, or it was not asked for, or is not known, as for `version`.
+    pub previous: Option<KeyValue>,
 }
 
 /// A key was read.
@@ -54,47 +96,46 @@ pub struct Got {
     pub kv: Option<KeyValue>,
 }
 
-/// A key was deleted, or was not there.
+/// Keys were deleted, or were not there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Deleted {
     /// Of the command.
     pub header: Header,
-    /// 0 or 1.
-    pub deleted: u64,
-}
-
-/// A key with its value and its history in numbers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyValue {
-    /// The key.
-    pub key: Vec<u8>,
-    /// Its value.
-    pub value: Vec<u8>,
-    /// Of the write that brought it into being.
-    pub create_revision: u64,
-    /// Of the last write.
-    pub mod_revision: u64,
-    /// 1 for the first write after it came into being.
-    pub version: u64,
+    /// How many. `None`: it was done, and more is not known: an earlier try of this request did it, or what was there before
+    /// is more than 2 MiB.
+    pub deleted: Option<u64>,
+    /// What was there before, in the order of keys, if it was asked for.
+    pub previous: Vec<KeyValue>,
 }
 
 impl Client {
     /// Writes a key. Without a session in the options an unknown outcome stays unknown: it is never sent again.
     pub async fn put(&self, options: PutOptions<'_>) -> Result<Put, Error> {
+        use v1::put_request::Binding as Bound;
         let serial = options.session.map(|session| (session.id(), session.serial()));
         let request = v1::PutRequest {
             key: options.key,
-            value: options.value,
+            keep_value: options.value.is_none(),
+            value: options.value.unwrap_or_default(),
             fence: options.fence.as_ref().map(fence_to_wire),
             request_id: serial.as_ref().map(|(session, serial)| serial.request_id(*session)),
-            ..v1::PutRequest::default()
+            binding: match options.binding {
+                Binding::None => None,
+                Binding::To(session) => Some(Bound::Session(session)),
+                Binding::Keep => Some(Bound::KeepSession(v1::put_op::Keep {})),
+            },
+            show_previous: options.show_previous,
         };
         let ask = self.shared.request(repeat(&request.request_id), |channel| {
             let request = request.clone();
             async move { client(channel).put(request).await }
         });
         let reply = ask.await?;
-        Ok(Put { header: Header::of(reply.header.as_ref()), version: reply.version })
+        Ok(Put {
+            header: Header::of(reply.header.as_ref()),
+            version: (!reply.not_kept).then_some(reply.version),
+            previous: reply.previous.map(KeyValue::of),
+        })
     }
 
     /// Reads a key. Linearizable.
@@ -105,39 +146,52 @@ impl Client {
             async move { client(channel).get(request).await }
         });
         let reply = ask.await?;
-        let kv = reply.kv.map(|kv| KeyValue {
-            key: kv.key,
-            value: kv.value,
-            create_revision: kv.create_revision,
-            mod_revision: kv.mod_revision,
-            version: kv.version,
-        });
-        Ok(Got { header: Header::of(reply.header.as_ref()), kv })
+        Ok(Got { header: Header::of(reply.header.as_ref()), kv: reply.kv.map(KeyValue::of) })
     }
 
-    /// Deletes a key; deleting nothing is no error.
+    /// Deletes keys, whole or not at all; deleting nothing is no error.
     pub async fn delete(&self, options: DeleteOptions<'_>) -> Result<Deleted, Error> {
         let serial = options.session.map(|session| (session.id(), session.serial()));
+        let (key, keys) = match options.keys {
+            Keys::One(key) => (key, None),
+            keys => (Vec::new(), Some(keys.to_wire())),
+        };
         let request = v1::DeleteRequest {
-            key: options.key,
+            key,
+            keys,
             fence: options.fence.as_ref().map(fence_to_wire),
             request_id: serial.as_ref().map(|(session, serial)| serial.request_id(*session)),
-            ..v1::DeleteRequest::default()
+            show_previous: options.show_previous,
         };
         let ask = self.shared.request(repeat(&request.request_id), |channel| {
             let request = request.clone();
             async move { client(channel).delete(request).await }
         });
         let reply = ask.await?;
-        Ok(Deleted { header: Header::of(reply.header.as_ref()), deleted: reply.deleted })
+        Ok(Deleted {
+            header: Header::of(reply.header.as_ref()),
+            deleted: (!reply.not_kept).then_some(reply.deleted),
+            previous: reply.previous.into_iter().map(KeyValue::of).collect(),
+        })
+    }
+
+    /// Forgets the past of keys before a revision: from it on, keys can still be read and watched. Refused as
+    /// [`crate::ErrorKind::Compacted`] if that was done already, as [`crate::ErrorKind::FutureRevision`] if it has not come
+    /// yet. `session` remembers the answer, as for [`PutOptions`].
+    pub async fn compact(&self, revision: u64, session: Option<&Session>) -> Result<Header, Error> {
+        let serial = session.map(|session| (session.id(), session.serial()));
+        let request_id = serial.as_ref().map(|(session, serial)| serial.request_id(*session));
+        let request = v1::CompactRequest { revision, request_id };
+        let ask = self.shared.request(repeat(&request_id), |channel| async { client(channel).compact(request).await });
+        Ok(Header::of(ask.await?.header.as_ref()))
     }
 }
 
-fn client(channel: Channel) -> KvServiceClient<Channel> {
+pub(crate) fn client(channel: Channel) -> KvServiceClient<Channel> {
     // What the store accepts it must be able to give back.
     KvServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES)
 }
 
-fn fence_to_wire(fence: &Fence) -> v1::Fence {
+pub(crate) fn fence_to_wire(fence: &Fence) -> v1::Fence {
     v1::Fence { election: fence.election.clone(), token: fence.token.get() }
 }

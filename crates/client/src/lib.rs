@@ -29,9 +29,8 @@
 //!         match now {
 //!             // Every write carries the fence: whoever was replaced meanwhile changes nothing.
 //!             LeadershipState::Held { .. } => {
-//!                 let (key, value) = (b"billing/progress".to_vec(), b"42".to_vec());
-//!                 let put = PutOptions { key, value, fence: Some(leadership.fence()), session: Some(&session) };
-//!                 client.put(put).await?;
+//!                 let (fence, session) = (Some(leadership.fence()), Some(&session));
+//!                 client.put(PutOptions { fence, session, ..PutOptions::new("billing/progress", "42") }).await?;
 //!             }
 //!             // The connection broke. Still the leader until the deadline: finish, begin nothing long.
 //!             LeadershipState::Suspect { .. } => {}
@@ -76,7 +75,8 @@
 //!
 //! [`Client`] (connections and requests), [`Session`] and [`Leadership`] (what a holder has in its hands), `session_core` (what is
 //! done about sessions: pure) and `session_driver` (which carries it out), `dial` (where the store leader is looked for),
-//! [`Observer`] and [`ElectionFollower`] (everybody else's view), `requests` (what is sent again, and what never is), [`Error`].
+//! [`Observer`] and [`ElectionFollower`] (everybody else's view), [`Keys`] with [`Client::put`], [`Client::range`],
+//! [`Client::txn`] and [`Watcher`], `requests` (what is sent again, and what never is), [`Error`].
 //!
 //! This crate does not know the store's rules: who is granted, what expires and what a fence admits is decided there.
 
@@ -89,10 +89,12 @@ mod error;
 mod follower;
 mod grant;
 mod history;
+mod keys;
 mod kv;
 mod leadership;
 mod links;
 mod observer;
+mod range;
 mod requests;
 mod seen;
 mod serials;
@@ -100,6 +102,8 @@ mod session;
 mod session_core;
 mod session_driver;
 mod sessions;
+mod txn;
+mod watcher;
 
 pub use client::{Client, ClientConfig, ConfigError};
 pub use demand::{Demand, Ended, Requested};
@@ -108,9 +112,13 @@ pub use error::{Error, ErrorKind, Outcome};
 pub use follower::ElectionFollower;
 pub use grant::{Grant, Header, Value};
 pub use history::{History, Reading, Reign};
-pub use kv::{DeleteOptions, Deleted, Got, KeyValue, Put, PutOptions};
+pub use keys::{KeyValue, Keys};
+pub use kv::{Binding, DeleteOptions, Deleted, Got, Put, PutOptions};
 pub use leadership::{EndRequest, LeaderToken, Leadership, LeadershipState, LostWhy};
 pub use observer::{Observed, ObservedKind, Observer};
 pub use palisade_fence::{Fence, Token};
+pub use range::{Direction, Found, RangeOptions, Ranged, SortBy};
 pub use session::{CampaignOptions, OnDisconnect, Session, SessionEnd, SessionOptions, SessionWish};
 pub use sessions::SessionSummary;
+pub use txn::{Compare, DeleteOp, KeyOp, KeyOpResult, PutOp, Relation, Txn, TxnDone};
+pub use watcher::{KeyChange, Tell, WatchOptions, Watched, WatchedKind, Watcher};

@@ -1,10 +1,13 @@
 //! The command line, and nothing else: what can be asked for, with its help text.
 
+mod kv;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::kv::{FenceArg, GetArgs, KvCommand, ManyArgs, Sort, WatchArgs};
 use crate::output::Format;
 use crate::units::duration;
 
@@ -36,7 +39,7 @@ pub(crate) struct Global {
     /// Nodes of the cluster, HOST:PORT, comma-separated.
     #[arg(long, global = true, value_delimiter = ',', default_value = "127.0.0.1:7070", value_name = "H:P,...")]
     pub(crate) endpoints: Vec<String>,
-    /// Bounds a single request; never campaign, observe or run.
+    /// Bounds a single request; never campaign, observe, watch or run.
     #[arg(long, global = true, value_parser = duration, default_value = "5s", value_name = "D")]
     pub(crate) timeout: Duration,
     /// Table for people (the default), json for one document, jsonl for a stream of lines.
@@ -283,33 +286,6 @@ pub(crate) struct GuardianArgs {
     pub(crate) grace_ms: u64,
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<String>,
-}
-
-#[derive(Subcommand, Debug)]
-pub(crate) enum KvCommand {
-    /// Writes a key; `-` reads the value from stdin.
-    Put {
-        /// The key.
-        key: String,
-        /// The value, or - for stdin.
-        value: String,
-        /// Only if ELECTION's current token is TOKEN.
-        #[arg(long, value_name = "ELECTION:TOKEN")]
-        fence: Option<String>,
-    },
-    /// Reads a key, linearizably; writes the raw value unless --output is given.
-    Get {
-        /// The key.
-        key: String,
-    },
-    /// Deletes a key; deleting nothing is no error.
-    Delete {
-        /// The key.
-        key: String,
-        /// Only if ELECTION's current token is TOKEN.
-        #[arg(long, value_name = "ELECTION:TOKEN")]
-        fence: Option<String>,
-    },
 }
 
 #[derive(Subcommand, Debug)]

@@ -357,7 +357,7 @@ impl Stage<'_> {
 }
 
 fn beat(number: u64) -> PutOptions<'static> {
-    PutOptions { key: b"demo/beat".to_vec(), value: number.to_string().into_bytes(), fence: None, session: None }
+    PutOptions::new("demo/beat", number.to_string())
 }
 
 /// Writes in a closed loop until told to stop; the longest time between two acknowledgements.

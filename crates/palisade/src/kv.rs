@@ -1,83 +1,69 @@
-//! `palisade kv …`: one request each.
+//! `palisade kv …`: one request each, but for `watch`.
 
-use std::io::{Read, Write};
+mod get;
+mod txn;
+mod txn_file;
+mod watch;
 
-use palisade_client::{Client, DeleteOptions, KeyValue, PutOptions};
+use std::io::Read;
+
+use palisade_client::{Binding, Client, DeleteOptions, KeyValue, Keys, PutOptions};
 use palisade_fence::Fence;
 use palisade_world::World;
 use serde_json::{Map, Value, json};
 
-use crate::cli::{Global, KvCommand};
+use crate::cli::{FenceArg, Global, KvCommand, ManyArgs};
 use crate::exit::Failure;
 use crate::output;
 
 pub(crate) async fn run(command: KvCommand, global: &Global, world: World) -> Result<(), Failure> {
     let client = crate::elect::connect(global, &world)?;
     match command {
-        KvCommand::Put { key, value, fence } => put(key, value, fence, global, &client).await,
-        KvCommand::Get { key } => get(&key, global, &client).await,
-        KvCommand::Delete { key, fence } => delete(key, fence, global, &client).await,
+        KvCommand::Put { key, value, fence, session, prev } => {
+            let binding = session.map_or(Binding::None, Binding::To);
+            let (fence, value) = (parse_fence(fence)?, value_or_stdin(value)?);
+            put(PutOptions { fence, binding, show_previous: prev, ..PutOptions::new(key, value) }, global, &client)
+                .await
+        }
+        KvCommand::Get(args) => get::run(args, global, &client).await,
+        KvCommand::Delete { key, many, fence, prev } => {
+            let (keys, fence) = (keys(key, &many), parse_fence(fence)?);
+            let options = DeleteOptions { fence, show_previous: prev, ..DeleteOptions::new(keys) };
+            delete(options, global, &client).await
+        }
+        KvCommand::Txn { file, fence } => txn::run(&file, parse_fence(fence)?, global, &client).await,
+        KvCommand::Watch(args) => watch::run(args, global, &client).await,
+        KvCommand::Compact { revision } => compact(revision, global, &client).await,
     }
 }
 
-fn parse_fence(fence: Option<String>) -> Result<Option<Fence>, Failure> {
-    fence.map(|text| text.parse::<Fence>().map_err(|error| Failure::usage("--fence", text, error.why))).transpose()
+fn parse_fence(arg: FenceArg) -> Result<Option<Fence>, Failure> {
+    arg.fence.map(|text| text.parse::<Fence>().map_err(|error| Failure::usage("--fence", text, error.why))).transpose()
 }
 
-async fn put(
-    key: String,
-    value: String,
-    fence: Option<String>,
-    global: &Global,
-    client: &Client,
-) -> Result<(), Failure> {
-    let fence = parse_fence(fence)?;
-    let value = if value == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes)?;
-        bytes
-    } else {
-        value.into_bytes()
-    };
-    let put = client.put(PutOptions { key: key.clone().into_bytes(), value, fence, session: None }).await?;
-    let mut document = Map::new();
-    output::put_bytes(&mut document, "key", key.as_bytes());
-    document.insert("version".into(), put.version.into());
-    document.insert("seq".into(), put.header.seq.into());
-    document.insert("revision".into(), put.header.revision.into());
-    output::show(global.output, &Value::Object(document), || format!("ok, revision {}", put.header.revision));
-    Ok(())
-}
-
-async fn get(key: &str, global: &Global, client: &Client) -> Result<(), Failure> {
-    let got = client.get(key.as_bytes().to_vec()).await?;
-    let Some(kv) = got.kv else {
-        return Err(Failure::absent("key_not_found", format!("key '{key}' does not exist")));
-    };
-    if global.output.is_none() {
-        let mut out = std::io::stdout().lock();
-        out.write_all(&kv.value)?;
-        return Ok(out.flush()?);
+fn keys(key: String, many: &ManyArgs) -> Keys {
+    let key = key.into_bytes();
+    match (many.prefix, many.from_key) {
+        (true, _) => Keys::Prefix(key),
+        (false, true) => Keys::From(key),
+        (false, false) => Keys::One(key),
     }
-    let mut document = key_value(&kv);
-    document.insert("seq".into(), got.header.seq.into());
-    document.insert("revision".into(), got.header.revision.into());
-    output::show(global.output, &Value::Object(document), || {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        output::table(
-            &["KEY", "VALUE", "CREATED", "MODIFIED", "VERSION"],
-            vec![vec![
-                text(&kv.key),
-                text(&kv.value),
-                kv.create_revision.to_string(),
-                kv.mod_revision.to_string(),
-                kv.version.to_string(),
-            ]],
-        )
-    });
-    Ok(())
 }
 
+fn value_or_stdin(value: String) -> Result<Vec<u8>, Failure> {
+    if value != "-" {
+        return Ok(value.into_bytes());
+    }
+    stdin()
+}
+
+fn stdin() -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A key as programs read it.
 fn key_value(kv: &KeyValue) -> Map<String, Value> {
     let mut object = Map::new();
     output::put_bytes(&mut object, "key", &kv.key);
@@ -85,14 +71,57 @@ fn key_value(kv: &KeyValue) -> Map<String, Value> {
     object.insert("create_revision".into(), kv.create_revision.into());
     object.insert("mod_revision".into(), kv.mod_revision.into());
     object.insert("version".into(), kv.version.into());
+    if let Some(session) = kv.session {
+        object.insert("session".into(), session.into());
+    }
     object
 }
 
-async fn delete(key: String, fence: Option<String>, global: &Global, client: &Client) -> Result<(), Failure> {
-    let fence = parse_fence(fence)?;
-    let deleted = client.delete(DeleteOptions { key: key.into_bytes(), fence, session: None }).await?;
-    let document =
-        json!({ "deleted": deleted.deleted, "seq": deleted.header.seq, "revision": deleted.header.revision });
-    output::show(global.output, &document, || format!("deleted {}", deleted.deleted));
+/// A key as people read it.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+async fn put(options: PutOptions<'_>, global: &Global, client: &Client) -> Result<(), Failure> {
+    let (key, shows) = (options.key.clone(), options.show_previous);
+    let put = client.put(options).await?;
+    let mut document = Map::new();
+    output::put_bytes(&mut document, "key", &key);
+    document.insert("version".into(), put.version.into());
+    if shows {
+        document.insert("previous".into(), put.previous.as_ref().map(key_value).into());
+    }
+    document.insert("seq".into(), put.header.seq.into());
+    document.insert("revision".into(), put.header.revision.into());
+    output::show(global.output, &Value::Object(document), || {
+        let was = put.previous.as_ref().map(|kv| format!(", was {}", text(&kv.value))).unwrap_or_default();
+        format!("ok, revision {}{was}", put.header.revision)
+    });
+    Ok(())
+}
+
+async fn delete(options: DeleteOptions<'_>, global: &Global, client: &Client) -> Result<(), Failure> {
+    let shows = options.show_previous;
+    let deleted = client.delete(options).await?;
+    let mut document = json!({ "deleted": deleted.deleted });
+    if shows {
+        document["previous"] = deleted.previous.iter().map(key_value).collect();
+    }
+    document["seq"] = deleted.header.seq.into();
+    document["revision"] = deleted.header.revision.into();
+    output::show(global.output, &document, || match deleted.deleted {
+        Some(count) => {
+            let was = deleted.previous.iter().map(|kv| format!("\n{} = {}", text(&kv.key), text(&kv.value)));
+            format!("deleted {count}{}", was.collect::<String>())
+        }
+        None => "deleted; what was there is more than one answer can have".to_owned(),
+    });
+    Ok(())
+}
+
+async fn compact(revision: u64, global: &Global, client: &Client) -> Result<(), Failure> {
+    let header = client.compact(revision, None).await?;
+    let document = json!({ "compacted": revision, "seq": header.seq, "revision": header.revision });
+    output::show(global.output, &document, || format!("ok, compacted before revision {revision}"));
     Ok(())
 }

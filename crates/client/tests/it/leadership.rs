@@ -195,7 +195,7 @@ async fn a_request_timeout_kills_a_blocking_campaign() {
     }
     // A request that begins after the campaign runs into the timeout; the campaign waits on.
     node.store.next_put(NextPut::ApplyInSilence);
-    let put = PutOptions { key: b"k".to_vec(), value: Vec::new(), fence: None, session: None };
+    let put = PutOptions::new("k", "");
     tokio::select! {
         _ = &mut waiting => panic!("two leaders, or a timeout"),
         timed_out = impatient.put(put) => assert_eq!(timed_out.unwrap_err().kind, ErrorKind::TimedOut),

@@ -13,7 +13,7 @@ use crate::proxy::Proxy;
 use crate::{client, client_with, session, within};
 
 fn put<'a>(key: &str, session: Option<&'a Session>) -> PutOptions<'a> {
-    PutOptions { key: key.as_bytes().to_vec(), value: b"v".to_vec(), fence: None, session }
+    PutOptions { session, ..PutOptions::new(key, "v") }
 }
 
 fn is_put(told: &Told) -> bool {
@@ -50,7 +50,7 @@ async fn a_put_that_carries_a_request_id_is_sent_again_and_takes_effect_once() {
         node.store.until(is_put).await;
         proxy.cut();
     });
-    assert_eq!(result.unwrap().version, 1);
+    assert_eq!(result.unwrap().version, Some(1));
     let ids: Vec<_> = node
         .store
         .told()
@@ -103,7 +103,7 @@ async fn what_is_surely_not_applied_is_sent_again_also_without_a_request_id() {
     for kind in [Kind::Overloaded, Kind::NoStoreLeader, Kind::Unspecified] {
         node.store.next_put(NextPut::Refuse(not_applied(kind, "")));
     }
-    assert_eq!(within("an answer", client.put(put("k", None))).await.unwrap().version, 1);
+    assert_eq!(within("an answer", client.put(put("k", None))).await.unwrap().version, Some(1));
     assert_eq!(node.store.told().into_iter().filter(is_put).count(), 4);
     // A refusal that repeating cannot change is final.
     node.store.next_put(NextPut::Refuse(not_applied(Kind::StaleToken, "campaign again")));

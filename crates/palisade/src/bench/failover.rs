@@ -58,7 +58,7 @@ async fn measure(kills: u32, store_kills: u32, dir: &Path, world: &World) -> Res
 }
 
 fn write(serial: u64) -> PutOptions<'static> {
-    PutOptions { key: b"bench/failover".to_vec(), value: serial.to_string().into_bytes(), fence: None, session: None }
+    PutOptions::new("bench/failover", serial.to_string())
 }
 
 /// "Candidate `who` was granted `token`, heard at `at`."

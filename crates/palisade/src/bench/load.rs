@@ -67,7 +67,7 @@ pub(crate) async fn run(kind: Kind, args: LoadArgs, global: &Global, world: Worl
 }
 
 fn put_of(key: u32, value: &[u8]) -> PutOptions<'static> {
-    PutOptions { key: format!("bench/{key}").into_bytes(), value: value.to_vec(), fence: None, session: None }
+    PutOptions::new(format!("bench/{key}"), value)
 }
 
 async fn closed_loop(

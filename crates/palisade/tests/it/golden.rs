@@ -23,7 +23,19 @@ const VARY: &[&str] = &[
     "revision",
     "create_revision",
     "mod_revision",
+    "from",
 ];
+
+/// One of each.
+const TXN: &str = r#"{
+    "compare": [{"key": "key", "is": "greater", "version": 0}],
+    "success": [
+        {"put": {"key": "txn/a", "value": "1"}},
+        {"get": {"key": "txn/", "prefix": true}},
+        {"delete": {"key": "absent"}},
+        {"txn": {"compare": [{"key": "absent", "value": "1"}], "failure": [{"put": {"key": "txn/b", "value": "2"}}]}}
+    ]
+}"#;
 
 fn normalise(value: &mut Value) {
     match value {
@@ -67,7 +79,23 @@ fn the_json_of_each_command_is_as_documented() {
     compare("kv-put-stale", cluster.refused(&["kv", "put", "key", "value", "--fence", "golden:2"]).1);
     compare("kv-get", cluster.json(&["kv", "get", "key"]));
     compare("kv-get-absent", cluster.refused(&["kv", "get", "absent"]).1);
+    let watcher = cluster.watcher(&["key", "--prev"]);
+    compare("kv-watch-started", watcher.next("started"));
+    compare("kv-get-prefix", cluster.json(&["kv", "get", "ke", "--prefix"]));
+    compare("kv-get-keys-only", cluster.json(&["kv", "get", "ke", "--prefix", "--keys-only"]));
+    compare("kv-get-count", cluster.json(&["kv", "get", "ke", "--prefix", "--count", "--serializable"]));
+    compare("kv-put-prev", cluster.json(&["kv", "put", "key", "other", "--prev"]));
+    compare("kv-watch-put", watcher.next("put"));
+    let txn = cluster.dir.path().join("txn.json");
+    std::fs::write(&txn, TXN).unwrap();
+    compare("kv-txn", cluster.json(&["kv", "txn", txn.to_str().unwrap()]));
+    compare("kv-txn-refused", cluster.refused(&["kv", "txn", txn.to_str().unwrap(), "--fence", "golden:2"]).1);
+    compare("kv-compact", cluster.json(&["kv", "compact", "2"]));
+    compare("kv-get-compacted", cluster.refused(&["kv", "get", "key", "--rev", "1"]).1);
+    compare("kv-watch-compacted", cluster.refused(&["kv", "watch", "key", "--from", "1"]).1);
     compare("kv-delete", cluster.json(&["kv", "delete", "key"]));
+    compare("kv-watch-delete", watcher.next("delete"));
+    compare("kv-delete-prefix", cluster.json(&["kv", "delete", "txn/", "--prefix", "--prev"]));
     compare("kv-delete-nothing", cluster.json(&["kv", "delete", "key"]));
     compare("cluster-status", cluster.json(&["cluster", "status"]));
     compare("health", cluster.json(&["health", &cluster.addresses[0]]));

@@ -207,6 +207,12 @@ impl Cluster {
         let args = ["elect", "observe", election, "--output", "jsonl", "--endpoints", &self.endpoints()];
         Candidate::spawn(palisade().args(args), self.dir.path())
     }
+
+    /// Starts `palisade kv watch` and gives its events as they come.
+    pub(crate) fn watcher(&self, keys: &[&str]) -> Candidate {
+        let args = ["--output", "jsonl", "--endpoints", &self.endpoints()];
+        Candidate::spawn(palisade().args(["kv", "watch"]).args(keys).args(args), self.dir.path())
+    }
 }
 
 /// A process whose stdout is JSON lines.

@@ -11,6 +11,7 @@ mod elect_run;
 mod election;
 mod golden;
 mod harness;
+mod keys;
 #[cfg(not(feature = "planted"))]
 mod planted;
 mod skip;

@@ -45,10 +45,12 @@ impl HaStore for PalisadeStore {
     }
 
     async fn put(&self, _: RequestKey, key: &str, value: Option<&[u8]>, fence: &Fence) -> Result<(), PutError> {
-        let (key, fence, session) = (key.as_bytes().to_vec(), Some(fence.clone()), Some(&self.session));
+        let (fence, session) = (Some(fence.clone()), Some(&self.session));
         let written = match value {
-            Some(value) => self.client.put(PutOptions { key, value: value.to_vec(), fence, session }).await.map(|_| ()),
-            None => self.client.delete(DeleteOptions { key, fence, session }).await.map(|_| ()),
+            Some(value) => {
+                self.client.put(PutOptions { fence, session, ..PutOptions::new(key, value) }).await.map(|_| ())
+            }
+            None => self.client.delete(DeleteOptions { fence, session, ..DeleteOptions::new(key) }).await.map(|_| ()),
         };
         written.map_err(classify)
     }

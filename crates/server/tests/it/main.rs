@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod client_keys;
 mod cluster;
 mod failover;
 mod formation;

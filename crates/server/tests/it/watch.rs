@@ -34,7 +34,12 @@ fn txn(keys: impl IntoIterator<Item = String>, value: &[u8]) -> TxnRequest {
 
 /// A stream of a node, which has said where it begins.
 async fn watch(cluster: &Cluster, node: u64, request: WatchRequest) -> Streaming<WatchReply> {
-    let mut stream = WatchServiceClient::new(cluster.channel(node)).watch(request.clone()).await.unwrap().into_inner();
+    // A new store leader may say for a moment that it is not sure yet.
+    let accepted = cluster.until("a watch", async || {
+        let watched = WatchServiceClient::new(cluster.channel(node)).watch(request.clone()).await;
+        watched.inspect_err(|refused| assert!(detail(refused).is_some(), "{refused}")).ok()
+    });
+    let mut stream = accepted.await.into_inner();
     let created = next(cluster, &mut stream).await;
     assert!(created.events.is_empty() && created.gap.is_none(), "{created:?}");
     if request.from_revision != 0 {

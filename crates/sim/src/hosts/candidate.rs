@@ -219,8 +219,8 @@ async fn proclaim(process: &Process, leadership: &Leadership) -> Left {
 async fn write(process: Process, fence: Fence, client: Client) {
     let (token, key) = (fence.token, format!("fenced/{}", fence.election).into_bytes());
     loop {
-        let (key, value) = (key.clone(), process.name().into_bytes());
-        match client.put(PutOptions { key, value, fence: Some(fence.clone()), session: None }).await {
+        let put = PutOptions { fence: Some(fence.clone()), ..PutOptions::new(key.clone(), process.name()) };
+        match client.put(put).await {
             Ok(put) => {
                 let (election, seq) = (fence.election.clone(), put.header.seq);
                 process.witness.saw(process.who, Fact::WroteFenced { election, token, seq });

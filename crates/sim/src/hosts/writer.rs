@@ -64,17 +64,17 @@ impl Writer {
             self.session = self.client.open_session(options).await.ok();
         }
         let fence = if world.random_u64().is_multiple_of(5) { self.token().await } else { None };
-        let (session, key_bytes) = (self.session.as_ref(), key.as_bytes().to_vec());
+        let session = self.session.as_ref();
         let deed = if world.random_u64().is_multiple_of(5) { Deed::Delete } else { Deed::Put };
         self.saw(Fact::WriteBegan { write: name.to_owned(), key: key.to_owned(), deed });
         let applied = match deed {
             Deed::Put => {
-                let put = PutOptions { key: key_bytes, value: name.as_bytes().to_vec(), fence, session };
+                let put = PutOptions { fence, session, ..PutOptions::new(key, name) };
                 self.client.put(put).await.map(|put| (put.header, true))
             }
             Deed::Delete => {
-                let delete = DeleteOptions { key: key_bytes, fence, session };
-                self.client.delete(delete).await.map(|deleted| (deleted.header, deleted.deleted > 0))
+                let delete = DeleteOptions { fence, session, ..DeleteOptions::new(key) };
+                self.client.delete(delete).await.map(|deleted| (deleted.header, deleted.deleted > Some(0)))
             }
         };
         let ended = match &applied {
