@@ -1,5 +1,5 @@
-//! The connections of a client: one long-lived channel per endpoint for requests, and another for the session stream, so
-//! that no bulk of requests can delay a keep-alive. It also remembers who was last known to lead the store.
+//! The connections of a client: one long-lived channel per endpoint for requests, another for the session stream, so that no
+//! bulk of requests can delay a keep-alive, and a third for watches, which a user may leave unread. It also remembers who was last known to lead the store.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +16,7 @@ const LEARNT: usize = 16;
 pub(crate) enum Purpose {
     Requests,
     Sessions,
+    Watches,
 }
 
 /// All connections of a client.
@@ -55,8 +56,11 @@ impl Links {
         if let Some(channel) = inner.channels.get(&(purpose, address.to_owned())) {
             return Ok(channel.clone());
         }
-        let channel = grpc::channel(&self.world, address)?;
-        if inner.channels.len() >= 2 * (self.endpoints.len() + LEARNT) {
+        let channel = match purpose {
+            Purpose::Requests | Purpose::Sessions => grpc::channel(&self.world, address)?,
+            Purpose::Watches => grpc::channel_of_streams(&self.world, address)?,
+        };
+        if inner.channels.len() >= 3 * (self.endpoints.len() + LEARNT) {
             // Too many hints: the learnt ones are learnt again when they are needed.
             inner.channels.retain(|(_, known), _| self.endpoints.contains(known));
         }

@@ -226,7 +226,7 @@ impl Watcher {
         }
         self.in_a_row += 1;
         let request = self.request()?;
-        let Ok(channel) = self.shared.links.channel(Purpose::Requests, &self.address) else {
+        let Ok(channel) = self.shared.links.channel(Purpose::Watches, &self.address) else {
             self.address = self.shared.links.next_choice(&self.address);
             return Ok(());
         };
@@ -239,7 +239,7 @@ impl Watcher {
             }
             Some(Err(status)) => self.refused(&status),
             None => {
-                self.shared.links.forget(Purpose::Requests, &self.address);
+                self.shared.links.forget(Purpose::Watches, &self.address);
                 self.address = self.shared.links.next_choice(&self.address);
                 Ok(())
             }

@@ -23,6 +23,13 @@ const CONNECT: Duration = Duration::from_millis(500);
 /// Flow-control window of a connection and of each of its streams: a whole request of the largest size fits.
 const WINDOW: u32 = 4 << 20;
 
+/// Flow-control window of a stream that may stand unread for long.
+const UNREAD_WINDOW: u32 = 256 << 10;
+
+/// Flow-control window of a connection of such streams: the largest that there is. Thousands of them stand unread before they
+/// hold up those that are read.
+const UNREAD_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
 /// The text is not an address that can be dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadAddress {
@@ -63,6 +70,15 @@ mod http_uri {
 /// A channel to `HOST:PORT` that connects when first used, reconnects by itself, and is kept for the life of the process.
 /// Every call on it needs a deadline of its own.
 pub fn channel(world: &World, address: &str) -> Result<Channel, BadAddress> {
+    channel_with(world, address, WINDOW, WINDOW)
+}
+
+/// The same, for streams whose readers may stop reading: what stands unread of one holds up no other.
+pub fn channel_of_streams(world: &World, address: &str) -> Result<Channel, BadAddress> {
+    channel_with(world, address, UNREAD_CONNECTION_WINDOW, UNREAD_WINDOW)
+}
+
+fn channel_with(world: &World, address: &str, connection: u32, stream: u32) -> Result<Channel, BadAddress> {
     check_address(address)?;
     let uri = format!("http://{address}");
     let endpoint = Endpoint::from_shared(uri)
@@ -71,8 +87,8 @@ pub fn channel(world: &World, address: &str) -> Result<Channel, BadAddress> {
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE * 2)
         .keep_alive_while_idle(true)
-        .initial_connection_window_size(WINDOW)
-        .initial_stream_window_size(WINDOW);
+        .initial_connection_window_size(connection)
+        .initial_stream_window_size(stream);
     Ok(endpoint.connect_with_connector_lazy(Connector { world: world.clone() }))
 }
 

@@ -99,6 +99,25 @@ async fn a_watcher_from_before_a_compaction_is_told_of_the_gap_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_is_not_read_holds_up_neither_its_client_nor_other_watchers() {
+    let cluster = Cluster::start(1, 84).await;
+    cluster.leader().await;
+    let client = client(&cluster);
+    let (mut unread, mut read) = (client.watch(WatchOptions::new(Keys::all())), client.watch(WatchOptions::new("39")));
+    for watcher in [&mut unread, &mut read] {
+        assert!(matches!(next(&cluster, watcher).await.kind, WatchedKind::Started { .. }));
+    }
+    // Several times what a connection takes.
+    let large = "v".repeat(512 << 10);
+    for n in 0..40 {
+        put(&client, &n.to_string(), &large).await;
+    }
+    assert_eq!(values(&cluster, &mut read, 1).await.0, [large.as_str()]);
+    let (all, resumed) = values(&cluster, &mut unread, 40).await;
+    assert_eq!((all.len(), resumed), (40, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ranges_and_transactions_say_what_was_found_and_done() {
     let cluster = Cluster::start(1, 83).await;
     cluster.leader().await;
