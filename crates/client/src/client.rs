@@ -19,7 +19,7 @@ use crate::seen::Seen;
 use crate::session::whole_ms;
 use crate::session_core::ToOpen;
 use crate::session_driver::{Ask, SessionDriver};
-use crate::{ElectionFollower, Error, ErrorKind, Observer, OnDisconnect, Session, SessionOptions};
+use crate::{ElectionFollower, Error, ErrorKind, ObserveFrom, Observer, OnDisconnect, Session, SessionOptions};
 
 /// How to reach a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,7 +96,12 @@ impl Client {
 
     /// Observes an election: the present state, then every change. Reconnects by itself.
     pub fn observe(&self, election: &str) -> Observer {
-        Observer::new(Arc::clone(&self.shared), election)
+        Observer::new(Arc::clone(&self.shared), election, None)
+    }
+
+    /// Observes an election from an earlier moment on: what followed it, in order, or a gap and the present state.
+    pub fn observe_from(&self, election: &str, from: ObserveFrom) -> Observer {
+        Observer::new(Arc::clone(&self.shared), election, Some(from))
     }
 
     /// Follows an election in the background, for receivers that check tokens. Call it within a runtime.

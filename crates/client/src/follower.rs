@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::elections::leader;
 use crate::requests::Shared;
 use crate::seen::Position;
-use crate::{Client, Grant, Header, Reading};
+use crate::{Client, Grant, Header, ObservedKind, Reading};
 
 /// After an error that reconnecting cannot mend (mixed-up endpoints): somebody may mend it from outside.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -51,6 +51,8 @@ async fn follow(client: Client, election: String, views: Arc<watch::Sender<Optio
         let mut observer = client.observe(&election);
         let error = loop {
             match observer.next().await {
+                // A gap says nothing about who leads; the state comes with it.
+                Ok(observed) if matches!(observed.kind, ObservedKind::Gap { .. }) => {}
                 Ok(observed) => {
                     learn(&views, &observed.header, observed.kind.leader());
                 }

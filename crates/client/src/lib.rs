@@ -115,7 +115,7 @@ pub use history::{History, Reading, Reign};
 pub use keys::{KeyValue, Keys};
 pub use kv::{Binding, DeleteOptions, Deleted, Got, Put, PutOptions};
 pub use leadership::{EndRequest, LeaderToken, Leadership, LeadershipState, LostWhy};
-pub use observer::{Observed, ObservedKind, Observer};
+pub use observer::{ObserveFrom, Observed, ObservedKind, Observer};
 pub use palisade_fence::{Fence, Token};
 pub use range::{Direction, Found, RangeOptions, Ranged, SortBy};
 pub use session::{CampaignOptions, OnDisconnect, Session, SessionEnd, SessionOptions, SessionWish};

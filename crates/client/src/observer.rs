@@ -31,10 +31,19 @@ pub struct Observed {
     pub kind: ObservedKind,
 }
 
+/// Where an observer goes on: after this.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ObserveFrom {
+    /// Of the header that was seen last; `None`: the cluster's present one.
+    pub generation: Option<u32>,
+    /// Of that header; 0: from the first event of the election.
+    pub seq: u64,
+}
+
 /// What an observer hears.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ObservedKind {
-    /// The present state: always first, and again after a reconnect if it is news.
+    /// The present state: first unless it goes on from somewhere, and after a gap.
     State {
         /// `None`: nobody leads.
         leader: Option<Grant>,
@@ -60,6 +69,13 @@ pub enum ObservedKind {
         /// Why it ended.
         why: String,
     },
+    /// What happened meanwhile cannot be told; the present state follows.
+    Gap {
+        /// `compacted`: it is no longer kept; `generation`: the cluster was restored; `ahead`: the cluster has not come so far.
+        why: String,
+        /// Everything after this could still be told.
+        complete_after_seq: u64,
+    },
 }
 
 impl ObservedKind {
@@ -68,7 +84,7 @@ impl ObservedKind {
         match self {
             ObservedKind::State { leader } => leader.as_ref(),
             ObservedKind::Elected { leader, .. } | ObservedKind::ValueChanged { leader } => Some(leader),
-            ObservedKind::Vacant { .. } => None,
+            ObservedKind::Vacant { .. } | ObservedKind::Gap { .. } => None,
         }
     }
 }
@@ -81,7 +97,9 @@ pub struct Observer {
     stream: Option<Streaming<v1::ObserveReply>>,
     /// News of the last message that were not taken yet.
     pending: VecDeque<Observed>,
-    /// Up to where everything has been told; `None`: nothing has.
+    /// Where it was to begin; `None`: at the present state.
+    from: Option<ObserveFrom>,
+    /// Up to where everything has been told; `None`: nothing has. After a reconnect it goes on from there.
     told: Option<Position>,
     /// Who leads, as it was told.
     leader: Option<Grant>,
@@ -92,13 +110,14 @@ pub struct Observer {
 }
 
 impl Observer {
-    pub(crate) fn new(shared: Arc<Shared>, election: &str) -> Observer {
+    pub(crate) fn new(shared: Arc<Shared>, election: &str, from: Option<ObserveFrom>) -> Observer {
         let address = shared.links.first_choice();
         Observer {
             shared,
             election: election.to_owned(),
             stream: None,
             pending: VecDeque::new(),
+            from,
             told: None,
             leader: None,
             address,
@@ -145,7 +164,7 @@ impl Observer {
             self.address = self.shared.links.next_choice(&self.address);
             return Ok(());
         };
-        let request = v1::ObserveRequest { election: self.election.clone(), from: None };
+        let request = v1::ObserveRequest { election: self.election.clone(), from: self.resumes_from() };
         let mut client = ElectionServiceClient::new(channel);
         match self.shared.world.timeout(ACCEPT, client.observe(request)).await {
             Some(Ok(accepted)) => {
@@ -159,6 +178,14 @@ impl Observer {
                 self.address = self.shared.links.next_choice(&self.address);
                 Ok(())
             }
+        }
+    }
+
+    fn resumes_from(&self) -> Option<v1::ObserveFrom> {
+        match (self.told, self.from) {
+            (Some(told), _) => Some(v1::ObserveFrom { generation: Some(told.generation), seq: told.seq }),
+            (None, Some(from)) => Some(v1::ObserveFrom { generation: from.generation, seq: from.seq }),
+            (None, None) => None,
         }
     }
 
@@ -194,17 +221,20 @@ impl Observer {
             return Ok(());
         }
         let known = self.told == Some(position);
+        let mut after_gap = false;
         for event in message.events {
             let Some(kind) = read(event)? else { continue };
             let leader = kind.leader().cloned();
             let news = match kind {
-                // After a reconnect: news only if something else leads, or says something else.
-                ObservedKind::State { .. } => self.told.is_none() || (!known && self.leader != leader),
-                ObservedKind::Elected { .. } | ObservedKind::ValueChanged { .. } | ObservedKind::Vacant { .. } => {
-                    !known
-                }
+                // Of a node that does not go on from where it was: news only if something else leads, or says something else.
+                ObservedKind::State { .. } => self.told.is_none() || after_gap || (!known && self.leader != leader),
+                ObservedKind::Elected { .. }
+                | ObservedKind::ValueChanged { .. }
+                | ObservedKind::Vacant { .. }
+                | ObservedKind::Gap { .. } => !known,
             };
             if news {
+                after_gap = matches!(kind, ObservedKind::Gap { .. });
                 self.leader = leader;
                 self.pending.push_back(Observed { seq: header.seq, header, kind });
             }
@@ -232,8 +262,8 @@ fn read(event: v1::ObserveEvent) -> Result<Option<ObservedKind>, Error> {
             let previous = Token::from_wire(vacant.previous_token).ok_or_else(missing)?;
             ObservedKind::Vacant { previous, why: vacant.why }
         }
-        // It did not ask to go on from anywhere; or a kind that this program does not know.
-        Some(Kind::Gap(_)) | None => return Ok(None),
+        Some(Kind::Gap(gap)) => ObservedKind::Gap { why: gap.why, complete_after_seq: gap.complete_after_seq },
+        None => return Ok(None), // a kind that this program does not know
     }))
 }
 
@@ -297,6 +327,25 @@ mod tests {
         assert_eq!(tokens(&mut observer), []);
         observer.take(message(12, state(Some(5)))).unwrap();
         assert_eq!(tokens(&mut observer), [(12, Some(5))]);
+    }
+
+    #[test]
+    fn it_resumes_from_what_it_told_last_and_tells_of_a_gap_before_the_state() {
+        let mut fresh = observer();
+        assert_eq!(fresh.resumes_from(), None);
+        fresh.from = Some(ObserveFrom { generation: None, seq: 5 });
+        assert_eq!(fresh.resumes_from(), Some(v1::ObserveFrom { generation: None, seq: 5 }));
+        fresh.take(message(6, elected(2))).unwrap();
+        assert_eq!(fresh.resumes_from(), Some(v1::ObserveFrom { generation: Some(0), seq: 6 }));
+        assert_eq!(tokens(&mut fresh), [(6, Some(2))]);
+
+        let gap = v1::observe_event::Gap { why: "compacted".to_owned(), complete_after_seq: 8 };
+        let mut reply = message(20, Kind::Gap(gap));
+        reply.events.push(v1::ObserveEvent { kind: Some(state(Some(2))) });
+        fresh.take(reply).unwrap();
+        let kinds: Vec<_> = fresh.pending.drain(..).map(|it| it.kind).collect();
+        let told = |kind: &ObservedKind| matches!(kind, ObservedKind::Gap { why, complete_after_seq: 8 } if why == "compacted");
+        assert!(matches!(&kinds[..], [gap, ObservedKind::State { leader: Some(_) }] if told(gap)), "{kinds:?}");
     }
 
     #[test]

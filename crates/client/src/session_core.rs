@@ -295,7 +295,9 @@ impl SessionCore {
             Stage::Unsent | Stage::Sent(_) | Stage::Waiting => {
                 let Candidacy { election, candidate, .. } =
                     entry.candidacies.remove(&key.serial).expect("it was found");
-                entry.withdrawing.insert(key.serial, Withdrawal::of(election, candidate));
+                if !planted::is(Bug::AbandonedNotWithdrawn) {
+                    entry.withdrawing.insert(key.serial, Withdrawal::of(election, candidate));
+                }
             }
             Stage::Granted(_) | Stage::Leading { .. } => self.step_down(key, out),
         }

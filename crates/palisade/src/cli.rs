@@ -1,5 +1,6 @@
 //! The command line, and nothing else: what can be asked for, with its help text.
 
+mod elect;
 mod kv;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::elect::{CampaignArgs, DemandArgs, ElectCommand, ReadArgs, RunArgs, SessionArgs, SessionCommand};
 pub(crate) use self::kv::{FenceArg, GetArgs, KvCommand, ManyArgs, Sort, WatchArgs};
 use crate::output::Format;
 use crate::units::duration;
@@ -77,6 +79,9 @@ pub(crate) enum Command {
     /// Campaigns, observes, and runs commands only while they lead.
     #[command(subcommand)]
     Elect(ElectCommand),
+    /// Sessions: who is alive, and for how long. For administrators.
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Reads and writes keys.
     #[command(subcommand)]
     Kv(KvCommand),
@@ -186,88 +191,6 @@ pub(crate) struct HealthArgs {
     /// The address to ask; by default the first of --endpoints.
     #[arg(value_name = "H:P")]
     pub(crate) address: Option<String>,
-}
-
-#[derive(Subcommand, Debug)]
-pub(crate) enum ElectCommand {
-    /// Runs a command only while it leads; its token is in the environment.
-    Run(RunArgs),
-    /// Campaigns and holds the leadership until SIGTERM or Ctrl-C.
-    Campaign(CampaignArgs),
-    /// Prints the present state, then every change, until Ctrl-C.
-    Observe {
-        /// Name of the election.
-        election: String,
-    },
-    /// Prints who leads; exit 3 if nobody does.
-    Leader {
-        /// Name of the election.
-        election: String,
-    },
-    /// Lists all elections.
-    List,
-    /// Ends a leadership by its token.
-    Resign {
-        /// Name of the election.
-        election: String,
-        /// The holder's token; another one changes nothing.
-        #[arg(long)]
-        token: String,
-        /// Acts at once on a holder that keeps its session until the TTL; the holder's own clock guard does not hold then.
-        #[arg(long)]
-        force: bool,
-    },
-}
-
-/// How a session is opened and a campaign is made.
-#[derive(Args, Debug, Clone)]
-pub(crate) struct SessionArgs {
-    /// Candidate id, unique in the election; by default the host's name and the process id.
-    #[arg(long)]
-    pub(crate) id: Option<String>,
-    /// Time-to-live of the session: how long the leadership outlives a hang or a cut.
-    #[arg(long, value_parser = duration, default_value = "1s", value_name = "D")]
-    pub(crate) ttl: Duration,
-    /// Hand over this long after the connection broke instead of at the TTL. Only for leaders whose effects are fenced.
-    #[arg(long, value_parser = duration, value_name = "D")]
-    pub(crate) release_after: Option<Duration>,
-}
-
-#[derive(Args, Debug)]
-#[command(
-    after_help = "The command runs in a process group of its own with PALISADE_ELECTION, PALISADE_TOKEN, PALISADE_FENCE and \
-PALISADE_CANDIDATE set. When the leadership is about to end unconfirmed, the group gets SIGTERM at the deadline minus --grace and \
-SIGKILL at the deadline, also when `elect run` itself has died or is stopped: a small guardian process holds the deadline. A process \
-that leaves the group escapes it.
-
-Example:
-  palisade elect run billing --ttl 2s -- ./billing-daemon --port 80"
-)]
-pub(crate) struct RunArgs {
-    /// Name of the election.
-    pub(crate) election: String,
-    #[command(flatten)]
-    pub(crate) session: SessionArgs,
-    /// Time between SIGTERM and SIGKILL; by default a quarter of the TTL.
-    #[arg(long, value_parser = duration, value_name = "D")]
-    pub(crate) grace: Option<Duration>,
-    /// Campaign again when the command ends, instead of ending with its exit code.
-    #[arg(long)]
-    pub(crate) restart: bool,
-    /// The command and its arguments.
-    #[arg(last = true, required = true, value_name = "COMMAND ARG")]
-    pub(crate) command: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct CampaignArgs {
-    /// Name of the election.
-    pub(crate) election: String,
-    #[command(flatten)]
-    pub(crate) session: SessionArgs,
-    /// What observers are told, as the value's data.
-    #[arg(long, default_value = "")]
-    pub(crate) value: String,
 }
 
 #[derive(Args, Debug)]

@@ -1,17 +1,18 @@
 //! `palisade elect …`: one file per command that does more than ask once.
 
 mod campaign;
+pub(crate) mod ends;
 pub(crate) mod guardian;
+mod history;
 mod lead;
 mod observe;
 mod run;
 
-use palisade_client::{Client, ClientConfig, Demand, OnDisconnect, ResignOptions, Session, SessionOptions};
-use palisade_fence::Token;
+use palisade_client::{Client, ClientConfig, OnDisconnect, Reading, Session, SessionOptions};
 use palisade_world::World;
 use serde_json::{Value, json};
 
-use crate::cli::{ElectCommand, Global, SessionArgs};
+use crate::cli::{ElectCommand, Global, ReadArgs, SessionArgs};
 use crate::exit::Failure;
 use crate::output;
 
@@ -20,10 +21,17 @@ pub(crate) async fn run(command: ElectCommand, global: &Global, world: World) ->
     match command {
         ElectCommand::Run(args) => run::run(args, client, world).await,
         ElectCommand::Campaign(args) => campaign::run(args, global, client, world).await,
-        ElectCommand::Observe { election } => observe::run(&election, global, &client).await,
-        ElectCommand::Leader { election } => leader(&election, global, &client).await,
-        ElectCommand::List => list(global, &client).await,
-        ElectCommand::Resign { election, token, force } => resign(election, &token, force, global, &client).await,
+        ElectCommand::Observe { election, from } => observe::run(&election, from, global, &client).await,
+        ElectCommand::Leader { election, read } => leader(&election, reading(read), global, &client).await,
+        ElectCommand::List { read } => list(reading(read), global, &client).await,
+        ElectCommand::History { election, read } => history::run(&election, reading(read), global, &client).await,
+        ElectCommand::Resign { election, token, demand } => {
+            ends::resign(election, &token, demand, global, &client).await
+        }
+        ElectCommand::Withdraw { election, id, demand } => ends::withdraw(election, id, demand, global, &client).await,
+        ElectCommand::Transfer { election, to, token, demand } => {
+            ends::transfer(election, to, token.as_deref(), demand, global, &client).await
+        }
     }
 }
 
@@ -50,8 +58,13 @@ fn candidate_id(args: &SessionArgs) -> String {
     })
 }
 
-async fn leader(election: &str, global: &Global, client: &Client) -> Result<(), Failure> {
-    let Some(grant) = client.leader(election).await? else {
+/// `--serializable`.
+pub(crate) fn reading(read: ReadArgs) -> Reading {
+    if read.serializable { Reading::Serializable } else { Reading::Linearizable }
+}
+
+async fn leader(election: &str, reading: Reading, global: &Global, client: &Client) -> Result<(), Failure> {
+    let Some(grant) = client.leader_as(election, reading).await? else {
         return Err(Failure::absent("no_leader", format!("election '{election}' has no leader")));
     };
     output::show(global.output, &Value::Object(output::grant(&grant)), || {
@@ -71,8 +84,8 @@ async fn leader(election: &str, global: &Global, client: &Client) -> Result<(), 
     Ok(())
 }
 
-async fn list(global: &Global, client: &Client) -> Result<(), Failure> {
-    let elections = client.elections().await?;
+async fn list(reading: Reading, global: &Global, client: &Client) -> Result<(), Failure> {
+    let elections = client.elections_as(reading).await?;
     let document: Vec<Value> = elections
         .iter()
         .map(|election| {
@@ -97,23 +110,6 @@ async fn list(global: &Global, client: &Client) -> Result<(), Failure> {
             vec![election.election.clone(), leader, token, election.waiting.to_string()]
         });
         output::table(&["ELECTION", "LEADER", "TOKEN", "WAITING"], rows.collect())
-    });
-    Ok(())
-}
-
-async fn resign(election: String, token: &str, force: bool, global: &Global, client: &Client) -> Result<(), Failure> {
-    let parsed: Token =
-        token.parse().map_err(|_| Failure::usage("--token", token, "a number from 1 to 9223372036854775807"))?;
-    let demand = if force { Demand::Force } else { Demand::Request };
-    let resigned = client.resign(ResignOptions { election: election.clone(), token: parsed, demand }).await?;
-    let document = json!({
-        "election": election, "token": parsed.get(), "fence": format!("{election}:{parsed}"),
-        "requested": resigned.requested.is_some(), "already": resigned.already, "seq": resigned.header.seq,
-    });
-    output::show(global.output, &document, || match (&resigned.requested, resigned.already) {
-        (Some(_), _) => format!("requested: token {parsed} of {election} ends when its holder is ready (or --force)"),
-        (None, true) => format!("token {parsed} did not lead {election}: nothing changed"),
-        (None, false) => format!("token {parsed} of {election} ended"),
     });
     Ok(())
 }

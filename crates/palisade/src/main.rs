@@ -15,6 +15,7 @@ mod kv;
 mod output;
 mod processes;
 mod server;
+mod session;
 mod settings;
 mod units;
 mod workers;
@@ -58,6 +59,7 @@ async fn run(cli: Cli, world: World) -> Result<(), exit::Failure> {
         Command::Server(args) => server::run(args, world).await,
         Command::Health(args) => health::run(args, global, world).await,
         Command::Elect(command) => elect::run(command, global, world).await,
+        Command::Session(command) => session::run(command, global, world).await,
         Command::Kv(command) => kv::run(command, global, world).await,
         Command::Cluster(command) => cluster::run(command, global, world).await,
         Command::Jobmanager(args) => workers::jobmanager(args, global, world).await,

@@ -91,6 +91,8 @@ bugs! {
     WatchSkipsToLive = "watch-skips-to-live",
     /// Lets a watcher go on after what was compacted as if nothing were missing.
     CompactionUntold = "compaction-untold",
+    /// Lets an observer that resumes go on over events that are no longer kept as if nothing were missing.
+    GapUntold = "gap-untold",
 
     // client
 
@@ -102,6 +104,8 @@ bugs! {
     LostTooLate = "lost-too-late",
     /// Resigns without telling the holder that it has lost.
     LostAfterResign = "lost-after-resign",
+    /// Forgets a campaign that was abandoned instead of withdrawing it: its candidate stays in the line, and is granted one day.
+    AbandonedNotWithdrawn = "abandoned-not-withdrawn",
 
     // rpc
 

@@ -184,6 +184,8 @@ fn first(state: &State, election: &str, from: Option<ObserveFrom>) -> Seen {
 
 /// What was told after this, as far as one look goes.
 fn onward(state: &State, election: &str, after: Seq) -> Seen {
+    let kept = state.told().complete_after(election);
+    let after = if planted::is(Bug::GapUntold) { after.max(kept) } else { after };
     let Ok(mut told) = state.told().after(election, after) else { return gap(state, election, Gap::Compacted) };
     let mut seen = Seen { replies: Vec::new(), after, rest: Rest::Some };
     for (seq, told) in told.by_ref().take(BATCH) {

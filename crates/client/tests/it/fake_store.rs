@@ -144,6 +144,24 @@ impl FakeStore {
         self.fill(&mut state, grant.token);
     }
 
+    /// An administrator asks for the end of the present leadership, for this candidate, and of its session.
+    pub(crate) fn ask_leader(&self, to: &str) {
+        let state = self.lock();
+        let grant = state.leader.as_ref().unwrap();
+        let requested = v1::EndRequested {
+            header: None,
+            session: grant.session,
+            serial: grant.serial,
+            election: grant.election.clone(),
+            token: grant.token,
+            to: to.to_owned(),
+        };
+        state.event(grant.session, server_frame::Body::EndRequested(requested));
+        let wish = v1::session_asked::Wish::StopRenewing.into();
+        let asked = v1::SessionAsked { header: None, session: grant.session, wish };
+        state.event(grant.session, server_frame::Body::SessionAsked(asked));
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }

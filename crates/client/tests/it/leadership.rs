@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use palisade_client::{
-    ErrorKind, Leadership, LeadershipState, LostWhy, OnDisconnect, PutOptions, SessionEnd, SessionOptions, Value,
+    ErrorKind, Leadership, LeadershipState, LostWhy, OnDisconnect, PutOptions, SessionEnd, SessionOptions, SessionWish,
+    Value,
 };
 use palisade_fence::TokenSource;
 use tokio::sync::watch;
@@ -138,6 +139,22 @@ async fn dropping_a_waiting_campaign_withdraws_it() {
     // Nobody was granted meanwhile. Its session goes on, and can lead.
     let again = lead(&two, "b").await;
     assert_eq!(again.token().get(), token.get() + 1);
+}
+
+#[tokio::test]
+async fn a_holder_is_told_that_somebody_asks_for_its_end_and_goes_on_until_it_is_ready() {
+    let node = FakeStore::start().await;
+    let client = client(&[&node.address]);
+    let session = session(&client, 5_000).await;
+    let leadership = lead(&session, "a").await;
+    assert_eq!((leadership.requested().borrow().clone(), *session.asked().borrow()), (None, None));
+    node.store.ask_leader("b");
+    let request = within("a request", leadership.end_requested()).await;
+    assert_eq!(request.to.as_deref(), Some("b"));
+    let mut asked = session.asked();
+    within("a wish", asked.wait_for(|wish| *wish == Some(SessionWish::StopRenewing))).await.unwrap();
+    assert!(is_held(&leadership.state().borrow()), "it leads until it is ready");
+    within("resigning", leadership.resign()).await.unwrap();
 }
 
 #[tokio::test]

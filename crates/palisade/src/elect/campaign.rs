@@ -1,6 +1,6 @@
-//! `palisade elect campaign`: holds the leadership until SIGTERM, and campaigns again after it was lost.
+//! `palisade elect campaign`: holds the leadership until SIGTERM, and campaigns again after it was lost or given up on request.
 
-use palisade_client::{Client, Leadership, LeadershipState, Value};
+use palisade_client::{Client, Fence, Leadership, LeadershipState, LostWhy, Reading, Value};
 use palisade_world::World;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,7 +14,11 @@ use crate::units::ms;
 /// What ended a term of leadership.
 enum Ended {
     Lost,
-    Stopped { interrupted: bool },
+    /// Somebody else is to lead.
+    Asked,
+    Stopped {
+        interrupted: bool,
+    },
 }
 
 pub(crate) async fn run(args: CampaignArgs, global: &Global, client: Client, world: World) -> Result<(), Failure> {
@@ -35,6 +39,13 @@ pub(crate) async fn run(args: CampaignArgs, global: &Global, client: Client, wor
                     tracing::warn!(%error, "closing the lost session failed; it ends at its TTL");
                 }
             }
+            Ended::Asked => {
+                let fence = leadership.fence();
+                leadership.resign().await?;
+                // Another session also where only the leadership was asked for: this one may be renewed no more.
+                session.close().await?;
+                say_lost(global, &fence, &why_ended(&client, &fence).await);
+            }
             Ended::Stopped { interrupted } => {
                 leadership.resign().await?;
                 session.close().await?;
@@ -51,10 +62,7 @@ fn stopped(interrupted: bool) -> Result<(), Failure> {
 async fn hold(leadership: &Leadership, args: &CampaignArgs, global: &Global, world: &World, stop: &mut Stop) -> Ended {
     let fence = leadership.fence();
     let in_ms = |deadline| ms(std::time::Duration::saturating_sub(deadline, world.now()));
-    let print = |event: serde_json::Value, text: String| match global.output {
-        Some(Format::Json | Format::Jsonl) => output::line(&event.to_string()),
-        Some(Format::Table) | None => output::line(&text),
-    };
+    let print = |event, text: String| print(global, &event, &text);
     print(
         json!({
             "event": "granted", "election": args.election, "candidate": leadership.grant().candidate,
@@ -83,19 +91,36 @@ async fn hold(leadership: &Leadership, args: &CampaignArgs, global: &Global, wor
                 );
             }
             LeadershipState::Lost { why } => {
-                print(
-                    json!({"event": "lost", "token": fence.token.get(), "fence": fence.to_string(), "why": why.to_string()}),
-                    format!("lost {fence}: {why}"),
-                );
+                say_lost(global, &fence, &why.to_string());
                 return Ended::Lost;
             }
             LeadershipState::Held { .. } | LeadershipState::Suspect { .. } => {}
         }
         tokio::select! {
             interrupted = stop.asked() => return Ended::Stopped { interrupted },
+            _ = leadership.end_requested() => return Ended::Asked,
             changed = state.changed() => if changed.is_err() { return Ended::Lost },
         }
     }
+}
+
+fn print(global: &Global, event: &serde_json::Value, text: &str) {
+    match global.output {
+        Some(Format::Json | Format::Jsonl) => output::line(&event.to_string()),
+        Some(Format::Table) | None => output::line(text),
+    }
+}
+
+fn say_lost(global: &Global, fence: &Fence, why: &str) {
+    let event = json!({"event": "lost", "token": fence.token.get(), "fence": fence.to_string(), "why": why});
+    print(global, &event, &format!("lost {fence}: {why}"));
+}
+
+/// Whether a leadership that was given up on request went to whom the request named: only the store knows who still waited.
+async fn why_ended(client: &Client, fence: &Fence) -> String {
+    let history = client.history(&fence.election, Reading::Linearizable).await;
+    let reign = history.ok().and_then(|history| history.reigns.into_iter().rev().find(|it| it.token == fence.token));
+    reign.map_or_else(|| LostWhy::Resigned.to_string(), |reign| reign.why)
 }
 
 /// SIGTERM or Ctrl-C.

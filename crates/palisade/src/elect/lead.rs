@@ -53,7 +53,7 @@ pub(super) async fn lead(
                     election: election.to_owned(),
                     candidate_id: super::candidate_id(args),
                     value: value.clone(),
-                    priority: 0,
+                    priority: args.priority,
                 };
                 let led = tokio::select! {
                     interrupted = stop.asked() => {

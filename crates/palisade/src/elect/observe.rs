@@ -1,14 +1,17 @@
-//! `palisade elect observe`: the present state, then every change, until Ctrl-C.
+//! `palisade elect observe`: the present state, or what followed a seq, then every change, until Ctrl-C.
 
-use palisade_client::{Client, Observed, ObservedKind};
+use palisade_client::{Client, ObserveFrom, Observed, ObservedKind};
 use serde_json::{Value, json};
 
 use crate::cli::Global;
 use crate::exit::Failure;
 use crate::output::{self, Format};
 
-pub(crate) async fn run(election: &str, global: &Global, client: &Client) -> Result<(), Failure> {
-    let mut observer = client.observe(election);
+pub(crate) async fn run(election: &str, from: Option<u64>, global: &Global, client: &Client) -> Result<(), Failure> {
+    let mut observer = match from {
+        Some(seq) => client.observe_from(election, ObserveFrom { generation: None, seq }),
+        None => client.observe(election),
+    };
     loop {
         let observed = tokio::select! {
             _ = tokio::signal::ctrl_c() => return Ok(()),
@@ -53,6 +56,11 @@ fn document(election: &str, observed: &Observed) -> Value {
             event["previous"] = previous.get().into();
             event["why"] = why.as_str().into();
         }
+        ObservedKind::Gap { why, complete_after_seq } => {
+            event["event"] = "gap".into();
+            event["why"] = why.as_str().into();
+            event["complete_after_seq"] = (*complete_after_seq).into();
+        }
     }
     event
 }
@@ -77,5 +85,6 @@ fn text(election: &str, observed: &Observed) -> String {
             format!("{seq} {election}: {} changed its value, address '{}'", leader.candidate, leader.value.address)
         }
         ObservedKind::Vacant { previous, why } => format!("{seq} {election}: vacant (before: {previous}, {why})"),
+        ObservedKind::Gap { why, .. } => format!("{seq} {election}: gap, what happened meanwhile is not known ({why})"),
     }
 }

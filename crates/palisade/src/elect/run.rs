@@ -33,6 +33,8 @@ enum Term {
     Exited(u8),
     /// The leadership ended; the group is gone.
     Lost,
+    /// Somebody else is to lead; the group is gone.
+    Asked,
     /// We were told to stop; the group is gone.
     Stopped { interrupted: bool },
 }
@@ -65,6 +67,8 @@ pub(crate) async fn run(args: RunArgs, client: Client, world: World) -> Result<(
             Term::Exited(0) if !args.restart => return Ok(()),
             Term::Exited(code) if !args.restart => return Err(Failure::silent(code)),
             Term::Exited(code) => eprintln!("palisade: the command ended with {code}; campaigning again"),
+            Term::Asked if !args.restart => return Ok(()),
+            Term::Asked => eprintln!("palisade: the leadership was handed over on request; campaigning again"),
             Term::Lost if !args.restart => {
                 return Err(Failure::failed("the leadership was lost; the command was ended").with_code(OWN_FAILURE));
             }
@@ -104,6 +108,12 @@ async fn serve(args: &RunArgs, leadership: &Leadership, world: &World, stop: &mu
             interrupted = stop.asked(), if !ending => {
                 ending = true;
                 term = Term::Stopped { interrupted };
+                guardian.tell("end");
+            }
+            _ = leadership.end_requested(), if !ending => {
+                ending = true;
+                term = Term::Asked;
+                eprintln!("palisade: the leadership is asked for; ending the command");
                 guardian.tell("end");
             }
             // The guardian does the same; but it may be stopped.

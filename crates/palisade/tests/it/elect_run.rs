@@ -112,3 +112,18 @@ fn when_the_guardian_is_killed_the_command_is_gone_before_the_next_one_runs() {
     assert_eq!(eventually("the second runs", || read(&cluster, "second")), "alone");
     assert!(!alive(&pid));
 }
+
+#[test]
+fn when_somebody_else_is_to_lead_the_command_ends_before_the_next_one_runs() {
+    let cluster = Cluster::start();
+    let mut first = run(&cluster, "first", &["--ttl", "10s"], "echo $$ > $OUT/first; exec sleep 1000");
+    let pid = eventually("the first runs", || read(&cluster, "first"));
+    let script = r#"if kill -0 $(cat $OUT/first) 2>/dev/null; then echo overlap > $OUT/second; else echo alone > $OUT/second; fi; exec sleep 1000"#;
+    let _second = run(&cluster, "second", &["--ttl", "10s"], script);
+    let waits = || cluster.json(&["elect", "list"])["elections"][0]["waiting"] == 1;
+    eventually("the second waits", || waits().then_some(()));
+    assert_eq!(cluster.json(&["elect", "transfer", "e", "--to", "second"])["requested"], true);
+    assert_eq!(code(first.wait()), 0, "it did what it was asked for");
+    assert_eq!(eventually("the second runs", || read(&cluster, "second")), "alone");
+    assert!(!alive(&pid));
+}

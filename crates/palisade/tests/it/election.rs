@@ -99,13 +99,76 @@ fn a_paused_holder_is_replaced_at_its_ttl_and_says_so_when_it_wakes() {
 }
 
 #[test]
-fn a_holder_that_keeps_its_session_is_asked_from_outside_and_ended_by_force() {
+fn a_holder_that_is_asked_resigns_when_it_is_ready_and_campaigns_again() {
     let cluster = Cluster::start();
     let holder = cluster.candidate("e", "holder", &["--ttl", "10s"]);
-    let token = holder.next("granted")["token"].to_string();
-    assert_eq!(cluster.json(&["elect", "resign", "e", "--token", &token])["requested"], true);
-    assert_eq!(cluster.json(&["elect", "leader", "e"])["token"].to_string(), token, "nothing changed");
-    assert_eq!(cluster.json(&["elect", "resign", "e", "--token", &token, "--force"])["already"], false);
+    let first = holder.next("granted");
+    let late = cluster.candidate("e", "late", &["--ttl", "10s"]);
+    eventually("one waits", || (waiting(&cluster, "e") == 1).then_some(()));
+    let later = cluster.candidate("e", "later", &["--ttl", "10s"]);
+    eventually("two wait", || (waiting(&cluster, "e") == 2).then_some(()));
+
+    let reply = cluster.json(&["elect", "transfer", "e", "--to", "later"]);
+    assert_eq!((reply["requested"].as_bool(), reply["losing"].as_array().map(Vec::len)), (Some(true), Some(0)));
+    let lost = holder.next("lost");
+    assert_eq!((&lost["token"], lost["why"].as_str()), (&first["token"], Some("transferred")));
+    let second = later.next("granted");
+    assert!(second["token"].as_u64() > first["token"].as_u64());
+    let history = cluster.json(&["elect", "history", "e"]);
+    assert_eq!(history["reigns"][0]["why"], "transferred");
+
+    // The end of its session, too: the answer says what it will lose, and it campaigns again with another.
+    eventually("two wait", || (waiting(&cluster, "e") == 2).then_some(()));
+    let token = second["token"].to_string();
+    let reply = cluster.json(&["elect", "resign", "e", "--token", &token, "--end-session"]);
+    assert_eq!(reply["losing"][0]["fence"], second["fence"]);
+    assert_eq!(later.next("lost")["why"], "resigned");
+    late.next("granted");
+    eventually("it waits again", || (waiting(&cluster, "e") == 2).then_some(()));
+
+    // By force: at once, and whoever it was is told by the store.
+    let leader = cluster.json(&["elect", "leader", "e"]);
+    let token = leader["token"].to_string();
+    assert_eq!(cluster.json(&["elect", "resign", "e", "--token", &token, "--force"])["requested"], false);
+    assert_eq!(late.next("lost")["why"], "removed");
     assert_eq!(cluster.json(&["elect", "resign", "e", "--token", &token, "--force"])["already"], true);
+}
+
+#[test]
+fn an_administrator_withdraws_a_candidate_and_closes_a_session() {
+    let cluster = Cluster::start();
+    let holder = cluster.candidate("e", "holder", &["--ttl", "10s"]);
+    holder.next("granted");
+    let sessions = cluster.json(&["session", "list"]);
+    let session = sessions["sessions"][0]["session"].to_string();
+    assert_eq!(sessions["sessions"][0]["leaderships"], 1);
+    let reply = cluster.json(&["session", "close", &session]);
+    assert_eq!((reply["requested"].as_bool(), &reply["losing"][0]["election"]), (Some(true), &"e".into()));
     holder.next("lost");
+    holder.next("granted");
+    let reply = cluster.json(&["elect", "withdraw", "e", "--id", "holder", "--force"]);
+    assert_eq!(reply["requested"], false);
+    assert_eq!(holder.next("lost")["why"], "removed");
+    let (exit, error) = cluster.refused(&["elect", "withdraw", "e", "--id", "nobody"]);
+    assert_eq!((exit, error["kind"].as_str()), (3, Some("candidate_not_found")));
+    let (exit, error) = cluster.refused(&["session", "close", &session]);
+    assert_eq!((exit, error["kind"].as_str()), (3, Some("session_ended")));
+}
+
+#[test]
+fn an_observer_goes_on_from_a_seq_and_is_told_of_a_gap() {
+    let cluster = Cluster::start();
+    let mut holder = cluster.candidate("e", "holder", &["--ttl", "10s"]);
+    let granted = holder.next("granted");
+    holder.process.signal(Signal::SIGTERM);
+    assert_eq!(code(holder.process.wait()), 0);
+    let all = cluster.observer_with("e", &["--from", "0"]);
+    assert_eq!(all.next_of_any()["event"], "elected");
+    assert_eq!(all.next_of_any()["event"], "vacant");
+    let rest = cluster.observer_with("e", &["--from", &granted["seq"].to_string()]);
+    assert_eq!(rest.next_of_any()["event"], "vacant", "exclusive, and no state first");
+    let ahead = cluster.observer_with("e", &["--from", "1000000000"]);
+    let gap = ahead.next_of_any();
+    assert_eq!((gap["event"].as_str(), gap["why"].as_str()), (Some("gap"), Some("ahead")));
+    assert_eq!(ahead.next_of_any()["event"], "state");
 }

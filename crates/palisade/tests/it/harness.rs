@@ -204,8 +204,12 @@ impl Cluster {
 impl Cluster {
     /// Starts `palisade elect observe` and gives its events as they come.
     pub(crate) fn observer(&self, election: &str) -> Candidate {
+        self.observer_with(election, &[])
+    }
+
+    pub(crate) fn observer_with(&self, election: &str, extra: &[&str]) -> Candidate {
         let args = ["elect", "observe", election, "--output", "jsonl", "--endpoints", &self.endpoints()];
-        Candidate::spawn(palisade().args(args), self.dir.path())
+        Candidate::spawn(palisade().args(args).args(extra), self.dir.path())
     }
 
     /// Starts `palisade kv watch` and gives its events as they come.
@@ -245,6 +249,11 @@ impl Candidate {
                 return event;
             }
         }
+    }
+
+    /// The next event, whatever it is.
+    pub(crate) fn next_of_any(&self) -> Value {
+        self.events.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("no event within {LIMIT:?}"))
     }
 
     /// Every event that has come so far.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_client::{
-    CampaignOptions, Client, ClientConfig, ConfigError, ElectionFollower, Leadership, LostWhy, OnDisconnect, Session,
-    SessionOptions, Value,
+    CampaignOptions, Client, ClientConfig, ConfigError, ElectionFollower, EndRequest, Leadership, LostWhy,
+    OnDisconnect, Session, SessionOptions, Value,
 };
 use palisade_fence::{ClusterId, LeaderSource, LeaderView, Token};
 use palisade_rpc::{RpcService, RpcServiceConfig};
@@ -220,13 +220,15 @@ async fn campaign(
     components.stop().await;
     match end {
         End::Stopped => Campaigned::Stopped,
-        End::Lost(_) | End::Replaced | End::Failed(_) => Campaigned::Led,
+        End::Asked(_) | End::Lost(_) | End::Replaced | End::Failed(_) => Campaigned::Led,
     }
 }
 
 #[derive(Debug)]
 enum End {
     Stopped,
+    /// Somebody else is to lead.
+    Asked(#[allow(dead_code)] EndRequest), // read by Debug, for the log
     Lost(#[allow(dead_code)] LostWhy), // read by Debug, for the log
     Replaced,
     Failed(#[allow(dead_code)] String), // read by Debug, for the log
@@ -246,6 +248,7 @@ async fn lead(
     tokio::select! {
         () = proclaim => End::Failed("it stopped proclaiming".to_owned()),
         why = leadership.lost() => End::Lost(why),
+        asked = leadership.end_requested() => End::Asked(asked),
         () = components.replaced() => End::Replaced,
         why = components.failed() => End::Failed(why),
         _ = stop.wait_for(|stop| *stop == Stop::Yes) => End::Stopped,

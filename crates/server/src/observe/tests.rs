@@ -109,3 +109,10 @@ fn a_long_past_comes_in_parts_each_event_once_and_what_is_forgotten_between_them
     }
     is_gap(&onward(&state, "e", seen.after), &state, "compacted");
 }
+
+#[cfg(feature = "planted")]
+#[test]
+fn the_planted_bug_that_tells_of_no_gap_is_caught() {
+    let check = a_gap_is_told_where_the_past_is_gone_or_of_another_cluster_life;
+    assert!(palisade_planted::caught(Bug::GapUntold, check).is_some());
+}

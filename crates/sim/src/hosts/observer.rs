@@ -20,9 +20,10 @@ async fn follow(process: &Process, election: &str) {
     loop {
         match observer.next().await {
             Ok(observed) => {
-                let (observer, election) = (process.name(), election.to_owned());
-                let fact = Fact::Observed { observer, election, seq: observed.seq, news: news(observed) };
-                process.witness.saw(process.who, fact);
+                let (observer, election, seq) = (process.name(), election.to_owned(), observed.seq);
+                if let Some(news) = news(observed) {
+                    process.witness.saw(process.who, Fact::Observed { observer, election, seq, news });
+                }
             }
             Err(error) => {
                 tracing::debug!(%error, "observing again");
@@ -33,11 +34,13 @@ async fn follow(process: &Process, election: &str) {
     }
 }
 
-fn news(observed: Observed) -> News {
-    match observed.kind {
+/// `None`: a gap, which says nothing by itself; the state that follows it does.
+fn news(observed: Observed) -> Option<News> {
+    Some(match observed.kind {
         ObservedKind::State { leader } => News::State(leader.map(|leader| leader.token)),
         ObservedKind::Elected { leader, previous, .. } => News::Elected(leader.token, previous),
         ObservedKind::ValueChanged { leader } => News::Proclaimed(leader.token),
         ObservedKind::Vacant { previous, .. } => News::Vacant(previous),
-    }
+        ObservedKind::Gap { .. } => return None,
+    })
 }

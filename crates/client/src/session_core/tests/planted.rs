@@ -19,3 +19,9 @@ fn lost_after_resign_is_caught() {
     let check = super::the_in_memory_am_leader_flag_is_cleared_after_the_lease_is_released;
     assert!(caught(Bug::LostAfterResign, check).is_some());
 }
+
+#[test]
+fn abandoned_not_withdrawn_is_caught() {
+    let why = caught(Bug::AbandonedNotWithdrawn, super::a_failed_campaign_leaves_its_candidate_behind);
+    assert!(why.is_some_and(|why| why.contains("it is withdrawn at once")));
+}
