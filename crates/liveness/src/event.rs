@@ -85,6 +85,12 @@ pub enum Event {
         /// Which stream.
         stream: StreamId,
     },
+    /// Another node relayed this stream, and is gone without a word about the client: nobody knows whether that still is
+    /// there. Never sent when the relay said that the client's end is gone; that is [`Event::StreamBroke`].
+    RelayLost {
+        /// Which stream.
+        stream: StreamId,
+    },
     /// A keep-alive arrived.
     KeepAlive {
         /// Through which stream.

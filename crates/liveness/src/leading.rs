@@ -81,6 +81,7 @@ impl Leading {
                 self.sessions.stream_broke(stream, now);
                 self.end_due(now, effects);
             }
+            Event::RelayLost { stream } => self.sessions.relay_lost(stream, now),
             Event::KeepAlive { stream, call, sessions } => self.keep_alive(stream, call, sessions, now, effects),
             Event::QuorumConfirmed { round } => self.confirmed(round, now, effects),
             Event::ConfirmFailed { round } => self.rounds.failed(round),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use palisade_coord_core::{AttachGeneration, EndReason, OnDisconnect, SessionId, Wish};
 use palisade_planted::{self as planted, Bug};
 
-use crate::timings::{keep_alive_interval, window};
+use crate::timings::{after, keep_alive_interval, window};
 use crate::{Known, StreamId, Ticket};
 
 /// A session of the state.
@@ -199,12 +199,25 @@ impl Sessions {
 
     /// The client's end of a stream is gone. A session that is attached to a newer stream does not care.
     pub(crate) fn stream_broke(&mut self, stream: StreamId, now: Duration) {
+        self.disconnected(stream, now, after);
+    }
+
+    /// The node that relayed a stream is gone, which is not the client's fault: who is released by a disconnect has the time
+    /// to find another way that it has after the death of a store leader. Deadlines stay as they are.
+    pub(crate) fn relay_lost(&mut self, stream: StreamId, now: Duration) {
+        let span = if planted::is(Bug::RelayDeathReleases) { after } else { window };
+        self.disconnected(stream, now, span);
+    }
+
+    /// The sessions of a stream have none any more. `span`: how long each then has to attach again; `None`: its TTL alone
+    /// counts.
+    fn disconnected(&mut self, stream: StreamId, now: Duration, span: fn(OnDisconnect) -> Option<Duration>) {
         for id in self.by_stream.remove(&stream).unwrap_or_default() {
             let session = self.all.get_mut(&id).expect("sessions of a stream are known");
             session.stream = None;
             session.unconfirmed = 0;
-            if let OnDisconnect::ReleaseAfter { ms } = session.on_disconnect {
-                session.releases = Some(now + Duration::from_millis(ms));
+            if let Some(span) = span(session.on_disconnect) {
+                session.releases = Some(now + span);
             }
             self.schedule(id);
         }

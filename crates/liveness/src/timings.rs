@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use palisade_coord_core::OnDisconnect;
 
-/// The least time that a session which is released after a disconnect has to attach to a new store leader: its client
-/// must notice, find the new store leader and attach, and none of that is its fault.
+/// The least time that a session which is released after a disconnect has to attach again when a node broke its stream, the
+/// store leader or a relay: its client must notice, find another node and attach, and none of that is its fault.
 pub const RECONNECT_WINDOW: Duration = Duration::from_secs(3);
 
 /// Clients send this many keep-alives per TTL, so that two may be lost.
@@ -16,7 +16,15 @@ pub fn keep_alive_interval(ttl: Duration) -> Duration {
     ttl / KEEP_ALIVES_PER_TTL
 }
 
-/// How long a session has to attach to a new store leader before it counts as disconnected; `None`: its TTL alone counts.
+/// How long a session has to attach again after its client's end of the stream broke; `None`: its TTL alone counts.
+pub(crate) fn after(on_disconnect: OnDisconnect) -> Option<Duration> {
+    match on_disconnect {
+        OnDisconnect::KeepUntilTtl => None,
+        OnDisconnect::ReleaseAfter { ms } => Some(Duration::from_millis(ms)),
+    }
+}
+
+/// The same where the break was a node's fault: the store leader's, or that of the node that relayed the stream.
 pub(crate) fn window(on_disconnect: OnDisconnect) -> Option<Duration> {
     match on_disconnect {
         OnDisconnect::KeepUntilTtl => None,

@@ -62,6 +62,8 @@ bugs! {
     DeadlinesOfBefore = "deadlines-of-before",
     /// Goes on renewing a session although somebody asked that it be renewed no more.
     RenewsWhenAskedNotTo = "renews-when-asked-not-to",
+    /// Counts the death of a relay as the disconnect of the clients behind it.
+    RelayDeathReleases = "relay-death-releases",
 
     // wire
 

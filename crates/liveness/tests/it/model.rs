@@ -60,6 +60,10 @@ pub(crate) enum Step {
     Break {
         stream: u64,
     },
+    /// The node that relayed a stream dies.
+    LoseRelay {
+        stream: u64,
+    },
     /// A round in flight is answered.
     Round {
         pick: usize,
@@ -102,6 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (likely(), likely()).prop_map(|(applied, answered)| Step::AttachApplied { applied, answered }),
         8 => (any::<usize>(), stream()).prop_map(|(pick, stream)| Step::KeepAlive { pick, stream }),
         2 => stream().prop_map(|stream| Step::Break { stream }),
+        2 => stream().prop_map(|stream| Step::LoseRelay { stream }),
         9 => (any::<usize>(), likely()).prop_map(|(pick, confirmed)| Step::Round { pick, confirmed }),
         4 => (any::<usize>(), likely(), likely())
             .prop_map(|(pick, applied, answered)| Step::End { pick, applied, answered }),
@@ -215,6 +220,7 @@ impl Model {
                 self.tell(Event::KeepAlive { stream, call, sessions: vec![session] });
             }
             Step::Break { stream } if self.accepting => self.break_stream(StreamId(stream)),
+            Step::LoseRelay { stream } if self.accepting => self.lose_relay(StreamId(stream)),
             Step::Round { pick, confirmed } if !self.rounds_in_flight.is_empty() => {
                 let round = self.rounds_in_flight.remove(pick % self.rounds_in_flight.len());
                 self.answer_round(round, confirmed);
@@ -242,7 +248,11 @@ impl Model {
                 // It is elected again: what was in flight may be applied still, but nobody is told.
                 self.become_store_leader();
             }
-            Step::Open { .. } | Step::Attach { .. } | Step::KeepAlive { .. } | Step::Break { .. } => {} // closed
+            Step::Open { .. }
+            | Step::Attach { .. }
+            | Step::KeepAlive { .. }
+            | Step::Break { .. }
+            | Step::LoseRelay { .. } => {} // closed
             Step::Round { .. } | Step::End { .. } => {} // none in flight
         }
     }
@@ -331,6 +341,17 @@ impl Model {
             }
         }
         self.tell(Event::StreamBroke { stream });
+    }
+
+    /// Not the client's fault: it has the time that it has after the death of a store leader.
+    fn lose_relay(&mut self, stream: StreamId) {
+        for truth in self.sessions.values_mut().filter(|truth| truth.stream == Some(stream)) {
+            truth.stream = None;
+            if let OnDisconnect::ReleaseAfter { .. } = truth.known.on_disconnect {
+                truth.not_before = truth.not_before.min(self.now + time_anew(&truth.known));
+            }
+        }
+        self.tell(Event::RelayLost { stream });
     }
 
     fn answer_round(&mut self, round: Round, confirmed: bool) {

@@ -36,6 +36,11 @@ fn expire_without_condition_is_caught() {
 }
 
 #[test]
+fn relay_death_releases_is_caught() {
+    is_caught(Bug::RelayDeathReleases, "is to end at");
+}
+
+#[test]
 fn late_tick_not_moved_is_caught() {
     is_caught(Bug::LateTickNotMoved, "is to end at");
 }

@@ -290,6 +290,34 @@ fn a_session_that_attached_again_in_time_is_not_released() {
 }
 
 #[test]
+fn the_death_of_a_relay_gives_at_least_three_seconds_to_attach_again_and_takes_nothing_from_a_ttl() {
+    let mut run = Run::with(release(7, 60_000, 0));
+    run.tell(Event::Opened { known: release(8, 60_000, 5_000), stream: StreamId(1) });
+    run.tell(Event::Opened { known: keep(9, 60_000), stream: StreamId(1) });
+    run.tell(Event::Opened { known: release(10, 1_000, 0), stream: StreamId(1) });
+    run.nothing_until(100).tell(Event::RelayLost { stream: StreamId(1) });
+    run.nothing_until(999).at(1_000);
+    run.take_end(10, EndReason::Expired, 1); // its TTL goes on
+    run.nothing_until(3_099).at(3_100);
+    run.take_end(7, EndReason::Disconnected, 1);
+    run.nothing_until(5_099).at(5_100);
+    run.take_end(8, EndReason::Disconnected, 1);
+    run.nothing_until(59_999).at(60_000);
+    run.take_end(9, EndReason::Expired, 1); // nothing but its TTL
+}
+
+#[test]
+fn a_session_that_attaches_again_after_the_death_of_its_relay_lives_on() {
+    let mut run = Run::with(release(7, 60_000, 0));
+    run.nothing_until(100).tell(Event::RelayLost { stream: StreamId(1) });
+    run.nothing_until(3_000).tell(Event::AttachReceived { session: id(7) });
+    run.nothing_until(3_500);
+    run.tell(Event::Attached { known: attached_as(release(7, 60_000, 0), 2), stream: StreamId(2) });
+    run.nothing_until(30_000).tell(Event::StreamBroke { stream: StreamId(2) });
+    run.take_end(7, EndReason::Disconnected, 2);
+}
+
+#[test]
 fn a_session_attached_to_a_newer_stream_ignores_the_break_of_the_older() {
     let mut run = Run::with(release(7, 1_000, 0));
     run.tell(Event::AttachReceived { session: id(7) });
