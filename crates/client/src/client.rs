@@ -10,10 +10,9 @@ use palisade_wire::status;
 use palisade_world::World;
 use palisade_world::grpc::check_address;
 use tokio::sync::{mpsc, oneshot};
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::links::{Links, Purpose};
+use crate::links::{Channel, Links, Purpose};
 use crate::requests::Shared;
 use crate::seen::Seen;
 use crate::session::whole_ms;

@@ -4,9 +4,9 @@ use palisade_fence::Fence;
 use palisade_wire::coord::v1;
 use palisade_wire::coord::v1::kv_service_client::KvServiceClient;
 use palisade_wire::limits::MESSAGE_BYTES;
-use tonic::transport::Channel;
 
 use crate::elections::repeat;
+use crate::links::Channel;
 use crate::requests::Repeat;
 use crate::{Client, Error, Header, KeyValue, Keys, Session};
 

@@ -4,9 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use palisade_wire::metadata;
 use palisade_world::World;
 use palisade_world::grpc::{self, BadAddress};
-use tonic::transport::Channel;
+use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Status, transport};
 
 /// Addresses that were learnt from hints, beyond the given endpoints: a cluster has at most some ten members.
 const LEARNT: usize = 16;
@@ -19,6 +23,27 @@ pub(crate) enum Purpose {
     Watches,
 }
 
+/// A connection, with what its requests say about forwarding.
+pub(crate) type Channel = InterceptedService<transport::Channel, Asking>;
+
+/// Who may answer a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asking {
+    /// The node that gets it: one that does not lead the store refuses with a hint, which this client follows.
+    Itself,
+    /// That node may ask the store leader, for a client that cannot reach it.
+    OthersToo,
+}
+
+impl Interceptor for Asking {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if *self == Asking::Itself {
+            request.metadata_mut().insert(metadata::FORWARD, MetadataValue::from_static(metadata::NO));
+        }
+        Ok(request)
+    }
+}
+
 /// All connections of a client.
 #[derive(Debug)]
 pub(crate) struct Links {
@@ -29,7 +54,7 @@ pub(crate) struct Links {
 
 #[derive(Debug, Default)]
 struct Inner {
-    channels: BTreeMap<(Purpose, String), Channel>,
+    channels: BTreeMap<(Purpose, String), transport::Channel>,
     /// Where the store leader was last.
     leader: Option<String>,
     /// Which endpoint to ask when nobody is known to lead.
@@ -52,6 +77,20 @@ impl Links {
 
     /// The channel to an address; made when first asked for, connected when first used.
     pub(crate) fn channel(&self, purpose: Purpose, address: &str) -> Result<Channel, BadAddress> {
+        self.channel_asking(Asking::Itself, purpose, address)
+    }
+
+    /// The same connection, for requests that say this about forwarding.
+    pub(crate) fn channel_asking(
+        &self,
+        asking: Asking,
+        purpose: Purpose,
+        address: &str,
+    ) -> Result<Channel, BadAddress> {
+        Ok(InterceptedService::new(self.connection(purpose, address)?, asking))
+    }
+
+    fn connection(&self, purpose: Purpose, address: &str) -> Result<transport::Channel, BadAddress> {
         let mut inner = self.lock();
         if let Some(channel) = inner.channels.get(&(purpose, address.to_owned())) {
             return Ok(channel.clone());

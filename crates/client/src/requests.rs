@@ -12,11 +12,10 @@ use palisade_wire::coord::v1;
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome as WireOutcome};
 use palisade_wire::status;
 use palisade_world::World;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::backoff::{AT_MOST, Backoff};
-use crate::links::{Links, Purpose};
+use crate::links::{Asking, Channel, Links, Purpose};
 use crate::seen::{Position, Seen};
 use crate::{Error, ErrorKind, Header, Outcome};
 
@@ -96,6 +95,8 @@ enum Attempt<T> {
         error: Error,
         hint: Option<String>,
     },
+    /// Surely not applied: there was no connection.
+    NotReached(Error),
     /// It may have been applied.
     Unknown(Error),
 }
@@ -114,29 +115,40 @@ impl Shared {
         let mut backoff = Backoff::up_to(AT_MOST);
         let mut address = self.links.first_choice();
         let mut in_a_row = 0;
+        let mut asking = Asking::Itself;
+        // The last address that was not reached.
+        let mut silent: Option<String> = None;
         // Set by the first attempt that may have been applied.
         let mut unknown: Option<Error> = None;
         loop {
             let left = give_up_at.saturating_sub(self.world.now());
-            let (error, hint) = match self.attempt(repeat, &address, left, floor, &send).await {
+            let (error, hint) = match self.attempt(repeat, (asking, &address), left, floor, &send).await {
                 Attempt::Done(reply) => return Ok(reply),
                 Attempt::Failed(error) => return Err(settled(error, unknown, repeat)),
                 Attempt::NotApplied { error, hint } => (error, hint),
+                Attempt::NotReached(error) => {
+                    silent = Some(address.clone());
+                    (error, None)
+                }
                 Attempt::Unknown(error) if repeat == Repeat::Unsafe && !planted::is(Bug::RetryUnknownWithoutId) => {
                     return Err(error);
                 }
                 Attempt::Unknown(error) => {
                     unknown.get_or_insert_with(|| error.clone());
+                    silent = Some(address.clone());
                     (error, None)
                 }
             };
             tracing::debug!(%address, %error, "a request is tried again");
-            address = match hint {
+            let stuck = hint.is_some() && hint == silent && asking == Asking::Itself;
+            (asking, address) = match hint {
+                // Whoever leads cannot be reached from here; the node that says so may reach it.
+                Some(_) if stuck => (Asking::OthersToo, address),
                 Some(hint) => {
                     self.links.leads(&hint);
-                    hint
+                    (Asking::Itself, hint)
                 }
-                None => self.links.next_choice(&address),
+                None => (Asking::Itself, self.links.next_choice(&address)),
             };
             // Everybody is asked once, and two hints are followed, before there is a pause.
             in_a_row += 1;
@@ -158,7 +170,7 @@ impl Shared {
     async fn attempt<T, F, Fut>(
         &self,
         repeat: Repeat,
-        address: &str,
+        (asking, address): (Asking, &str),
         left: Duration,
         floor: Position,
         send: &F,
@@ -168,9 +180,9 @@ impl Shared {
         F: Fn(Channel) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let channel = match self.links.channel(Purpose::Requests, address) {
+        let channel = match self.links.channel_asking(asking, Purpose::Requests, address) {
             Ok(channel) => channel,
-            Err(bad) => return Attempt::NotApplied { error: unreachable(address, &bad.to_string()), hint: None },
+            Err(bad) => return Attempt::NotReached(unreachable(address, &bad.to_string())),
         };
         // Asking somebody else does not help where the request cannot be sent again.
         let limit = if repeat == Repeat::Unsafe { left } else { left.min(ATTEMPT) };
@@ -181,12 +193,18 @@ impl Shared {
             return Attempt::Unknown(error);
         };
         match answered {
-            Ok(reply) => self.judge(repeat, address, floor, reply.into_inner()),
+            Ok(reply) => self.judge(repeat, (asking, address), floor, reply.into_inner()),
             Err(status) => refused(address, &status),
         }
     }
 
-    fn judge<T: Answer>(&self, repeat: Repeat, address: &str, floor: Position, reply: T) -> Attempt<T> {
+    fn judge<T: Answer>(
+        &self,
+        repeat: Repeat,
+        (asking, address): (Asking, &str),
+        floor: Position,
+        reply: T,
+    ) -> Attempt<T> {
         let header = reply.header();
         if let Err(error) = self.seen.admit(&header) {
             return Attempt::Failed(error);
@@ -195,7 +213,7 @@ impl Shared {
             let message = format!("{address}: answered from before what this client has seen");
             return Attempt::NotApplied { error: Error::not_applied(ErrorKind::BadAnswer, message), hint: None };
         }
-        if repeat != Repeat::ReadAnywhere {
+        if repeat != Repeat::ReadAnywhere && asking == Asking::Itself {
             self.links.leads(address);
         }
         Attempt::Done(reply)
@@ -206,7 +224,7 @@ impl Shared {
 fn refused<T>(address: &str, status: &Status) -> Attempt<T> {
     let Some(detail) = status::detail(status) else {
         if never_connected(status) {
-            return Attempt::NotApplied { error: unreachable(address, status.message()), hint: None };
+            return Attempt::NotReached(unreachable(address, status.message()));
         }
         let message = format!("{address}: no answer: {}", status.message());
         return Attempt::Unknown(Error::unknown(ErrorKind::ConnectionLost, message));

@@ -65,6 +65,24 @@ pub(crate) struct IsOpen {
     pub(crate) first_serial: u64,
 }
 
+/// Which way a stream goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// To the store leader itself.
+    Direct,
+    /// Through another node.
+    Relayed,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Search {
+    /// Any stream: there is none that works.
+    Anywhere,
+    /// A better one: the stream in use is relayed.
+    Directly,
+}
+
 /// What happened.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Event {
@@ -81,7 +99,7 @@ pub(crate) enum Event {
     /// A session is to end.
     Close { session: u64 },
     /// A node accepted a stream.
-    Connected { stream: StreamId },
+    Connected { stream: StreamId, way: Way },
     /// A frame came.
     Received { stream: StreamId, frame: ServerFrame },
     /// A stream is gone; `hint` is where the store leader was said to be.
@@ -94,7 +112,7 @@ pub(crate) enum Event {
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Effect {
     /// Look for a node that accepts a stream, everywhere at once; `hint` is where the store leader was said to be.
-    Dial { hint: Option<String> },
+    Dial { hint: Option<String>, search: Search },
     /// Stop looking.
     StopDialing,
     /// Send on a stream. A stream that cannot send is a broken one.
@@ -171,10 +189,20 @@ impl Retry {
 #[derive(Debug)]
 struct Current {
     id: StreamId,
+    way: Way,
     /// When the last frame came from it.
     heard: Duration,
     /// It is silent; another is being looked for.
     doubted: bool,
+}
+
+/// Who becomes suspect when sessions leave a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Suspect {
+    /// Everybody: the stream broke, or was silent.
+    All,
+    /// Nobody who is not already.
+    AsBefore,
 }
 
 /// A keep-alive that was sent.
@@ -194,8 +222,8 @@ pub(crate) struct SessionCore {
     current: Option<Current>,
     /// Streams that were replaced while they may still live: closed once the new one has attached every session, because
     /// closing a stream is a disconnect for whoever is still attached to it.
-    retiring: Vec<StreamId>,
-    dialing: bool,
+    retiring: Vec<Current>,
+    dialing: Option<Search>,
     /// Not before this may a dial begin.
     dial_at: Duration,
     /// Where the store leader was said to be.
@@ -233,7 +261,7 @@ impl SessionCore {
             Event::Close { session } => {
                 self.end_here(session, &SessionEnd::Closed, &LostWhy::Closed, now, &mut out);
             }
-            Event::Connected { stream } => self.connected(stream, now, &mut out),
+            Event::Connected { stream, way } => self.connected(stream, way, now, &mut out),
             Event::Received { stream, frame } => self.received(stream, frame, now, &mut out),
             Event::Broken { stream, hint } => self.broken(stream, hint, now),
             Event::Tick => {}
@@ -362,26 +390,29 @@ impl SessionCore {
     }
 
     /// A node accepted a stream: every session moves over to it.
-    fn connected(&mut self, stream: StreamId, now: Duration, out: &mut Vec<Effect>) {
-        if !self.dialing {
+    fn connected(&mut self, stream: StreamId, way: Way, now: Duration, out: &mut Vec<Effect>) {
+        if self.dialing.is_none() {
             out.push(Effect::HangUp { stream });
             return;
         }
-        self.dialing = false;
+        self.dialing = None;
         self.hint = None;
-        if let Some(old) = self.current.replace(Current { id: stream, heard: now, doubted: false }) {
-            self.retiring.push(old.id);
-        }
-        self.detach_all(now);
+        let old = self.current.replace(Current { id: stream, way, heard: now, doubted: false });
+        // Leaving a stream that works for a better one gives nobody a reason to doubt.
+        let suspect = if old.as_ref().is_some_and(|old| !old.doubted) { Suspect::AsBefore } else { Suspect::All };
+        self.retiring.extend(old);
+        self.detach_all(suspect, now);
     }
 
     fn broken(&mut self, stream: StreamId, hint: Option<String>, now: Duration) {
         self.keep_alives.retain(|_, sent| sent.stream != stream);
-        self.retiring.retain(|it| *it != stream);
+        self.retiring.retain(|it| it.id != stream);
         if self.current.as_ref().is_some_and(|current| current.id == stream) {
-            self.current = None;
+            // What was left for it may work still, and somebody may still be attached there: closing it would disconnect them.
+            let works = self.retiring.iter().position(|it| !it.doubted);
+            self.current = works.map(|at| self.retiring.remove(at));
             self.hint = hint;
-            self.detach_all(now);
+            self.detach_all(Suspect::All, now);
             // A stream that brought nothing is not tried again at once: 10 ms, doubling up to 100 ms.
             if self.fruitless > 0 {
                 let pause = Duration::from_millis(10 << (self.fruitless - 1).min(4));
@@ -392,11 +423,13 @@ impl SessionCore {
     }
 
     /// Nothing is attached any more, nothing that was sent will be answered here.
-    fn detach_all(&mut self, now: Duration) {
+    fn detach_all(&mut self, suspect: Suspect, now: Duration) {
         for entry in self.sessions.values_mut() {
             entry.link = Link::Detached;
             entry.attach_retry = Retry::default();
-            entry.suspect_since.get_or_insert(now);
+            if suspect == Suspect::All {
+                entry.suspect_since.get_or_insert(now);
+            }
             entry.unacknowledged = None;
             for candidacy in entry.candidacies.values_mut() {
                 if matches!(candidacy.stage, Stage::Sent(_)) {

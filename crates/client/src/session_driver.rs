@@ -21,7 +21,7 @@ use crate::dial::{Dialed, dial};
 use crate::links::Purpose;
 use crate::requests::{Repeat, Shared};
 use crate::serials::Serial;
-use crate::session_core::{Effect, Event, IsOpen, Key, OpenId, SessionCore, StreamId, ToOpen};
+use crate::session_core::{Effect, Event, IsOpen, Key, OpenId, SessionCore, StreamId, ToOpen, Way};
 use crate::{EndRequest, Error, ErrorKind, Grant, Header, LeadershipState, LostWhy, Outcome, SessionEnd, SessionWish};
 
 /// Frames and dials that wait for the driver; a full queue holds up the readers of the streams, not the store.
@@ -221,13 +221,15 @@ impl SessionDriver {
         match news {
             News::Dialed(dialed) => {
                 self.dialing = None;
-                let stream = StreamId(self.fresh());
-                tracing::debug!(address = dialed.address, "session stream");
-                self.shared.links.leads(&dialed.address);
+                let (stream, way) = (StreamId(self.fresh()), dialed.way);
+                tracing::debug!(address = dialed.address, way = ?dialed.way, "session stream");
+                if dialed.way == Way::Direct {
+                    self.shared.links.leads(&dialed.address);
+                }
                 let reader =
                     self.shared.world.spawn("palisade-session-reader", read(stream, dialed.receive, self.tell.clone()));
                 self.streams.insert(stream, Stream { address: dialed.address, send: dialed.send, _reader: reader });
-                self.feed(Event::Connected { stream });
+                self.feed(Event::Connected { stream, way });
             }
             News::Frame(stream, frame) => {
                 if !self.streams.contains_key(&stream) {
@@ -275,10 +277,10 @@ impl SessionDriver {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Dial { hint } => {
+            Effect::Dial { hint, search } => {
                 let (shared, tell) = (Arc::clone(&self.shared), self.tell.clone());
                 self.dialing = Some(self.shared.world.spawn("palisade-dial", async move {
-                    let dialed = dial(shared, hint).await;
+                    let dialed = dial(shared, hint, search).await;
                     let _ = tell.send(News::Dialed(dialed)).await; // the driver is gone: so is the stream
                 }));
             }

@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`NodeConfig`] (what a node is told), [`Node`] (the order of start and stop), `machine` (the replicated
 //! state, driven by the replica; an [`Audit`] may look on), [`hub`] (where applied events go), `proposer` (the way into the
-//! log), `api` and the services on it (`kv_service`, `watch`, `election_service` with `observe`, `cluster_service`), `sessions`
+//! log), `forward` (what another node answers), `api` and the services on it (`kv_service`, `watch`, `election_service` with
+//! `observe`, `cluster_service`), `sessions`
 //! (streams and deadlines), `formation` and `joining` (who belongs to the cluster), `founding`, and the small watchers
 //! `confirmation`, `disk`, `health`, `leadership_log`.
 
@@ -19,6 +20,7 @@ mod connections;
 mod disk;
 mod election_service;
 mod formation;
+mod forward;
 mod founding;
 mod health;
 pub mod hub;

@@ -24,6 +24,7 @@ use crate::config::{ConfigError, NodeConfig};
 use crate::connections::{Line, cuttable};
 use crate::election_service::Elections;
 use crate::formation::Misfit;
+use crate::forward::{Forwarder, Forwarding};
 use crate::health::{self, Health};
 use crate::hub::Hub;
 use crate::joining;
@@ -172,10 +173,11 @@ impl Node {
         // No other node can have won an election before a follower's longest wait is over.
         let election_timeout = config.timings.election_max * 2;
         let settings = SessionSettings { ttl: config.ttl.clone(), election_timeout };
-        let (session_service, sessions) = sessions::start(Arc::new(api.clone()), settings, &world);
+        let (line, line_watch) = watch::channel(Line::Open);
+        let forwarder = Forwarder::new(config.node_id, replica.status(), line_watch.clone(), &world);
+        let (session_service, sessions) = sessions::start(Arc::new(api.clone()), settings, forwarder.clone(), &world);
         let (reporter, health_service) = tonic_health::server::health_reporter();
 
-        let (line, line_watch) = watch::channel(Line::Open);
         let (stop, stop_watch) = watch::channel(Stop::No);
         let (failing, failed) = watch::channel(None);
         let reflection = tonic_reflection::server::Builder::configure()
@@ -183,20 +185,22 @@ impl Node {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .expect("the descriptors were made by the same build");
+        let kv = KvServiceServer::new(Kv { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES);
+        let elections =
+            ElectionServiceServer::new(Elections { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES);
+        let watches = WatchServiceServer::new(Watches { api: api.clone(), room: Room::new() });
         let router = grpc::server(&world)
             .add_service(health_service)
             .add_service(reflection)
-            .add_service(KvServiceServer::new(Kv { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES))
-            .add_service(
-                ElectionServiceServer::new(Elections { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES),
-            )
-            .add_service(WatchServiceServer::new(Watches { api: api.clone(), room: Room::new() }))
+            .add_service(Forwarding::new(kv, &forwarder))
+            .add_service(Forwarding::new(elections, &forwarder))
+            .add_service(Forwarding::new(watches, &forwarder))
             .add_service(ClusterServiceServer::new(Cluster {
                 node_id: config.node_id,
                 api: api.clone(),
                 health: health.clone(),
             }))
-            .add_service(session_service)
+            .add_service(Forwarding::new(session_service, &forwarder))
             .add_service(replica.peer_service(gate));
         let server = world.spawn("server", serve(router, listener, line_watch, stop_watch, failing.clone()));
 

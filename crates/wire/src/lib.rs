@@ -1,7 +1,7 @@
 //! The store's protobuf messages and their checked conversions.
 //!
 //! Reading order: [`coord::v1`] and [`replica::v1`] (generated from `proto/palisade`), [`limits`] (what a request may
-//! contain), [`convert`] (requests to commands, outcomes to answers), [`status`] (refusals that say what is known), [`log`]
+//! contain), [`convert`] (requests to commands, outcomes to answers), [`status`] (refusals that say what is known), [`metadata`], [`log`]
 //! and [`state`] (the store's own formats in the Raft log and in snapshots, each behind a version byte).
 //!
 //! Everything that comes off a wire is checked here, once, before it is proposed: a command that reaches the state
@@ -11,6 +11,7 @@ pub mod convert;
 mod format;
 pub mod limits;
 pub mod log;
+pub mod metadata;
 mod refusal;
 pub mod state;
 pub mod status;

@@ -9,7 +9,7 @@ use palisade_wire::limits::KEEP_ALIVE_SESSIONS;
 use super::candidacy::Stage;
 use super::entry::Link;
 use super::withdrawal::Withdrawal;
-use super::{Effect, KeepAliveSent, Key, Sent, SessionCore, StreamId};
+use super::{Current, Effect, KeepAliveSent, Key, Search, Sent, SessionCore, StreamId, Way};
 use crate::{Error, ErrorKind, LeadershipState, OnDisconnect};
 
 /// Keep-alives without an answer. More than a TTL's worth; beyond it the oldest is forgotten, whose answer could no longer
@@ -63,8 +63,8 @@ impl SessionCore {
             let retry = (connected && it.sent.is_none()).then_some(it.retry.at);
             [Some(it.give_up_at), retry].into_iter().flatten()
         });
-        let dial = (self.wants_stream() && !connected && !self.dialing).then_some(self.dial_at);
-        let doubt = if self.dialing { None } else { self.doubt_at() };
+        let dial = (self.wanted().is_some() && self.wanted() != self.dialing).then_some(self.dial_at);
+        let doubt = if self.dialing == Some(Search::Anywhere) { None } else { self.doubt_at() };
         sessions.chain(openings).chain(closing).chain(dial).chain(doubt).filter(|at| *at > now).min()
     }
 
@@ -205,7 +205,7 @@ impl SessionCore {
     fn retire(&mut self, out: &mut Vec<Effect>) {
         let moved = self.sessions.values().all(|it| matches!(it.link, Link::Attached(_)));
         if moved || self.current.is_none() {
-            for stream in self.retiring.drain(..) {
+            for Current { id: stream, .. } in self.retiring.drain(..) {
                 self.keep_alives.retain(|_, sent| sent.stream != stream);
                 out.push(Effect::HangUp { stream });
             }
@@ -237,7 +237,7 @@ impl SessionCore {
 
     /// The stream in use is silent: look for another, and keep this one until there is one.
     fn doubt(&mut self, now: Duration) {
-        if self.dialing || self.doubt_at().is_none_or(|at| now < at) {
+        if self.dialing == Some(Search::Anywhere) || self.doubt_at().is_none_or(|at| now < at) {
             return;
         }
         self.doubts += 1;
@@ -276,15 +276,31 @@ impl SessionCore {
         }
     }
 
+    /// What is to be looked for.
+    fn wanted(&self) -> Option<Search> {
+        match &self.current {
+            _ if !self.wants_stream() => None,
+            None => Some(Search::Anywhere),
+            Some(current) if current.doubted => Some(Search::Anywhere),
+            Some(current) => (current.way == Way::Relayed).then_some(Search::Directly),
+        }
+    }
+
     fn dial(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        let wanted = self.wanted();
+        if wanted == self.dialing {
+            return;
+        }
         let doubted = self.current.as_ref().is_some_and(|current| current.doubted);
-        let wanted = self.wants_stream() && (self.current.is_none() || doubted);
-        if wanted && !self.dialing && (doubted || self.dial_at <= now) {
-            self.dialing = true;
-            out.push(Effect::Dial { hint: self.hint.take() });
-        } else if !wanted && self.dialing {
-            self.dialing = false;
+        if wanted.is_some() && !doubted && now < self.dial_at {
+            return; // what is looked for meanwhile would do as well
+        }
+        if self.dialing.is_some() {
             out.push(Effect::StopDialing);
+        }
+        self.dialing = wanted;
+        if let Some(search) = wanted {
+            out.push(Effect::Dial { hint: self.hint.take(), search });
         }
     }
 }

@@ -8,13 +8,14 @@ use palisade_wire::coord::v1::{self, ErrorDetail, ServerFrame, client_frame, ser
 use palisade_wire::status::{not_applied, unknown};
 
 use super::entry::believable;
-use super::{Effect, Event, IsOpen, Key, OpenId, SessionCore, StreamId, ToOpen};
+use super::{Effect, Event, IsOpen, Key, OpenId, Search, SessionCore, StreamId, ToOpen, Way};
 use crate::{Error, ErrorKind, Grant, LeadershipState, LostWhy, OnDisconnect, Outcome, SessionEnd};
 
 mod asked;
 mod belief;
 #[cfg(feature = "planted")]
 mod planted;
+mod relayed;
 
 const TTL: u64 = 1_000;
 const SESSION: u64 = 11;
@@ -74,9 +75,13 @@ impl Play {
     }
 
     fn connect(&mut self) -> StreamId {
+        self.connect_by(Way::Direct)
+    }
+
+    fn connect_by(&mut self, way: Way) -> StreamId {
         self.streams += 1;
         let stream = StreamId(self.streams);
-        self.on(Event::Connected { stream });
+        self.on(Event::Connected { stream, way });
         stream
     }
 
@@ -659,7 +664,7 @@ fn a_node_that_is_not_the_store_leader_is_left_and_its_hint_followed() {
     let leader = v1::StoreLeader { node_id: 3, address: "c:3".to_owned() };
     play.refuse(sent, ErrorDetail { store_leader: Some(leader), ..not_applied(Kind::NotStoreLeader, "") });
     assert!(play.effects.contains(&Effect::HangUp { stream }));
-    assert!(play.effects.contains(&Effect::Dial { hint: Some("c:3".to_owned()) }));
+    assert!(play.effects.contains(&Effect::Dial { hint: Some("c:3".to_owned()), search: Search::Anywhere }));
 }
 
 #[test]
@@ -718,7 +723,7 @@ fn the_hint_of_a_stream_that_ends_is_followed() {
     let stream = play.open(OnDisconnect::KeepUntilTtl, TTL);
     play.take();
     play.on(Event::Broken { stream, hint: Some("c:3".to_owned()) });
-    assert!(play.effects.contains(&Effect::Dial { hint: Some("c:3".to_owned()) }));
+    assert!(play.effects.contains(&Effect::Dial { hint: Some("c:3".to_owned()), search: Search::Anywhere }));
 }
 
 #[test]

@@ -204,6 +204,7 @@ impl FakeStore {
         let mut state = self.lock();
         let state = &mut *state;
         Some(match frame.body? {
+            Body::ClientGone(_) => return None,
             Body::Open(open) => {
                 self.say(Told::Open { ttl_ms: open.ttl_ms });
                 let session = state.sessions.len() as u64 + state.ended + 1;
@@ -351,6 +352,24 @@ impl SessionService for FakeStore {
             })
             .detach();
         Ok(Response::new(UnboundedReceiverStream::new(answers)))
+    }
+
+    type AttachStream = UnboundedReceiverStream<Result<ServerFrame, Status>>;
+
+    async fn attach(&self, _: Request<v1::AttachRequest>) -> Result<Response<Self::AttachStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn keep_alive(&self, _: Request<v1::KeepAlive>) -> Result<Response<v1::KeptAlive>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn campaign(&self, _: Request<v1::Campaign>) -> Result<Response<v1::Campaigned>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn withdraw(&self, _: Request<v1::Withdraw>) -> Result<Response<v1::Withdrew>, Status> {
+        Err(Status::unimplemented("not here"))
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use palisade_coord_core::{Command, EndReason, OnDisconnect, Op, Outcome, Reply, Serial, SessionId};
 use palisade_liveness as liveness;
-use palisade_liveness::{Known, StreamId};
+use palisade_liveness::{Known, NotRenewed, StreamId};
 use palisade_wire::convert;
 use palisade_wire::coord::v1::error_detail::Kind;
-use palisade_wire::coord::v1::{ErrorDetail, Header, SessionEnded, server_frame};
+use palisade_wire::coord::v1::{ErrorDetail, Header, ServerFrame, SessionEnded, server_frame};
 use palisade_wire::status::unknown;
+use tokio::sync::oneshot;
 
 use super::backend::SessionBackend;
 use super::frames::{self, Request};
@@ -63,11 +64,29 @@ impl<B: SessionBackend> Leading<B> {
         if self.streams.state(stream) != StreamState::Open {
             return; // closed meanwhile
         }
-        let request = match self.streams.begin_call(stream, call).and(Ok(request)) {
-            Ok(Ok(request)) => request,
-            Ok(Err(error)) => return self.streams.answer(stream, frames::refused(call, error)),
-            Err(error) => return self.streams.refuse(stream, call, error),
+        match self.streams.begin_call(stream, call).and(Ok(request)) {
+            Ok(Ok(request)) => self.begun(stream, call, request),
+            Ok(Err(error)) => self.streams.answer(stream, frames::refused(call, error)),
+            Err(error) => self.streams.refuse(stream, call, error),
+        }
+    }
+
+    /// Somebody asks about a session without a frame: as if its stream had, but for the answer.
+    pub(super) fn call(&mut self, session: SessionId, request: Request, answer: oneshot::Sender<ServerFrame>) {
+        let stream = self.slots.stream_of(session).filter(|it| self.streams.state(*it) == StreamState::Open);
+        let Some(stream) = stream else {
+            let lives = self.backend.read(|state| state.session(session).is_some());
+            let why = if lives { NotRenewed::NotAttachedHere } else { NotRenewed::Ended };
+            let _ = answer.send(frames::not_renewed(0, session, why)); // whoever asked may have gone
+            return;
         };
+        let renews = matches!(request, Request::KeepAlive(_)).then_some(session);
+        if let Some(call) = self.streams.begin_asking(stream, renews, answer) {
+            self.begun(stream, call, request);
+        }
+    }
+
+    fn begun(&mut self, stream: StreamId, call: u64, request: Request) {
         match request {
             Request::KeepAlive(sessions) => {
                 self.tell_liveness(liveness::Event::KeepAlive { stream, call, sessions });
@@ -141,9 +160,11 @@ impl<B: SessionBackend> Leading<B> {
         };
         let state = self.streams.state(stream);
         self.streams.answer(stream, frame);
-        if state == StreamState::Broken {
+        match state {
             // The client went while this was on its way; what it attached is disconnected.
-            self.tell_liveness(liveness::Event::StreamBroke { stream });
+            StreamState::Broken => self.tell_liveness(liveness::Event::StreamBroke { stream }),
+            StreamState::RelayLost => self.tell_liveness(liveness::Event::RelayLost { stream }),
+            StreamState::Open | StreamState::Unknown => {}
         }
         if let Some(session) = session {
             for (header, event) in self.slots.finish(session) {

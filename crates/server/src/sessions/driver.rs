@@ -14,7 +14,7 @@ use palisade_world::World;
 use tokio::sync::{mpsc, watch};
 
 use super::backend::{SessionBackend, StoreView};
-use super::frames::elsewhere;
+use super::frames::{elsewhere, refused};
 use super::leading::{Leading, Woken};
 use super::reader::Input;
 use super::{Entrance, SessionSettings};
@@ -143,7 +143,11 @@ impl<B: SessionBackend> Driver<B> {
             (Role::Leading(leading), input) => leading.input(input),
             // It began just before this node ceased to lead.
             (_, Input::Began { outbox, .. }) => outbox.close(refuse(elsewhere(self.store_leader.clone()))),
-            (_, Input::Frame { .. } | Input::Broke { .. }) => {}
+            (_, Input::Call { answer, .. }) => {
+                let why = elsewhere(self.store_leader.clone());
+                let _ = answer.send(refused(0, why)); // whoever asked may have gone
+            }
+            (_, Input::Frame { .. } | Input::Broke { .. } | Input::RelayLost { .. }) => {}
         }
     }
 }

@@ -52,7 +52,8 @@ pub(super) fn admit(frame: ClientFrame, ttl_ms: RangeInclusive<u64>, at_unix_ms:
             let command = convert::close(body, at_unix_ms)?;
             Ok(Request::Close { session: session_of(&command), command })
         }
-        None => {
+        // Only a relayed stream ends so, and its reader knows.
+        Some(Body::ClientGone(_)) | None => {
             let limit = "open, attach, keep_alive, campaign, withdraw or close";
             Err(convert::invalid("body", "none that this server knows", limit))
         }

@@ -193,9 +193,15 @@ impl<B: SessionBackend> Leading<B> {
                 Entrance::Shut(why) => outbox.close(refuse(why.clone())),
             },
             Input::Frame { stream, call, request } => self.frame(stream, call, request),
+            Input::Call { session, request, answer } => self.call(session, request, answer),
             Input::Broke { stream, status } => {
                 if self.streams.broke(stream, status.as_ref().map(not_a_frame)) == StreamState::Open {
                     self.tell_liveness(liveness::Event::StreamBroke { stream });
+                }
+            }
+            Input::RelayLost { stream } => {
+                if self.streams.relay_lost(stream) == StreamState::Open {
+                    self.tell_liveness(liveness::Event::RelayLost { stream });
                 }
             }
         }
@@ -248,6 +254,9 @@ impl<B: SessionBackend> Leading<B> {
             self.streams.push(stream, frames::event(body));
         }
         if let Event::SessionEnded { .. } = event {
+            if let Some(stream) = self.slots.stream_of(session) {
+                self.streams.session_ended(stream, session);
+            }
             self.slots.ended(session);
             self.tell_liveness(liveness::Event::SessionEnded { session });
         }
@@ -368,7 +377,7 @@ fn fate(result: Result<Outcome, ErrorDetail>) -> Fate {
 }
 
 /// The client sent what is no frame. What it had in flight may have been applied.
-fn not_a_frame(status: &Status) -> Status {
+pub(super) fn not_a_frame(status: &Status) -> Status {
     let limit = format!("a ClientFrame of at most {FRAME_BYTES} bytes");
     let detail = convert::invalid("frame", status.message(), limit);
     refuse(ErrorDetail { outcome: error_detail::Outcome::Unknown.into(), ..detail })

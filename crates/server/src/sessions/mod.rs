@@ -3,10 +3,11 @@
 //! Who lives and what expires is decided by the crate `liveness`, what a command does by `coord-core`; here their decisions
 //! are carried out. Nothing here is replicated, and nothing of a stream outlives it.
 //!
-//! Reading order: [`SessionBackend`] (what is needed of the node), `service` (a stream begins), `reader` (its frames are
-//! read and checked), `driver` (the one task that owns everything else) with the parts that it calls: `leading` (one
-//! leadership), `commands` (what clients ask in it), `slots` (the order of what one session is told), `streams`, `outbox` (what a client has
-//! yet to read). `unary` is for everybody who is not the client of a session.
+//! Reading order: [`SessionBackend`] (what is needed of the node), `service` (a stream begins, or a call comes), `relay` (it is
+//! another node's to serve), `reader` (its frames are read and checked), `driver` (the one task that owns everything else) with
+//! the parts that it calls: `leading` (one leadership), `commands` (what clients ask in it), `slots` (the order of what one
+//! session is told), `streams`, `outbox` (what a client has yet to read). `unary` is for everybody who is not the client of a
+//! session.
 //!
 //! Keeps true: what one session is told on its stream is in the order of `seq`; a keep-alive waits for nothing but its
 //! quorum round; a stream that this node closes for its own reasons is nobody's disconnect.
@@ -18,6 +19,7 @@ mod frames;
 mod leading;
 mod outbox;
 mod reader;
+mod relay;
 mod service;
 mod slots;
 mod streams;
@@ -36,8 +38,11 @@ use palisade_wire::status::not_applied;
 use palisade_world::{Task, World};
 use tokio::sync::{mpsc, watch};
 
+use crate::forward::Forwarder;
+
 pub(crate) use backend::{SessionBackend, StoreView};
 pub(crate) use service::SessionStreams;
+pub(crate) use streams::MAX_STREAMS;
 
 /// What gRPC accepts as one frame. The largest that is allowed is a campaign, whose value has 64 KiB at most: one that is
 /// somewhat too large gets our answer, which names the limit; beyond this the stream is closed.
@@ -74,12 +79,13 @@ enum Entrance {
 pub(crate) fn start<B: SessionBackend>(
     backend: Arc<B>,
     settings: SessionSettings,
+    forwarder: Forwarder,
     world: &World,
 ) -> (SessionServiceServer<SessionStreams<B>>, Task<()>) {
     let (inputs, waiting) = mpsc::channel(INPUTS);
     let shut = Entrance::Shut(not_applied(Kind::NoStoreLeader, "the node has just started"));
     let (entrance, entrance_watch) = watch::channel(shut);
-    let streams = SessionStreams::new(Arc::clone(&backend), inputs, entrance_watch, settings.ttl_ms(), world.clone());
+    let streams = SessionStreams::new(Arc::clone(&backend), inputs, entrance_watch, settings.ttl_ms(), forwarder);
     let driver = driver::Driver::new(backend, settings, waiting, entrance, world.clone());
     let service = SessionServiceServer::new(streams).max_decoding_message_size(FRAME_BYTES);
     (service, world.spawn("session driver", driver.run()))

@@ -52,6 +52,11 @@ impl Slots {
         self.all.get(&session).is_some_and(|slot| slot.stream == Some(stream) || slot.under_way > 0)
     }
 
+    /// The stream that the session is attached to, which may be gone.
+    pub(super) fn stream_of(&self, session: SessionId) -> Option<StreamId> {
+        self.all.get(&session)?.stream
+    }
+
     /// A command of this session is on its way.
     pub(super) fn begin(&mut self, session: SessionId) {
         self.all.entry(session).or_default().under_way += 1;

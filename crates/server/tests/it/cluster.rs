@@ -1,9 +1,8 @@
 //! A cluster in one process: real nodes on real disks and real loopback sockets, under names instead of ports.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,9 +13,14 @@ use palisade_wire::coord::v1::election_service_client::ElectionServiceClient;
 use palisade_wire::coord::v1::kv_service_client::KvServiceClient;
 use palisade_wire::coord::v1::session_service_client::SessionServiceClient;
 use palisade_wire::coord::v1::{StatusReply, StatusRequest};
-use palisade_world::{BootClock, Listener, Net, SeededRandom, Socket, TcpNet, World, grpc};
+use palisade_wire::metadata;
+use palisade_world::{BootClock, Random, SeededRandom, World, grpc};
 use tempfile::TempDir;
+use tonic::Request;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
+
+use crate::net::{Loopback, Names};
 
 /// How long a condition may take to come about before a test gives up. Generous: a debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,34 +33,14 @@ const PATIENT: Timings = Timings {
     election_max: Duration::from_millis(800),
 };
 
-/// Loopback, with names for addresses: a node listens on a free port, and whoever dials its name finds it.
-#[derive(Default)]
-struct Names {
-    ports: Mutex<BTreeMap<String, String>>,
-}
-
-struct Loopback(Arc<Names>);
-
-#[tonic::async_trait]
-impl Net for Loopback {
-    async fn connect(&self, address: &str) -> io::Result<Socket> {
-        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        let real = self.0.ports.lock().unwrap().get(address).cloned().ok_or_else(refused)?;
-        TcpNet.connect(&real).await
-    }
-
-    async fn bind(&self, address: &str) -> io::Result<Listener> {
-        let listener = TcpNet.bind("127.0.0.1:0").await?;
-        self.0.ports.lock().unwrap().insert(address.to_owned(), listener.local_addr().to_string());
-        Ok(listener)
-    }
-}
-
 /// Nodes 1 to `n`, each with a folder.
 pub(crate) struct Cluster {
     /// Dropped before their folders.
     pub(crate) nodes: BTreeMap<u64, Node>,
+    /// Of the clients.
     pub(crate) world: World,
+    pub(crate) net: Arc<Names>,
+    random: Arc<SeededRandom>,
     pub(crate) folders: TempDir,
     pub(crate) initial: Vec<(u64, String)>,
 }
@@ -68,10 +52,16 @@ pub(crate) fn name(id: u64) -> String {
 impl Cluster {
     /// Names and folders, and nothing running. `seed` fixes everything random but the scheduling.
     pub(crate) fn new(size: u64, seed: u64) -> Cluster {
-        let net = Arc::new(Loopback(Arc::default()));
-        let world = World::new(Arc::new(BootClock), Arc::new(SeededRandom::new(seed)), net);
+        let net = Arc::default();
+        let random = Arc::new(SeededRandom::new(seed));
+        let world = world_of(&net, "client", &random);
         let initial = (1..=size).map(|id| (id, name(id))).collect();
-        Cluster { world, folders: TempDir::new().unwrap(), initial, nodes: BTreeMap::new() }
+        Cluster { world, net, random, folders: TempDir::new().unwrap(), initial, nodes: BTreeMap::new() }
+    }
+
+    /// The world as somebody of this name sees it.
+    pub(crate) fn world_of(&self, who: &str) -> World {
+        world_of(&self.net, who, &self.random)
     }
 
     /// All running.
@@ -104,7 +94,8 @@ impl Cluster {
     }
 
     pub(crate) async fn try_start(&self, config: NodeConfig, folder: &Path) -> Result<Node, StartError> {
-        Node::start(config, open(folder, &self.world), self.world.clone()).await
+        let world = world_of(&self.net, &config.advertise, &self.random);
+        Node::start(config, open(folder, &world), world).await
     }
 
     pub(crate) async fn stop_node(&mut self, id: u64) {
@@ -129,6 +120,18 @@ impl Cluster {
 
     pub(crate) fn sessions(&self, id: u64) -> SessionServiceClient<Channel> {
         SessionServiceClient::new(self.channel(id))
+    }
+
+    /// The nodes that do not lead the store, once each knows who does.
+    pub(crate) async fn followers(&self, leader: u64) -> Vec<u64> {
+        let followers: Vec<u64> = self.nodes.keys().copied().filter(|id| *id != leader).collect();
+        for id in &followers {
+            self.until("a follower that knows the store leader", async || {
+                (self.status(*id).await?.store_leader?.node_id == leader).then_some(())
+            })
+            .await;
+        }
+        followers
     }
 
     pub(crate) async fn status(&self, id: u64) -> Option<StatusReply> {
@@ -169,6 +172,18 @@ impl Cluster {
     pub(crate) async fn failure(&self, node: &mut Node) -> NodeFailed {
         self.world.timeout(PATIENCE, node.wait_failed()).await.expect("the node finds out that it must stop")
     }
+}
+
+fn world_of(net: &Arc<Names>, who: &str, random: &Arc<SeededRandom>) -> World {
+    let net = Loopback { names: Arc::clone(net), from: who.to_owned() };
+    World::new(Arc::new(BootClock), Arc::clone(random) as Arc<dyn Random>, Arc::new(net))
+}
+
+/// For the node that gets it, which is not to ask another.
+pub(crate) fn itself<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(metadata::FORWARD, MetadataValue::from_static(metadata::NO));
+    request
 }
 
 /// Bounds a wait of a test.

@@ -2,7 +2,7 @@
 
 use palisade_wire::coord::v1::{GetRequest, LeaderRequest, PutRequest};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, name};
 use crate::session::SessionStream;
 
 /// How a store leader goes.
@@ -74,6 +74,41 @@ async fn a_store_leader_goes(end: End, seed: u64) {
     cluster
         .until("the restarted node to catch up", async || (cluster.status(old).await?.header?.seq >= seq).then_some(()))
         .await;
+}
+
+/// The simulation cuts single links for half a minute of its own time; here a few of the longest election timeouts must do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_cut_between_the_store_leader_and_one_node_changes_neither_term_nor_leader() {
+    let cluster = Cluster::start(3, 25).await;
+    let leader = cluster.leader().await;
+    let cut_off = cluster.followers(leader).await[0];
+    let before = cluster.status(leader).await.unwrap();
+    cluster.net.cut(&name(leader), &name(cut_off));
+    cluster.net.cut(&name(cut_off), &name(leader));
+    let mut stream = SessionStream::connect(&cluster, leader).await;
+    let session = stream.open().await;
+    let grant = stream.campaign(session, 1, "e", "a").await.expect("nobody else campaigns");
+    let until = cluster.world.now() + 6 * cluster.config(leader).timings.election_max;
+    let mut writes = 0;
+    while cluster.world.now() < until {
+        let put = PutRequest { key: b"k".to_vec(), value: b"v".to_vec(), ..PutRequest::default() };
+        cluster.kv(leader).put(put).await.unwrap();
+        writes += 1;
+    }
+    let meanwhile = cluster.status(leader).await.unwrap();
+    assert_eq!((meanwhile.term, meanwhile.role), (before.term, before.role.clone()), "after {writes} writes");
+
+    cluster.net.mend(&name(leader), &name(cut_off));
+    cluster.net.mend(&name(cut_off), &name(leader));
+    let seq = cluster.status(leader).await.unwrap().header.unwrap().seq;
+    cluster
+        .until("the node that was cut off to catch up", async || {
+            (cluster.status(cut_off).await?.header?.seq >= seq).then_some(())
+        })
+        .await;
+    let after = cluster.status(leader).await.unwrap();
+    assert_eq!((after.term, after.role), (before.term, before.role), "it comes back without an election");
+    assert_eq!(stream.attach(session).await.held, [grant]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,12 +8,16 @@ mod client_keys;
 mod cluster;
 mod failover;
 mod formation;
+mod forwarding;
 mod full_disk;
 mod handover;
+mod net;
 mod observe;
 #[cfg(feature = "planted")]
 mod planted;
+mod relays;
 mod session;
 mod session_end;
 mod watch;
+mod without_frames;
 mod writes;

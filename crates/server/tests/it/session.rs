@@ -10,7 +10,7 @@ use palisade_wire::coord::v1::{
 use palisade_world::World;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 use crate::cluster::{Cluster, soon};
 
@@ -57,6 +57,17 @@ impl SessionStream {
         match self.events.pop_front() {
             Some(event) => event,
             None => self.frame().await.body.expect("a frame has a body"),
+        }
+    }
+
+    /// What ends the stream.
+    pub(crate) async fn ends(&mut self) -> Status {
+        loop {
+            match self.replies.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("a stream ends with a status"),
+                Err(status) => return status,
+            }
         }
     }
 

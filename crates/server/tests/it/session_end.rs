@@ -9,7 +9,7 @@ use palisade_wire::coord::v1::{
 };
 use palisade_wire::status::detail;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, itself};
 use crate::session::{LONG_TTL_MS, SessionStream};
 
 fn close(session: u64) -> CloseSessionRequest {
@@ -111,7 +111,7 @@ async fn a_serializable_read_is_served_by_any_node_and_without_a_quorum() {
             (reply.leader.as_ref() == Some(&grant)).then_some(())
         })
         .await;
-    let refused = detail(&elections.leader(leader(false)).await.unwrap_err()).unwrap();
+    let refused = detail(&elections.leader(itself(leader(false))).await.unwrap_err()).unwrap();
     assert_eq!(refused.kind(), Kind::NotStoreLeader);
     let listed = ListElectionsRequest { serializable: true, after: String::new() };
     assert_eq!(elections.list(listed).await.unwrap().into_inner().elections.len(), 1);

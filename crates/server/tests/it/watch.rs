@@ -9,7 +9,7 @@ use palisade_wire::coord::v1::{
 use palisade_wire::status::detail;
 use tonic::Streaming;
 
-use crate::cluster::{Cluster, soon};
+use crate::cluster::{Cluster, itself, soon};
 
 fn prefix(prefix: &str) -> KeyRange {
     KeyRange { key: prefix.into(), until: Some(key_range::Until::Prefix(key_range::Prefix {})) }
@@ -190,7 +190,7 @@ async fn a_watcher_goes_on_at_the_next_store_leader_from_where_it_was() {
     let mut cluster = Cluster::start(3, 76).await;
     let leader = cluster.leader().await;
     for other in (1..=3).filter(|id| *id != leader) {
-        let refused = WatchServiceClient::new(cluster.channel(other)).watch(all()).await.unwrap_err();
+        let refused = WatchServiceClient::new(cluster.channel(other)).watch(itself(all())).await.unwrap_err();
         let refused = detail(&refused).expect("it says what is known");
         assert!(matches!(refused.kind(), Kind::NotStoreLeader | Kind::NoStoreLeader), "{refused:?}");
         assert_eq!(refused.outcome(), Outcome::NotApplied);

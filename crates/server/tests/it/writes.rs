@@ -118,26 +118,6 @@ async fn many_writers_at_once_each_get_their_own_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_is_not_the_store_leader_refuses_with_a_hint() {
-    let cluster = Cluster::start(3, 5).await;
-    let leader = cluster.leader().await;
-    for other in (1..=3).filter(|id| *id != leader) {
-        let hint = cluster
-            .until("the follower to know the store leader", async || {
-                let refused = detail(&cluster.kv(other).put(put("k", "v")).await.unwrap_err()).unwrap();
-                assert_eq!(refused.outcome(), Outcome::NotApplied);
-                (refused.kind() == Kind::NotStoreLeader).then_some(refused.store_leader)
-            })
-            .await
-            .expect("it names the store leader");
-        assert_eq!((hint.node_id, hint.address), (leader, crate::cluster::name(leader)));
-        let read = detail(&cluster.kv(other).get(get("k")).await.unwrap_err()).unwrap();
-        assert_eq!((read.kind(), read.outcome()), (Kind::NotStoreLeader, Outcome::NotApplied));
-    }
-    assert_eq!(cluster.kv(leader).get(get("k")).await.unwrap().into_inner().kv, None);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_serializable_read_is_answered_by_any_node_also_without_a_majority() {
     let mut cluster = Cluster::start(3, 9).await;
     let leader = cluster.leader().await;

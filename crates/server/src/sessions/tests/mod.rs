@@ -2,6 +2,7 @@
 
 mod fake;
 mod order;
+mod relayed;
 mod streams;
 mod transport;
 
@@ -159,6 +160,11 @@ impl TestStream {
     /// The client's process dies.
     async fn dies(self) {
         self.inputs.send(Input::Broke { stream: self.stream, status: None }).await.expect("the driver runs");
+    }
+
+    /// The node that relays it dies.
+    async fn relay_dies(self) {
+        self.inputs.send(Input::RelayLost { stream: self.stream }).await.expect("the driver runs");
     }
 
     async fn next(&mut self) -> (u64, Body) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_replica::{ReplicaStatus, Role};
 use palisade_wire::coord::v1::client_frame::Body as Asks;
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome};
 use palisade_wire::coord::v1::server_frame::Body;
@@ -11,12 +12,14 @@ use palisade_wire::coord::v1::{Campaign, ClientFrame, KeepAlive, LeaderValue, Op
 use palisade_wire::status;
 use palisade_world::{Task, World, grpc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
 use super::super::{FRAME_BYTES, SessionSettings};
 use super::fake::Fake;
+use crate::connections::Line;
+use crate::forward::Forwarder;
 
 const BOUND: Duration = Duration::from_secs(30);
 
@@ -35,7 +38,20 @@ impl Server {
             ttl: Duration::from_millis(200)..=Duration::from_secs(600),
             election_timeout: Duration::from_secs(5),
         };
-        let (service, driver) = super::super::start(Arc::clone(&fake), settings, &world);
+        // It knows nobody to forward to.
+        let status = ReplicaStatus {
+            role: Role::Follower,
+            leadership: None,
+            store_leader: None,
+            term: 1,
+            applied: 0,
+            committed: 0,
+            members: Vec::new(),
+            fatal: None,
+        };
+        let (status, line) = (watch::Sender::new(status).subscribe(), watch::Sender::new(Line::Open).subscribe());
+        let forwarder = Forwarder::new(1, status, line, &world);
+        let (service, driver) = super::super::start(Arc::clone(&fake), settings, forwarder, &world);
         let listener = world.bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().to_string();
         let serving = grpc::server(&world).add_service(service).serve_with_incoming(grpc::incoming(listener));
