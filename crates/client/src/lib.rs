@@ -43,6 +43,8 @@
 //!         tokio::select! {
 //!             _ = state.changed() => {} // at every acknowledged keep-alive, and when it is suspect or lost
 //!             () = work_a_little() => {}
+//!             // An administrator wants somebody else to lead: finish, then let go.
+//!             _ = leadership.end_requested() => break,
 //!         }
 //!     }
 //!     session.close().await?; // the next candidate leads at once
@@ -59,6 +61,9 @@
 //! | lost | the store said so, or the limit passed without its word. Another may lead | stop at once; campaign again for a new token |
 //!
 //! A leadership that reaches its limit ends its session with it, so that nothing of it is left in the store; open another.
+//!
+//! A leadership that somebody else wants to end goes on until its holder is ready: [`Leadership::end_requested`] tells it, and
+//! [`Leadership::resign`] hands over to whom the request names. A holder that is *released after N ms* is not asked; it is ended.
 //!
 //! # What not to do
 //!

@@ -172,7 +172,8 @@ pub(crate) struct RunArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "It resigns when somebody asks for the end of its leadership (`elect transfer`, say), and campaigns again.
+    after_help = "When somebody asks for the end of its leadership (`elect transfer`, say) it prints 'lost', resigns at once, and \
+campaigns again. Whoever acts on what it prints must therefore fence its effects; `elect run` waits until its command has ended.
 
 Example:
   palisade elect campaign billing --id billing-1 --ttl 2s --output jsonl"

@@ -1,6 +1,6 @@
 //! `palisade elect campaign`: holds the leadership until SIGTERM, and campaigns again after it was lost or given up on request.
 
-use palisade_client::{Client, Fence, Leadership, LeadershipState, LostWhy, Reading, Value};
+use palisade_client::{Client, EndRequest, Fence, Leadership, LeadershipState, Value};
 use palisade_world::World;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +15,7 @@ use crate::units::ms;
 enum Ended {
     Lost,
     /// Somebody else is to lead.
-    Asked,
+    Asked(EndRequest),
     Stopped {
         interrupted: bool,
     },
@@ -39,12 +39,17 @@ pub(crate) async fn run(args: CampaignArgs, global: &Global, client: Client, wor
                     tracing::warn!(%error, "closing the lost session failed; it ends at its TTL");
                 }
             }
-            Ended::Asked => {
-                let fence = leadership.fence();
-                leadership.resign().await?;
+            Ended::Asked(EndRequest { to }) => {
+                // Whoever reads this must stop before the store is told that anybody else may lead.
+                let why = if to.is_some() { "transferred" } else { "resigned" };
+                say_lost(global, &leadership.fence(), why);
+                if let Err(error) = leadership.resign().await {
+                    tracing::warn!(%error, "resigning failed; it is tried on while the session lives");
+                }
                 // Another session also where only the leadership was asked for: this one may be renewed no more.
-                session.close().await?;
-                say_lost(global, &fence, &why_ended(&client, &fence).await);
+                if let Err(error) = session.close().await {
+                    tracing::warn!(%error, "closing the session failed; it ends at its TTL");
+                }
             }
             Ended::Stopped { interrupted } => {
                 leadership.resign().await?;
@@ -98,7 +103,7 @@ async fn hold(leadership: &Leadership, args: &CampaignArgs, global: &Global, wor
         }
         tokio::select! {
             interrupted = stop.asked() => return Ended::Stopped { interrupted },
-            _ = leadership.end_requested() => return Ended::Asked,
+            request = leadership.end_requested() => return Ended::Asked(request),
             changed = state.changed() => if changed.is_err() { return Ended::Lost },
         }
     }
@@ -114,13 +119,6 @@ fn print(global: &Global, event: &serde_json::Value, text: &str) {
 fn say_lost(global: &Global, fence: &Fence, why: &str) {
     let event = json!({"event": "lost", "token": fence.token.get(), "fence": fence.to_string(), "why": why});
     print(global, &event, &format!("lost {fence}: {why}"));
-}
-
-/// Whether a leadership that was given up on request went to whom the request named: only the store knows who still waited.
-async fn why_ended(client: &Client, fence: &Fence) -> String {
-    let history = client.history(&fence.election, Reading::Linearizable).await;
-    let reign = history.ok().and_then(|history| history.reigns.into_iter().rev().find(|it| it.token == fence.token));
-    reign.map_or_else(|| LostWhy::Resigned.to_string(), |reign| reign.why)
 }
 
 /// SIGTERM or Ctrl-C.
