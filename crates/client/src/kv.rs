@@ -7,8 +7,7 @@ use palisade_wire::limits::MESSAGE_BYTES;
 
 use crate::elections::repeat;
 use crate::links::Channel;
-use crate::requests::Repeat;
-use crate::{Client, Error, Header, KeyValue, Keys, Session};
+use crate::{Client, Error, Header, KeyValue, Keys, Reading, Session};
 
 /// A write of a key.
 #[derive(Clone, Debug)]
@@ -140,8 +139,13 @@ impl Client {
 
     /// Reads a key. Linearizable.
     pub async fn get(&self, key: Vec<u8>) -> Result<Got, Error> {
-        let request = v1::GetRequest { key, serializable: false };
-        let ask = self.shared.request(Repeat::Read, |channel| {
+        self.get_as(key, Reading::Linearizable).await
+    }
+
+    /// The same, as new as is asked for.
+    pub async fn get_as(&self, key: Vec<u8>, reading: Reading) -> Result<Got, Error> {
+        let request = v1::GetRequest { key, serializable: reading.is_serializable() };
+        let ask = self.shared.request(reading.repeat(), |channel| {
             let request = request.clone();
             async move { client(channel).get(request).await }
         });

@@ -5,8 +5,7 @@ use std::ops::RangeInclusive;
 use palisade_wire::coord::v1::{self, read_op};
 
 use crate::kv::client;
-use crate::requests::Repeat;
-use crate::{Client, Error, Header, KeyValue, Keys};
+use crate::{Client, Error, Header, KeyValue, Keys, Reading};
 
 /// What to read. By default everything about the keys, as they are, in their order, linearizably.
 ///
@@ -19,7 +18,7 @@ use crate::{Client, Error, Header, KeyValue, Keys};
 #[derive(Clone, PartialEq, Debug)]
 pub struct RangeOptions {
     pub(crate) read: v1::ReadOp,
-    serializable: bool,
+    reading: Reading,
 }
 
 /// What to sort by. What is equal comes in the order of keys.
@@ -52,7 +51,7 @@ impl RangeOptions {
     /// These keys.
     pub fn new(keys: impl Into<Keys>) -> RangeOptions {
         let read = v1::ReadOp { keys: Some(keys.into().to_wire()), ..v1::ReadOp::default() };
-        RangeOptions { read, serializable: false }
+        RangeOptions { read, reading: Reading::Linearizable }
     }
 
     /// As they were after this revision.
@@ -116,7 +115,7 @@ impl RangeOptions {
     /// without a store leader, too. In a transaction it means nothing.
     #[must_use]
     pub fn serializable(mut self) -> RangeOptions {
-        self.serializable = true;
+        self.reading = Reading::Serializable;
         self
     }
 }
@@ -150,10 +149,9 @@ impl Found {
 impl Client {
     /// Reads keys.
     pub async fn range(&self, options: RangeOptions) -> Result<Ranged, Error> {
-        let RangeOptions { read, serializable } = options;
-        let repeat = if serializable { Repeat::ReadAnywhere } else { Repeat::Read };
-        let request = v1::RangeRequest { read: Some(read), serializable };
-        let ask = self.shared.request(repeat, |channel| {
+        let RangeOptions { read, reading } = options;
+        let request = v1::RangeRequest { read: Some(read), serializable: reading.is_serializable() };
+        let ask = self.shared.request(reading.repeat(), |channel| {
             let request = request.clone();
             async move { client(channel).range(request).await }
         });

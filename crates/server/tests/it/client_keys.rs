@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use palisade_client::{
     Binding, Client, ClientConfig, Compare, DeleteOptions, Direction, ErrorKind, KeyOp, KeyOpResult, Keys,
-    OnDisconnect, PutOptions, RangeOptions, Relation, SessionOptions, SortBy, Txn, WatchOptions, Watched, WatchedKind,
-    Watcher,
+    OnDisconnect, PutOptions, RangeOptions, Reading, Relation, SessionOptions, SortBy, Txn, WatchOptions, Watched,
+    WatchedKind, Watcher,
 };
 
 use crate::cluster::{Cluster, name, soon};
@@ -137,6 +137,12 @@ async fn ranges_and_transactions_say_what_was_found_and_done() {
     let counted =
         client.range(RangeOptions::new(Keys::From(b"a/3".to_vec())).count_only().serializable()).await.unwrap();
     assert_eq!((counted.found.kvs.len(), counted.found.count), (0, 2));
+    let seen = client.get_as(b"a/1".to_vec(), Reading::Serializable).await.unwrap();
+    assert_eq!(
+        seen.kv.map(|kv| kv.value).as_deref(),
+        Some(&b"new"[..]),
+        "not from before what this client has written"
+    );
 
     let options =
         SessionOptions { ttl: Duration::from_secs(60), on_disconnect: OnDisconnect::KeepUntilTtl, given_id: None };
