@@ -18,6 +18,7 @@ use crate::seen::Seen;
 use crate::session::whole_ms;
 use crate::session_core::ToOpen;
 use crate::session_driver::{Ask, SessionDriver};
+use crate::watch_links::WatchLinks;
 use crate::{ElectionFollower, Error, ErrorKind, ObserveFrom, Observer, OnDisconnect, Session, SessionOptions};
 
 /// How to reach a cluster.
@@ -65,7 +66,8 @@ impl Client {
             return Err(ConfigError::NoTime);
         }
         let links = Links::new(world.clone(), endpoints);
-        let shared = Shared { world, links, seen: Seen::default(), request_timeout: config.request_timeout };
+        let (watch_links, seen, request_timeout) = (WatchLinks::default(), Seen::default(), config.request_timeout);
+        let shared = Shared { world, links, watch_links, seen, request_timeout };
         Ok(Client { shared: Arc::new(shared), driver: Arc::default() })
     }
 

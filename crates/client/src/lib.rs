@@ -108,6 +108,7 @@ mod session_core;
 mod session_driver;
 mod sessions;
 mod txn;
+mod watch_links;
 mod watcher;
 
 pub use client::{Client, ClientConfig, ConfigError};

@@ -1,5 +1,6 @@
 //! The connections of a client: one long-lived channel per endpoint for requests, another for the session stream, so that no
-//! bulk of requests can delay a keep-alive, and a third for watches, which a user may leave unread. It also remembers who was last known to lead the store.
+//! bulk of requests can delay a keep-alive. (Watches have their own, see `watch_links`.) It also remembers who was last known
+//! to lead the store.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +21,6 @@ const LEARNT: usize = 16;
 pub(crate) enum Purpose {
     Requests,
     Sessions,
-    Watches,
 }
 
 /// A connection, with what its requests say about forwarding.
@@ -95,11 +95,8 @@ impl Links {
         if let Some(channel) = inner.channels.get(&(purpose, address.to_owned())) {
             return Ok(channel.clone());
         }
-        let channel = match purpose {
-            Purpose::Requests | Purpose::Sessions => grpc::channel(&self.world, address)?,
-            Purpose::Watches => grpc::channel_of_streams(&self.world, address)?,
-        };
-        if inner.channels.len() >= 3 * (self.endpoints.len() + LEARNT) {
+        let channel = grpc::channel(&self.world, address)?;
+        if inner.channels.len() >= 2 * (self.endpoints.len() + LEARNT) {
             // Too many hints: the learnt ones are learnt again when they are needed.
             inner.channels.retain(|(_, known), _| self.endpoints.contains(known));
         }

@@ -17,6 +17,7 @@ use tonic::{Response, Status};
 use crate::backoff::{AT_MOST, Backoff};
 use crate::links::{Asking, Channel, Links, Purpose};
 use crate::seen::{Position, Seen};
+use crate::watch_links::WatchLinks;
 use crate::{Error, ErrorKind, Header, Outcome};
 
 /// How long one node may take to answer a request that may be sent again: then another is asked.
@@ -81,6 +82,7 @@ answers!(
 pub(crate) struct Shared {
     pub(crate) world: World,
     pub(crate) links: Links,
+    pub(crate) watch_links: WatchLinks,
     pub(crate) seen: Seen,
     pub(crate) request_timeout: Duration,
 }

@@ -16,9 +16,9 @@ use palisade_wire::status;
 use tonic::{Status, Streaming};
 
 use crate::backoff::{Backoff, WHILE_SEARCHING};
-use crate::links::Purpose;
 use crate::requests::Shared;
 use crate::session::whole_ms;
+use crate::watch_links::Seat;
 use crate::{Client, Error, ErrorKind, Header, KeyValue, Keys};
 
 /// How long a node may take to accept a watcher.
@@ -140,7 +140,8 @@ pub struct KeyChange {
 pub struct Watcher {
     shared: Arc<Shared>,
     options: WatchOptions,
-    stream: Option<Streaming<v1::WatchReply>>,
+    /// With its place on a connection.
+    stream: Option<(Streaming<v1::WatchReply>, Seat)>,
     told: Told,
     /// Whom to ask next.
     address: String,
@@ -184,7 +185,7 @@ impl Watcher {
             if let Some(watched) = self.told.pending.pop_front() {
                 return Ok(watched);
             }
-            let Some(stream) = &mut self.stream else {
+            let Some((stream, _)) = &mut self.stream else {
                 self.connect().await?;
                 continue;
             };
@@ -226,20 +227,20 @@ impl Watcher {
         }
         self.in_a_row += 1;
         let request = self.request()?;
-        let Ok(channel) = self.shared.links.channel(Purpose::Watches, &self.address) else {
+        let Ok(seat) = self.shared.watch_links.seat(&self.shared.world, &self.address) else {
             self.address = self.shared.links.next_choice(&self.address);
             return Ok(());
         };
-        let mut client = WatchServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
+        let mut client = WatchServiceClient::new(seat.channel.clone()).max_decoding_message_size(MESSAGE_BYTES);
         match self.shared.world.timeout(ACCEPT, client.watch(request)).await {
             Some(Ok(accepted)) => {
                 self.shared.links.leads(&self.address);
-                self.stream = Some(accepted.into_inner());
+                self.stream = Some((accepted.into_inner(), seat));
                 Ok(())
             }
             Some(Err(status)) => self.refused(&status),
             None => {
-                self.shared.links.forget(Purpose::Watches, &self.address);
+                self.shared.watch_links.forget(&self.address);
                 self.address = self.shared.links.next_choice(&self.address);
                 Ok(())
             }

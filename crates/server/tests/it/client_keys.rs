@@ -118,6 +118,21 @@ async fn a_watcher_that_is_not_read_holds_up_neither_its_client_nor_other_watche
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_watchers_of_one_client_than_a_connection_carries_all_hear() {
+    let cluster = Cluster::start(1, 85).await;
+    cluster.leader().await;
+    let client = client(&cluster);
+    let mut watchers: Vec<_> = (0..250).map(|_| client.watch(WatchOptions::new("k"))).collect();
+    for watcher in &mut watchers {
+        assert!(matches!(next(&cluster, watcher).await.kind, WatchedKind::Started { .. }));
+    }
+    put(&client, "k", "v").await;
+    for watcher in &mut watchers {
+        assert_eq!(values(&cluster, watcher, 1).await.0, ["v"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ranges_and_transactions_say_what_was_found_and_done() {
     let cluster = Cluster::start(1, 83).await;
     cluster.leader().await;
