@@ -131,7 +131,9 @@ impl Leading {
             // It led all the time, as it turns out, but could renew nobody: as under a new store leader.
             self.quorum = Quorum::Seen;
             self.sessions.all_anew(now);
-            effects.push(Effect::AcceptStreams);
+            if !planted::is(Bug::StaysShut) {
+                effects.push(Effect::AcceptStreams);
+            }
         }
         for keep_alive in covered {
             self.renew(keep_alive, effects);

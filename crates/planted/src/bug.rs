@@ -49,6 +49,12 @@ bugs! {
     ForgetAnswers = "forget-answers",
     /// Ends a page of changes within a revision and does not say so: a watcher takes a part of a transaction for all of it.
     RevisionSplit = "revision-split",
+    /// Leaves the last operation of a transaction out.
+    HalfTransaction = "half-transaction",
+    /// Does what a transaction asks for whatever its conditions say.
+    ConditionsIgnored = "conditions-ignored",
+    /// Lets a key's session go with a write that is to keep it: the key outlives the session.
+    KeepLetsGo = "keep-lets-go",
 
     // liveness
 
@@ -64,11 +70,15 @@ bugs! {
     RenewsWhenAskedNotTo = "renews-when-asked-not-to",
     /// Counts the death of a relay as the disconnect of the clients behind it.
     RelayDeathReleases = "relay-death-releases",
+    /// Accepts no stream again after a quorum was lost and came back.
+    StaysShut = "stays-shut",
 
     // wire
 
     /// Leaves the memory of answers out of the snapshot.
     AnswersLostAtSnapshot = "answers-lost-at-snapshot",
+    /// Reads keys as they are, whatever revision is asked for.
+    PastAsPresent = "past-as-present",
 
     // replica
 
@@ -95,6 +105,8 @@ bugs! {
     CompactionUntold = "compaction-untold",
     /// Lets an observer that resumes go on over events that are no longer kept as if nothing were missing.
     GapUntold = "gap-untold",
+    /// Counts the deadlines of sessions on the clock on the wall, which somebody may set.
+    ExpireByWallClock = "expire-by-wall-clock",
 
     // client
 

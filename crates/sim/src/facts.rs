@@ -2,18 +2,24 @@
 
 mod applied;
 mod counted;
+mod keys;
 mod ledger;
 mod register;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_fence::Token;
 
-pub use applied::{Applied, Change};
+use crate::plan::Who;
+
+pub use applied::{Applied, Change, NAME_OF_TXN};
 pub use counted::Counted;
+pub use keys::{FoundKey, Ranged, Unreadable};
 pub use ledger::{LedgerFact, Sender, Step};
 pub use register::{Deed, Ended, Found};
+pub use watched::{WatchNews, WatchedKey};
 
 /// Something that a process saw.
 #[derive(Clone, Debug)]
@@ -50,6 +56,42 @@ pub enum Fact {
         token: Token,
         /// Its deadline, in simulated time.
         until: Duration,
+    },
+    /// A holder was told that somebody wants its leadership to end.
+    EndAsked {
+        /// Who.
+        candidate: String,
+        /// Under which token it leads.
+        token: Token,
+        /// Who is to lead then, if somebody was named.
+        to: Option<String>,
+    },
+    /// Somebody asked who led an election before.
+    HistoryTold {
+        /// Which election.
+        election: String,
+        /// Of the state that was read.
+        seq: u64,
+        /// Oldest first.
+        reigns: Vec<Reigned>,
+    },
+    /// A node answered a read that may be stale.
+    ReadStale {
+        /// Who asked.
+        by: Who,
+        /// Which node.
+        node: usize,
+        /// Of the state that was read.
+        seq: u64,
+    },
+    /// Somebody asked who leads an election.
+    LeaderTold {
+        /// Which election.
+        election: String,
+        /// Of the state that was read.
+        seq: u64,
+        /// `None`: nobody.
+        token: Option<Token>,
     },
     /// A candidate no longer believes that it leads, and did not give it up by itself.
     Lost {
@@ -90,6 +132,18 @@ pub enum Fact {
         /// The election's current one.
         current: Option<Token>,
     },
+    /// A process has a session, which its client keeps alive.
+    SessionOpened {
+        /// Its id.
+        session: u64,
+        /// Whose it is.
+        by: Who,
+    },
+    /// It is about to give the session up, or has lost it.
+    SessionLeft {
+        /// Its id.
+        session: u64,
+    },
     /// A write of a register begins.
     WriteBegan {
         /// Its name.
@@ -98,6 +152,8 @@ pub enum Fact {
         key: String,
         /// What it does.
         deed: Deed,
+        /// The session under which it has a request id.
+        session: Option<u64>,
     },
     /// A write of a register has ended, as far as its writer knows. An unknown one may end again, with the proof that it was
     /// applied, and a repeated request is answered more than once.
@@ -124,6 +180,40 @@ pub enum Fact {
         revision: u64,
         /// `None`: no such key.
         found: Option<Found>,
+    },
+    /// A read of many keys was answered.
+    Ranged(Ranged),
+    /// Likewise, and it was refused.
+    RangeRefused {
+        /// Its name.
+        read: String,
+        /// The revision as of which keys were asked for.
+        asked: u64,
+        /// Why.
+        why: Unreadable,
+        /// Of the state that refused it.
+        seq: u64,
+    },
+    /// A watcher of keys begins.
+    WatchBegan {
+        /// Its name.
+        watcher: String,
+        /// What its keys begin with.
+        prefix: String,
+        /// The first revision that it asks for; `None`: from now on.
+        asked: Option<u64>,
+    },
+    /// It is told something.
+    Watched {
+        /// Its name.
+        watcher: String,
+        /// What.
+        news: WatchNews,
+    },
+    /// It goes away.
+    WatchEnded {
+        /// Its name.
+        watcher: String,
     },
     /// A node leads the store and has applied its own first entry.
     LeadsStore {
@@ -179,6 +269,21 @@ pub enum Fact {
     },
 }
 
+/// A leadership that is over, as it was told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reigned {
+    /// Its token.
+    pub token: Token,
+    /// Who led.
+    pub candidate: String,
+    /// The `seq` of its grant.
+    pub since: u64,
+    /// The `seq` of its end.
+    pub until: u64,
+    /// Why it ended.
+    pub why: String,
+}
+
 impl From<LedgerFact> for Fact {
     fn from(fact: LedgerFact) -> Fact {
         Fact::Ledger(fact)
@@ -223,6 +328,16 @@ impl Fact {
             Fact::WriteEnded { ended: Ended::NotApplied, .. } => "writes not applied",
             Fact::WriteEnded { ended: Ended::Unknown, .. } => "unknown writes",
             Fact::ReadEnded { .. } => "reads",
+            Fact::Ranged(Ranged { asked: Some(_), .. }) => "reads of the past",
+            Fact::Ranged(Ranged { found, .. }) if found.iter().any(|found| found.session != 0) => "bound keys seen",
+            Fact::Ranged(_) => "reads of many keys",
+            Fact::RangeRefused { why: Unreadable::Compacted, .. } => "reads of what was compacted",
+            Fact::RangeRefused { why: Unreadable::Future, .. } => "reads of the future",
+            Fact::Watched { news: WatchNews::Changed { .. }, .. } => "revisions watched",
+            Fact::Watched { news: WatchNews::Resumed { .. }, .. } => "watchers that went on",
+            Fact::Watched { news: WatchNews::Gap { .. }, .. } => "watchers told of a gap",
+            Fact::Watched { news: WatchNews::Started { .. } | WatchNews::Progress { .. }, .. } => return None,
+            Fact::WatchBegan { .. } | Fact::WatchEnded { .. } => return None,
             Fact::LeadsStore { .. } => "store leaders",
             Fact::Ledger(fact) => return fact.counts_as(),
             Fact::Restored { .. } => "snapshots restored",
@@ -230,6 +345,11 @@ impl Fact {
             Fact::Observed { .. } => "changes observed",
             Fact::Applied(applied) => return applied.counts_as(),
             Fact::Believes { .. } | Fact::WriteBegan { .. } | Fact::ReadBegan { .. } => return None,
+            Fact::EndAsked { .. } => "holders told of a request",
+            Fact::HistoryTold { reigns, .. } if !reigns.is_empty() => "histories told",
+            Fact::ReadStale { .. } => "stale reads",
+            Fact::HistoryTold { .. } | Fact::LeaderTold { .. } => return None,
+            Fact::SessionOpened { .. } | Fact::SessionLeft { .. } => return None,
             Fact::LeadsJobs { .. } => "leaderships over jobs",
             Fact::JobEnded { .. } => "jobs",
             Fact::JobSeen { restored: Some(_), attempt, .. } if *attempt == 1 => "jobs taken up from a checkpoint",

@@ -1,6 +1,7 @@
 //! What runs on the simulated hosts, one file for each role. Everything real is real: nodes, clients, endpoints are the crates
 //! that ship; what is simulated lies below the seam.
 
+pub mod administrator;
 pub mod candidate;
 pub mod duplicator;
 pub mod jobmanager;
@@ -10,6 +11,9 @@ pub mod observer;
 pub mod repeater;
 pub mod submitter;
 pub mod taskexecutor;
+pub mod transactor;
+pub mod watcher;
+mod wire;
 pub mod writer;
 
 use std::collections::BTreeMap;
@@ -17,16 +21,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use palisade_client::{Client, ClientConfig};
+use palisade_client::{Client, ClientConfig, Error, Session, SessionOptions};
 use palisade_world::World;
 use tokio::sync::watch;
 use turmoil::Sim;
 
+use crate::facts::Fact;
 use crate::ledger::Tape;
 use crate::phase::Phase;
 use crate::plan::{Plan, Role, Who};
 use crate::trace::Trace;
 use crate::witness::Witness;
+use crate::world::clock::Rate;
 use crate::world::{Gate, SharedFiles, SimClock, Traffic, simulated};
 
 /// The port that every process listens on.
@@ -34,6 +40,8 @@ pub const PORT: u16 = 7070;
 
 /// The election that JobManagers contest.
 pub const ELECTION_OF_JOBS: &str = "jobmanager";
+/// Between two attempts to start a process.
+const BETWEEN_STARTS: Duration = Duration::from_millis(100);
 /// The folder that JobManagers and TaskExecutors share.
 pub const STORAGE: &str = "/storage";
 
@@ -78,6 +86,7 @@ pub(crate) struct Process {
     pub(crate) phase: watch::Receiver<Phase>,
     trace: Trace,
     clock: SimClock,
+    files: SharedFiles,
 }
 
 impl Process {
@@ -99,6 +108,48 @@ impl Process {
     /// The simulated time at which this process's clock will show `reading`.
     pub(crate) fn simulated(&self, reading: Duration) -> Duration {
         self.clock.simulated(reading)
+    }
+
+    /// Changes when what [`Process::simulated`] said is true no longer.
+    pub(crate) fn clock_rates(&self) -> watch::Receiver<Rate> {
+        self.clock.rates()
+    }
+
+    /// Starts what needs room for its files, again and again until it has some, as whoever looks after it does.
+    pub(crate) async fn starts<T, E, Fut>(&self, mut start: impl FnMut() -> Fut) -> Result<T, E>
+    where
+        E: std::fmt::Display,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        loop {
+            match start().await {
+                Err(error) if self.files.is_full(self.who) => {
+                    self.trace(format_args!("not started: {error}"));
+                    self.world.sleep(BETWEEN_STARTS).await;
+                }
+                started => return started,
+            }
+        }
+    }
+
+    /// Opens a session, which it has to leave by [`Process::leaves`].
+    pub(crate) async fn opens(&self, client: &Client, options: SessionOptions) -> Result<Session, Error> {
+        let session = client.open_session(options).await?;
+        self.witness.saw(self.who, Fact::SessionOpened { session: session.id(), by: self.who });
+        Ok(session)
+    }
+
+    /// Nobody keeps this session alive any more, as far as this process cares.
+    pub(crate) fn leaves(&self, session: &Session) {
+        self.witness.saw(self.who, Fact::SessionLeft { session: session.id() });
+    }
+
+    /// Closes a session, and tells if that was heard.
+    pub(crate) async fn closes(&self, session: &Session) -> Result<(), Error> {
+        self.leaves(session);
+        session.close().await?;
+        self.witness.saw(self.who, Fact::SessionClosed { session: session.id() });
+        Ok(())
     }
 
     /// The addresses of the simulated cluster.
@@ -138,7 +189,10 @@ pub(crate) fn assemble(sim: &mut Sim<'_>, stage: &Stage) -> Cast {
             }
             Role::Writer => install(sim, stage, &machine, who, writer::run),
             Role::Duplicator => install(sim, stage, &machine, who, duplicator::run),
+            Role::Transactor => install(sim, stage, &machine, who, transactor::run),
             Role::Observer => install(sim, stage, &machine, who, observer::run),
+            Role::Watcher => install(sim, stage, &machine, who, watcher::run),
+            Role::Administrator => install(sim, stage, &machine, who, administrator::run),
             Role::Ledger => {
                 let book = ledger::Book::default();
                 install(sim, stage, &machine, who, move |process| ledger::run(process, book.clone()));
@@ -180,6 +234,7 @@ where
             phase: stage.phase.subscribe(),
             trace: stage.trace.clone(),
             clock: machine.clock.clone(),
+            files: stage.files.clone(),
         })
     });
 }

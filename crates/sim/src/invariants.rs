@@ -3,25 +3,38 @@
 //! hold that against what the nodes applied.
 
 mod answers;
+mod asked;
 mod beliefs;
+mod bound;
 mod fenced;
 mod grants;
 mod guards;
 mod history;
 mod job_exact;
 mod kept;
+mod keyspace;
+mod knows;
 mod ledgers_serve;
 mod link;
 mod observed;
 mod once;
+mod past;
 mod registers;
+mod reigns;
+mod removals;
 mod replicas;
 mod requests;
 mod rest;
 mod serves;
 mod sessions;
+mod silent;
+mod stale;
+mod stands;
+mod stops;
 mod tokens;
 mod told;
+mod watched;
+mod whole;
 mod wiped;
 mod workers_registered;
 
@@ -61,17 +74,29 @@ pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Invariant>> {
         Box::new(tokens::TokensRise::default()),
         Box::new(beliefs::BeliefsDoNotOverlap::default()),
         Box::new(registers::RegistersAreLinearizable::default()),
+        Box::new(past::ReadsEqualThePast::default()),
+        Box::new(watched::WatchersSeeEveryChange::default()),
+        Box::new(whole::TransactionsAreWhole),
+        Box::new(bound::BoundKeysEndWithTheirSession::default()),
         Box::new(fenced::StaleWritesAreRefused::default()),
         Box::new(kept::BeliefsAreKept::default()),
+        Box::new(stale::StaleReadsNeverGoBack::default()),
+        Box::new(asked::RequestsReachTheHolder::default()),
+        Box::new(stops::WhoIsNotRenewedEnds::default()),
+        Box::new(reigns::HistoryIsTrue::default()),
+        Box::new(knows::LeadersKnowIt::default()),
         Box::new(grants::OneGrantAtEachSeq::default()),
         Box::new(sessions::EndedSessionsHoldNothing::default()),
         Box::new(requests::RequestsTakeEffectOnce::default()),
+        Box::new(removals::RemovalsAreAskedFor::default()),
         Box::new(told::WritersAreToldTheTruth::default()),
-        Box::new(observed::ObserveIsComplete::default()),
+        Box::new(observed::ObserveIsComplete::new(plan)),
         Box::new(replicas::ReplicasAgree::new(plan)),
         Box::new(wiped::WipedNodesDoNotCount::default()),
         Box::new(link::OneLinkDeposesNobody::default()),
+        Box::new(silent::OnlyTheSilentExpire::default()),
         Box::new(serves::ServesAgain::new(plan)),
+        Box::new(stands::CandidatesStand::new(plan)),
         Box::new(rest::ComesToRest::new(plan)),
         Box::new(guards::NothingRunsBelowItsGuard::default()),
         Box::new(once::RunsAsOftenAsSent::default()),

@@ -207,7 +207,7 @@ fn planted(name: Option<&str>) -> anyhow::Result<ExitCode> {
         }
         None => HUNTED.iter().map(|(bug, by)| (*bug, Some(*by))).collect(),
     };
-    println!("{:<34} {:<6} {:<38} then also", "bug", "seeds", "caught by");
+    println!("{:<34} {:<8} {:<38} then also", "bug", "seeds", "caught by");
     let (next, all_caught) = (AtomicUsize::new(0), AtomicBool::new(true));
     let work = || {
         while let Some((bug, by)) = hunted.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -216,7 +216,7 @@ fn planted(name: Option<&str>) -> anyhow::Result<ExitCode> {
             let others = verdict.caught.iter().flat_map(|report| &report.objected);
             let others: Vec<_> = others.copied().filter(|other| Some(*other) != by).collect();
             let (by_name, others) = (by.unwrap_or("NOT CAUGHT"), others.join(", "));
-            println!("{}", format!("{:<34} {:<6} {by_name:<38} {others}", bug.name(), verdict.seeds).trim_end());
+            println!("{}", format!("{:<34} {:<8} {by_name:<38} {others}", bug.name(), verdict.after).trim_end());
             all_caught.fetch_and(by.is_some(), Ordering::Relaxed);
         }
     };

@@ -37,7 +37,7 @@ impl Nemesis {
     pub(crate) fn new(stage: &Stage, cast: Cast) -> Nemesis {
         Nemesis {
             stage: stage.clone(),
-            links: Links::new(stage.plan.everybody().collect()),
+            links: Links::new(stage.plan.everybody().collect(), stage.plan.latency),
             cast,
             in_force: Vec::new(),
             happened: Counts::new(),
@@ -121,10 +121,10 @@ impl Nemesis {
                 up
             }
             Fault::Cut(pattern, cut) => self.links.cut(sim, id, pattern, *cut),
-            Fault::SlowDisk(node) => {
-                self.cast.nodes[node].sync_every(self.stage.plan.sync_every * SLOWER);
-                true
-            }
+            Fault::Lag(pattern, lag) => self.links.lag(sim, id, pattern, *lag),
+            Fault::SlowDisk(node) => self.if_up(sim, *node, |nemesis, _| {
+                nemesis.cast.nodes[node].sync_every(nemesis.stage.plan.sync_every * SLOWER);
+            }),
             Fault::FailSync(node) => self.if_up(sim, *node, |nemesis, _| {
                 nemesis.cast.nodes[node].disk_breaks();
                 nemesis.cast.nodes[node].disk().fail_next_sync();
@@ -133,6 +133,10 @@ impl Nemesis {
                 nemesis.cast.nodes[node].disk_breaks();
                 nemesis.cast.nodes[node].disk().fill();
             }),
+            Fault::FillFiles(who) => {
+                self.stage.files.fill(*who);
+                true
+            }
             Fault::Wipe(node) => {
                 self.crash(sim, Who::node(*node), now);
                 self.cast.nodes[node].wipe(&self.stage.plan, *node);
@@ -142,11 +146,17 @@ impl Nemesis {
                 self.cast.machines[who].clock.set_rate(now, *ppm);
                 true
             }
-            // Whoever leads obeys, the others do nothing.
-            Fault::TransferStoreLeader(to) => {
-                let others = self.cast.nodes.iter().filter(|(node, _)| *node != to);
-                others.for_each(|(_, hardware)| hardware.hand_over_to(*to));
+            Fault::ClockJump(who, ms) => {
+                self.cast.machines[who].clock.jump(*ms);
                 true
+            }
+            // Nobody is asked if nobody leads, or if that node leads already.
+            Fault::TransferStoreLeader(to) => {
+                let others: Vec<usize> = self.cast.nodes.keys().copied().filter(|node| node != to).collect();
+                let leads = |node: &usize| self.is_up(sim, Who::node(*node)) && self.cast.nodes[node].leads();
+                let leaders: Vec<usize> = others.into_iter().filter(leads).collect();
+                leaders.iter().for_each(|node| self.cast.nodes[node].hand_over_to(*to));
+                !leaders.is_empty()
             }
         }
     }
@@ -160,13 +170,15 @@ impl Nemesis {
             }
             Fault::Pause(who) => self.cast.machines[who].gate.open(),
             Fault::Cut(..) => self.links.mend(sim, id),
+            Fault::Lag(..) => self.links.hurry(sim, id),
             Fault::SlowDisk(node) => self.cast.nodes[node].sync_every(self.stage.plan.sync_every),
             Fault::FillDisk(node) => {
                 self.cast.nodes[node].disk().make_room();
                 self.start(sim, Who::node(*node));
             }
+            Fault::FillFiles(who) => self.stage.files.make_room(*who),
             Fault::Restart(node) | Fault::FailSync(node) | Fault::Wipe(node) => self.start(sim, Who::node(*node)),
-            Fault::ClockRate(..) | Fault::TransferStoreLeader(_) => {}
+            Fault::ClockRate(..) | Fault::ClockJump(..) | Fault::TransferStoreLeader(_) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! The deliberately broken variants that the simulation hunts: each must be caught by an invariant within a budget of seeds, or
 //! the simulation proves nothing about it. The others are caught by tests of the crate that they break.
 
+use std::fmt;
 use std::time::Duration;
 
 use palisade_planted::{Bug, choose};
@@ -9,6 +10,9 @@ use crate::{Plan, Report, run_with};
 
 /// Seeds until a planted bug must have been caught.
 pub const BUDGET: u64 = 200;
+
+/// Seeds with which a directed plan is run: what falls where within it is still a matter of chance.
+const DIRECTED_BUDGET: u64 = 20;
 
 /// A run that has caught its bug goes on for so long: others may object, too.
 const LINGER: Duration = Duration::from_secs(3);
@@ -29,6 +33,17 @@ pub const HUNTED: &[(Bug, &str)] = &[
     (Bug::ForgetAnswers, "requests-take-effect-once"),
     (Bug::ExpireWithoutCondition, "ended-sessions-hold-nothing"),
     (Bug::DeadlinesOfBefore, "beliefs-are-kept"),
+    (Bug::PastAsPresent, "reads-equal-the-past"),
+    (Bug::HalfTransaction, "transactions-are-whole"),
+    (Bug::ConditionsIgnored, "transactions-are-whole"),
+    (Bug::KeepLetsGo, "bound-keys-end-with-their-session"),
+    (Bug::LateTickNotMoved, "only-the-silent-expire"),
+    (Bug::EventsLostAtSnapshot, "observe-is-complete"),
+    (Bug::UnknownAsNotApplied, "writers-are-told-the-truth"),
+    (Bug::DeadlineFromReceiveTime, "beliefs-are-kept"),
+    (Bug::CompactionUntold, "watchers-see-every-change"),
+    (Bug::StaysShut, "only-the-silent-expire"),
+    (Bug::ExpireByWallClock, "serves-again"),
     (Bug::ReadWithoutRound, "registers-are-linearizable"),
     (Bug::GrantBeforeEnd, "tokens-rise"),
     (Bug::LostAfterResign, "beliefs-do-not-overlap"),
@@ -41,13 +56,49 @@ pub const HUNTED: &[(Bug, &str)] = &[
     (Bug::StepWithoutCheck, "nothing-runs-below-its-guard"),
 ];
 
+/// Runs in which a bug must show itself at once, for those that a drawn plan shows too seldom. Everything in them happens in
+/// drawn plans as well, only not so often and not so close together.
+macro_rules! directed {
+    ($($bug:ident = $name:literal),+ $(,)?) => {
+        &[$((Bug::$bug, include_str!(concat!("../planted/", $name, ".plan")))),+]
+    };
+}
+
+/// The plans that are run first, each for its bug.
+const DIRECTED: &[(Bug, &str)] = directed! {
+    LateTickNotMoved = "late-tick-not-moved",
+    StaysShut = "stays-shut",
+    ExpireByWallClock = "expire-by-wall-clock",
+    EventsLostAtSnapshot = "events-lost-at-snapshot",
+    UnknownAsNotApplied = "unknown-as-not-applied",
+    DeadlineFromReceiveTime = "deadline-from-receive-time",
+};
+
+/// By what a bug was caught, and with how many seeds of that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// Its directed plan.
+    Directed(u64),
+    /// Drawn plans.
+    Drawn(u64),
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            By::Directed(seeds) => f.pad(&format!("plan {seeds}")),
+            By::Drawn(seeds) => f.pad(&seeds.to_string()),
+        }
+    }
+}
+
 /// What became of a bug.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// The bug.
     pub bug: Bug,
-    /// Seeds that were run.
-    pub seeds: u64,
+    /// What was run last.
+    pub after: By,
     /// Of the seed that caught it.
     pub caught: Option<Report>,
 }
@@ -57,17 +108,37 @@ pub fn run(bug: Bug, plan: &Plan) -> Report {
     run_with(plan, Duration::ZERO, move || choose(Some(bug)))
 }
 
-/// Runs seeds from 1 on until `by` objects to the bug, or anybody if nobody is named.
+/// Runs the directed plan of a bug if it has one, and then seeds from 1 on until `by` objects to the bug, or anybody if nobody is named.
 pub fn hunt(bug: Bug, by: Option<&str>) -> Verdict {
-    for seed in 1..=BUDGET {
-        let report = run_with(&Plan::draw(seed), LINGER, move || choose(Some(bug)));
+    let directed = DIRECTED.iter().find(|(of, _)| *of == bug).map(|(_, text)| *text);
+    let directed = directed.into_iter().flat_map(|text| {
+        let plan: Plan = text.parse().expect("a directed plan is a plan; a test reads it");
+        (1..=DIRECTED_BUDGET).map(move |seed| (By::Directed(seed), Plan { seed, ..plan.clone() }))
+    });
+    let drawn = (1..=BUDGET).map(|seed| (By::Drawn(seed), Plan::draw(seed)));
+    for (by_plan, plan) in directed.chain(drawn) {
+        let report = run_with(&plan, LINGER, move || choose(Some(bug)));
         let caught = match by {
             Some(by) => report.violated() == Some(by) || report.objected.contains(by),
             None => report.violation.is_some(),
         };
         if caught {
-            return Verdict { bug, seeds: seed, caught: Some(report) };
+            return Verdict { bug, after: by_plan, caught: Some(report) };
         }
     }
-    Verdict { bug, seeds: BUDGET, caught: None }
+    Verdict { bug, after: By::Drawn(BUDGET), caught: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_planted_bugs_have_directed_plans_that_are_plans() {
+        for (bug, text) in DIRECTED {
+            let plan = text.parse::<Plan>();
+            assert!(plan.is_ok_and(|plan| !plan.faults.is_empty()), "{}", bug.name());
+            assert!(HUNTED.iter().any(|(hunted, _)| hunted == bug), "{} is not hunted", bug.name());
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::witness::Counts;
 const ENOUGH: u64 = 100;
 
 /// What must have happened in [`ENOUGH`] seeds, beside every kind of fault.
-const REQUIRED: [&str; 35] = [
+const REQUIRED: [&str; 55] = [
     "grants",
     "resignations",
     "leaderships lost",
@@ -21,6 +21,13 @@ const REQUIRED: [&str; 35] = [
     "fenced writes",
     "stale writes refused",
     "store leaders",
+    "store leaders that handed over",
+    "transactions",
+    "transactions whose conditions did not hold",
+    "reads of the past",
+    "reads of what was compacted",
+    "reads of the future",
+    "bound keys seen",
     "nodes that stopped by themselves",
     "writes not applied",
     "unknown writes",
@@ -32,6 +39,19 @@ const REQUIRED: [&str; 35] = [
     "snapshots restored",
     "changes observed",
     "observers told the state",
+    "histories told",
+    "revisions watched",
+    "watchers that went on",
+    "watchers told of a gap",
+    "stale reads",
+    "holders told of a request",
+    "leaders asked to end",
+    "sessions asked to end",
+    "leaderships transferred",
+    "candidacies withdrawn",
+    "candidacies removed",
+    "campaigns abandoned",
+    "sessions with given ids",
     "appends",
     "notes",
     "guards remembered",

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use palisade_planted::{self as planted, Bug};
+
 use crate::keys::op::{Binding, Delete, Found, KeyOp, KeyReply, KeyValue, Put};
 use crate::keys::plan::{self, Step};
 use crate::keys::read::{self, ReplyRoom};
@@ -49,7 +51,9 @@ impl<'a> Writer<'a> {
             Step::Delete(delete) => self.delete(delete),
             Step::Read(read) => KeyReply::Read(read::find(&self.state.keys, read, &mut self.room)),
             Step::Txn { succeeded, steps, .. } => {
-                KeyReply::Txn { succeeded: *succeeded, replies: steps.iter().map(|step| self.run(step)).collect() }
+                let left_out = usize::from(planted::is(Bug::HalfTransaction) && steps.len() > 1);
+                let done = steps.iter().take(steps.len() - left_out);
+                KeyReply::Txn { succeeded: *succeeded, replies: done.map(|step| self.run(step)).collect() }
             }
         }
     }
@@ -60,6 +64,7 @@ impl<'a> Writer<'a> {
         let session = match put.session {
             Binding::None => None,
             Binding::To(session) => Some(session),
+            Binding::Keep if planted::is(Bug::KeepLetsGo) => None,
             Binding::Keep => was,
         };
         let kept = || old.map(|old| old.value.clone()).unwrap_or_default();

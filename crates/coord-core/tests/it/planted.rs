@@ -47,3 +47,18 @@ fn ended_session_keeps_leadership_is_caught_by_the_invariants() {
 fn forget_answers_is_caught_by_the_model() {
     is_caught(Bug::ForgetAnswers, &["(left == right)"]);
 }
+
+#[test]
+fn half_transaction_is_caught_by_the_model() {
+    is_caught(Bug::HalfTransaction, &["(left == right)"]);
+}
+
+#[test]
+fn conditions_ignored_are_caught_by_the_model() {
+    is_caught(Bug::ConditionsIgnored, &["(left == right)"]);
+}
+
+#[test]
+fn keep_lets_go_is_caught_by_the_model() {
+    is_caught(Bug::KeepLetsGo, &["(left == right)"]);
+}

@@ -3,7 +3,7 @@
 use palisade_planted::{Bug, caught};
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 
-use crate::model;
+use crate::{model, rules};
 
 /// Random events, fewer than the model test runs.
 fn random_events() {
@@ -53,4 +53,10 @@ fn renews_when_asked_not_to_is_caught() {
 #[test]
 fn deadlines_of_before_are_caught() {
     is_caught(Bug::DeadlinesOfBefore, "is to end at");
+}
+
+#[test]
+fn stays_shut_is_caught() {
+    let check = rules::without_a_confirmation_for_the_election_timeout_the_streams_are_closed_which_releases_nobody;
+    assert!(caught(Bug::StaysShut, check).is_some_and(|why| why.contains("AcceptStreams")));
 }

@@ -333,7 +333,7 @@ fn a_session_attached_to_a_newer_stream_ignores_the_break_of_the_older() {
 }
 
 #[test]
-fn without_a_confirmation_for_the_election_timeout_the_streams_are_closed_which_releases_nobody() {
+pub(crate) fn without_a_confirmation_for_the_election_timeout_the_streams_are_closed_which_releases_nobody() {
     let mut run = Run::with(release(7, 1_000, 0));
     run.tell(Event::Opened { known: keep(8, 500), stream: StreamId(1) });
     run.nothing_until(100);

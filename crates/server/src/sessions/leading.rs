@@ -122,7 +122,7 @@ impl<B: SessionBackend> Leading<B> {
 
     /// This node leads no longer: the streams are closed, which releases nobody.
     pub(super) fn end(mut self, store_leader: Option<StoreLeader>) -> Liveness {
-        for effect in self.liveness.on(liveness::Event::LostStoreLeadership, self.world.now()) {
+        for effect in self.liveness.on(liveness::Event::LostStoreLeadership, self.now()) {
             if let Effect::CloseStreams { why } = effect {
                 self.close_streams(why, store_leader.clone());
             }
@@ -171,10 +171,10 @@ impl<B: SessionBackend> Leading<B> {
             self.done(done);
         }
         self.take_events();
-        let now = self.world.now();
-        if self.liveness.wake_at().is_some_and(|at| at <= now) {
+        if self.liveness.wake_at().is_some_and(|at| at <= self.now()) {
             self.tell_liveness(liveness::Event::Tick);
         }
+        let now = self.world.now();
         if now >= self.compare_at {
             self.compare_at = now + COMPARE;
             self.find_escaped();
@@ -277,9 +277,17 @@ impl<B: SessionBackend> Leading<B> {
     // --- what liveness decides ---
 
     pub(super) fn tell_liveness(&mut self, event: liveness::Event) {
-        for effect in self.liveness.on(event, self.world.now()) {
+        for effect in self.liveness.on(event, self.now()) {
             self.carry_out(effect);
         }
+    }
+
+    /// On the clock that deadlines are counted on.
+    fn now(&self) -> Duration {
+        if planted::is(Bug::ExpireByWallClock) {
+            return Duration::from_millis(self.world.unix_ms());
+        }
+        self.world.now()
     }
 
     fn carry_out(&mut self, effect: Effect) {

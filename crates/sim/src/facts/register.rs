@@ -8,6 +8,8 @@ pub enum Deed {
     Put,
     /// Removes the key.
     Delete,
+    /// More than that, of other keys.
+    Txn,
 }
 
 /// What is known of a write when it has ended. It is never refined without proof.

@@ -1,5 +1,6 @@
 //! A candidate: opens a session, campaigns in one election or in both, reports what it believes, proclaims, resigns now and then
-//! and campaigns again, until its session ends or has lived long enough.
+//! and campaigns again, until its session ends or has lived long enough. Sometimes it loses patience while it waits. What others
+//! ask of it, it does a little later.
 //!
 //! While it leads, and deliberately for as long after that as nobody tells it to stop, it writes to a key under its token and
 //! calls all ledgers: the leader that does not know that it was succeeded is what tokens are for.
@@ -8,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_client::{
-    CampaignOptions, Client, ErrorKind, Leadership, LeadershipState, OnDisconnect, PutOptions, Session, SessionOptions,
-    Value,
+    CampaignOptions, Client, EndRequest, ErrorKind, Leadership, LeadershipState, OnDisconnect, PutOptions, Session,
+    SessionOptions, Value,
 };
 use palisade_fence::{Fence, TokenSource};
 use palisade_world::Task;
@@ -25,6 +26,12 @@ use crate::plan::Role;
 pub const ELECTIONS: [&str; 2] = [ELECTION, "sim-too"];
 /// The first one, whose tokens the ledgers heed.
 pub const ELECTION: &str = "sim";
+
+/// A holder does what it is asked to within this time.
+const OBEYS_WITHIN: Duration = Duration::from_millis(400);
+
+/// How long a candidate waits before it loses patience, at most, if it does.
+const IMPATIENCE: Duration = Duration::from_millis(600);
 
 /// Between two fenced writes, and as much again at random.
 const PAUSE: Duration = Duration::from_millis(40);
@@ -85,21 +92,26 @@ async fn live_once(
     [first, second]: &mut [Work; 2],
 ) -> Result<(), palisade_client::Error> {
     let world = &process.world;
-    // Some so short that a pause which deposes nobody is longer than what is left of it.
-    let ttl = Duration::from_millis(300 + world.random_u64() % 1_200);
+    // Some so short that a pause which deposes nobody is longer than what is left of it, down to the least that is allowed.
+    let longest = if process.one_in(3) { 200 } else { 1_200 };
+    let ttl = Duration::from_millis(200 + world.random_u64() % longest);
     // Only who keeps until the TTL has a clock to trust; the others rely on their tokens alone.
     let on_disconnect = match world.random_u64() % 3 {
         0 => OnDisconnect::ReleaseAfter(Duration::from_millis(world.random_u64() % 300)),
         _ => OnDisconnect::KeepUntilTtl,
     };
-    let session = client.open_session(SessionOptions { ttl, on_disconnect, ..SessionOptions::default() }).await?;
+    // An id of its own, that it may have used before; never another's.
+    let given_id = process.one_in(4).then(|| process.who.number as u64 * 2 + world.random_u64() % 2);
+    let session = process.opens(client, SessionOptions { given_id, ttl, on_disconnect }).await?;
+    if given_id.is_some() {
+        process.witness.count("sessions with given ids");
+    }
     let until = world.now() + Duration::from_millis(1_000 + world.random_u64() % 5_000);
     let life = Life { process, client, session, on_disconnect, until };
     let in_both = world.random_u64().is_multiple_of(2);
     let too = async { if in_both { life.stand(ELECTIONS[1], second).await } else { Ok(()) } };
     let (one, other) = tokio::join!(life.stand(ELECTIONS[0], first), too);
-    life.session.close().await?;
-    process.witness.saw(process.who, Fact::SessionClosed { session: life.session.id() });
+    process.closes(&life.session).await?;
     one.and(other)
 }
 
@@ -113,12 +125,20 @@ impl Life<'_> {
                 election: election.into(),
                 candidate_id: candidate.clone(),
                 value: Value::default(),
-                priority: 0,
+                priority: i32::try_from(world.random_u64() % 3).expect("it is small"),
             };
+            // Now and then it loses patience and stands again later.
+            let patience = if process.one_in(3) { world.jitter(IMPATIENCE) } else { Duration::MAX };
             let leadership = tokio::select! {
                 biased;
                 granted = self.session.campaign(options) => granted?,
                 () = unless_at_rest(process, self.until) => return Ok(()),
+                () = self.wished_away() => return Ok(()),
+                () = unless_at_rest(process, world.now().saturating_add(patience)) => {
+                    process.witness.count("campaigns abandoned");
+                    world.sleep(world.jitter(IMPATIENCE)).await;
+                    continue;
+                }
             };
             let (token, seq) = (leadership.grant().token, leadership.grant().seq);
             let (election, candidate) = (election.to_owned(), candidate.clone());
@@ -132,6 +152,8 @@ impl Life<'_> {
             };
             match left {
                 Left::Lost => {
+                    // Its client may end it for that.
+                    process.leaves(&self.session);
                     saw(Fact::Lost { election, candidate, token });
                     return Ok(());
                 }
@@ -155,16 +177,30 @@ impl Life<'_> {
                     tokio::join!(resigning, told).0?;
                 }
             }
-            if world.now() >= self.until && *process.phase.borrow() != Phase::Rest {
+            let is_over = world.now() >= self.until && *process.phase.borrow() != Phase::Rest;
+            if is_over || self.session.asked().borrow().is_some() {
                 return Ok(());
             }
         }
     }
 
-    /// Reports every deadline that can be trusted, until it is time to leave or the leadership is lost.
+    /// Resolves some time after somebody has asked for the end of the session.
+    async fn wished_away(&self) {
+        let mut asked = self.session.asked();
+        match asked.wait_for(Option::is_some).await {
+            Ok(_) => {}
+            // It is over, which is told elsewhere.
+            Err(_) => return std::future::pending().await,
+        }
+        self.process.world.sleep(self.process.world.jitter(OBEYS_WITHIN)).await;
+    }
+
+    /// Reports every deadline that can be trusted, and what is asked of it, until it is time to leave or the leadership is lost.
     async fn hold(&self, leadership: &Leadership, leave_at: Duration) -> Left {
         let (process, token) = (self.process, leadership.token());
-        let mut state = leadership.state();
+        let (mut state, mut clock) = (leadership.state(), process.clock_rates());
+        let (mut requested, mut asked_away) = (leadership.requested(), std::pin::pin!(self.wished_away()));
+        let (mut told, mut obeys_at) = (None, None);
         let mut leave = std::pin::pin!(unless_at_rest(process, leave_at));
         loop {
             let now = state.borrow_and_update().clone();
@@ -178,10 +214,23 @@ impl Life<'_> {
                 }
                 LeadershipState::Lost { .. } => return Left::Lost,
             }
+            let request = requested.borrow_and_update().clone();
+            if let Some(EndRequest { to }) = request.filter(|request| told.as_ref() != Some(request)) {
+                told = Some(EndRequest { to: to.clone() });
+                process.witness.saw(process.who, Fact::EndAsked { candidate: process.name(), token, to });
+                obeys_at.get_or_insert(process.world.now() + process.world.jitter(OBEYS_WITHIN));
+            }
             tokio::select! {
                 biased;
                 changed = state.changed() => if changed.is_err() { return Left::Lost },
+                // The same deadline is another simulated time.
+                Ok(()) = clock.changed() => {}
+                Ok(()) = requested.changed() => {}
                 () = &mut leave => return Left::ByItself,
+                () = &mut asked_away => return Left::ByItself,
+                () = process.world.sleep_until(obeys_at.unwrap_or(Duration::MAX)), if obeys_at.is_some() => {
+                    return Left::ByItself;
+                }
             }
         }
     }
@@ -195,7 +244,7 @@ enum Left {
 }
 
 /// Resolves at that time, but never once everything is to come to rest.
-async fn unless_at_rest(process: &Process, at: Duration) {
+pub(super) async fn unless_at_rest(process: &Process, at: Duration) {
     let mut phase = process.phase.clone();
     tokio::select! {
         biased;

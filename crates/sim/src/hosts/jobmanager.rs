@@ -17,7 +17,7 @@ pub(crate) async fn run(process: Process) -> turmoil::Result {
     config.listen = format!("0.0.0.0:{PORT}");
     config.advertise = Some(address(process.who));
     config.heartbeats = HEARTBEATS;
-    let manager = JobManager::start(config, process.world.clone()).await?;
+    let manager = process.starts(|| JobManager::start(config.clone(), process.world.clone())).await?;
     let mut leads = manager.leads();
     while leads.changed().await.is_ok() {
         if let Some(token) = *leads.borrow_and_update() {

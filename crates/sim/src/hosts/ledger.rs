@@ -46,7 +46,7 @@ impl Book {
 /// Runs until the process is ended.
 pub(crate) async fn run(process: Process, book: Book) -> turmoil::Result {
     let election = Arc::new(process.client().follow(ELECTION));
-    let guards = guards(&process, &book, &election)?;
+    let guards = process.starts(|| std::future::ready(guards(&process, &book, &election))).await?;
     let listen = RpcServiceConfig::listen(format!("0.0.0.0:{PORT}")).advertise(address(process.who));
     let service = RpcService::start(listen.interface::<LedgerGateway>(), process.world.clone()).await?;
     let ledger = Ledger { process: process.clone(), book: book.clone(), guards: guards.clone() };

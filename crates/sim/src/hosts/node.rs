@@ -41,6 +41,8 @@ struct Parts {
     /// Failures that the node rightly stops for.
     disk_broke: bool,
     wiped: bool,
+    /// It leads the store, as far as it knows.
+    leads: bool,
 }
 
 /// What an administrator may ask of a running node.
@@ -60,6 +62,7 @@ impl Hardware {
             ended: false,
             disk_broke: false,
             wiped: false,
+            leads: false,
         };
         Hardware { parts: Arc::new(Mutex::new(parts)), orders: watch::Sender::new(Order::None) }
     }
@@ -77,6 +80,11 @@ impl Hardware {
     /// Whether its disk was replaced by an empty one.
     pub(crate) fn is_wiped(&self) -> bool {
         self.lock().wiped
+    }
+
+    /// Whether it leads the store, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.lock().leads
     }
 
     /// Asks the process to end in good order.
@@ -127,7 +135,10 @@ fn store_id(plan: &Plan, node: usize, life: u64) -> u64 {
 
 /// Runs until the process is ended from outside.
 pub(crate) async fn run(process: Process, hardware: Hardware) -> turmoil::Result {
-    hardware.lock().ended = false;
+    {
+        let mut parts = hardware.lock();
+        (parts.ended, parts.leads) = (false, false);
+    }
     hardware.orders.send_replace(Order::None);
     let pump = pump(&hardware, &process.world);
     let mut node = start(&process, &hardware).await?;
@@ -151,6 +162,7 @@ pub(crate) async fn run(process: Process, hardware: Hardware) -> turmoil::Result
                     process.witness.saw(process.who, Fact::LeadsStore { term: leadership.term, node: leadership.node });
                 }
                 leads = leadership;
+                hardware.lock().leads = leads.is_some();
             }
             Ok(()) = orders.changed() => {
                 let order = *orders.borrow_and_update();
@@ -159,6 +171,9 @@ pub(crate) async fn run(process: Process, hardware: Hardware) -> turmoil::Result
                     Order::HandOverTo(to) => {
                         let handed = node.hand_over_to(to).await;
                         process.trace(format_args!("handed over to {to}: {handed}"));
+                        if handed {
+                            process.witness.count("store leaders that handed over");
+                        }
                     }
                     Order::Stop => {
                         node.shutdown().await;
@@ -170,7 +185,12 @@ pub(crate) async fn run(process: Process, hardware: Hardware) -> turmoil::Result
         }
     }
     drop(pump);
-    hardware.lock().ended = true;
+    {
+        let mut parts = hardware.lock();
+        (parts.ended, parts.leads) = (true, false);
+    }
+    // It has ended by itself, as if it had crashed.
+    process.witness.gone(process.who, turmoil::sim_elapsed().unwrap_or_default());
     // Turmoil takes the end of a host's software for the end of the run's interest in it.
     std::future::pending().await
 }

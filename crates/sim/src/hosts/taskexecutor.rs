@@ -14,6 +14,6 @@ pub(crate) async fn run(process: Process) -> turmoil::Result {
     config.listen = format!("0.0.0.0:{PORT}");
     config.advertise = Some(address(process.who));
     config.slots = SLOTS;
-    let _executor = TaskExecutor::start(config, process.world.clone()).await?;
+    let _executor = process.starts(|| TaskExecutor::start(config.clone(), process.world.clone())).await?;
     std::future::pending().await
 }

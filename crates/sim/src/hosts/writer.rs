@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use palisade_client::{
-    Client, DeleteOptions, Error, ErrorKind, Fence, OnDisconnect, Outcome, PutOptions, Session, SessionOptions,
-};
+use palisade_client::{Client, DeleteOptions, Error, ErrorKind, Fence, Outcome, PutOptions, Session, SessionOptions};
 
 use super::Process;
 use super::candidate::ELECTIONS;
@@ -59,23 +57,20 @@ impl Writer {
         let world = self.process.world.clone();
         if self.process.who.number.is_multiple_of(2) && self.session.is_none() {
             let ttl = Duration::from_millis(600 + world.random_u64() % 900);
-            let options =
-                SessionOptions { ttl, on_disconnect: OnDisconnect::KeepUntilTtl, ..SessionOptions::default() };
-            self.session = self.client.open_session(options).await.ok();
+            let options = SessionOptions { ttl, ..SessionOptions::default() };
+            self.session = self.process.opens(&self.client, options).await.ok();
         }
         let fence = if world.random_u64().is_multiple_of(5) { self.token().await } else { None };
         let session = self.session.as_ref();
         let deed = if world.random_u64().is_multiple_of(5) { Deed::Delete } else { Deed::Put };
-        self.saw(Fact::WriteBegan { write: name.to_owned(), key: key.to_owned(), deed });
-        let applied = match deed {
-            Deed::Put => {
-                let put = PutOptions { fence, session, ..PutOptions::new(key, name) };
-                self.client.put(put).await.map(|put| (put.header, true))
-            }
-            Deed::Delete => {
-                let delete = DeleteOptions { fence, session, ..DeleteOptions::new(key) };
-                self.client.delete(delete).await.map(|deleted| (deleted.header, deleted.deleted > Some(0)))
-            }
+        let asked = Fact::WriteBegan { write: name.into(), key: key.into(), deed, session: session.map(Session::id) };
+        self.saw(asked);
+        let applied = if deed == Deed::Put {
+            let put = PutOptions { fence, session, ..PutOptions::new(key, name) };
+            self.client.put(put).await.map(|put| (put.header, true))
+        } else {
+            let delete = DeleteOptions { fence, session, ..DeleteOptions::new(key) };
+            self.client.delete(delete).await.map(|deleted| (deleted.header, deleted.deleted > Some(0)))
         };
         let ended = match &applied {
             Ok((header, changed)) => Ended::Applied { seq: header.seq, revision: header.revision, changed: *changed },
@@ -85,7 +80,10 @@ impl Writer {
         self.saw(Fact::WriteEnded { write: name.to_owned(), ended });
         match applied.map_err(|error| error.kind) {
             Err(ErrorKind::StaleToken) => self.fence = None,
-            Err(ErrorKind::Forgotten | ErrorKind::SessionEnded) => self.session = None,
+            Err(ErrorKind::Forgotten | ErrorKind::SessionEnded) => {
+                let left = self.session.take();
+                left.iter().for_each(|session| self.process.leaves(session));
+            }
             Ok(_) | Err(_) => {}
         }
         matches!(ended, Ended::Applied { .. })

@@ -1,17 +1,22 @@
 //! Belief intervals of *keep until the TTL* sessions do not overlap: while one candidate's deadline has not passed, no other
-//! believes that it leads the same election.
+//! believes that it leads the same election. Unless somebody broke the holder's guard knowingly: then all that it has is its token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use palisade_coord_core::Guard;
 use palisade_fence::Token;
 
 use super::Invariant;
+use super::history::History;
 use crate::facts::Fact;
 use crate::plan::Who;
 
 #[derive(Default)]
 pub(super) struct BeliefsDoNotOverlap {
+    history: History,
+    /// Tokens that were ended by force.
+    broken: BTreeSet<Token>,
     /// By election and candidate: the token and the deadline.
     believers: BTreeMap<(String, String), (Token, Duration)>,
 }
@@ -22,6 +27,9 @@ impl Invariant for BeliefsDoNotOverlap {
     }
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {
+        if let Some(applied) = self.history.next(fact).filter(|it| it.guard_of_outsider() == Some(Guard::Break)) {
+            self.broken.extend(applied.changes().filter_map(|change| Some(change.ended?.0)));
+        }
         match fact {
             Fact::Believes { election, candidate, token, until } => {
                 self.believers.insert((election.clone(), candidate.clone()), (*token, *until));
@@ -42,7 +50,8 @@ impl Invariant for BeliefsDoNotOverlap {
 
     fn tick(&mut self, at: Duration) -> Result<(), String> {
         // In the order of elections: two believers of one election stand beside each other.
-        let now: Vec<_> = self.believers.iter().filter(|(_, (_, until))| at < *until).collect();
+        let now: Vec<_> =
+            self.believers.iter().filter(|(_, (token, until))| at < *until && !self.broken.contains(token)).collect();
         match now.windows(2).find(|pair| pair[0].0.0 == pair[1].0.0) {
             Some(both) => Err(format!("at {at:?} both believe that they lead: {both:?}")),
             None => Ok(()),
@@ -52,6 +61,9 @@ impl Invariant for BeliefsDoNotOverlap {
 
 #[cfg(test)]
 mod tests {
+    use palisade_coord_core::{EndReason, Event, Op, Reply};
+
+    use super::super::history::tests::{applied, fact};
     use super::*;
 
     #[test]
@@ -67,5 +79,11 @@ mod tests {
         assert!(beliefs.on(&believes("e", "b", 2, 20), Duration::from_secs(10)).is_ok(), "a's deadline has passed");
         assert!(beliefs.on(&believes("f", "a", 3, 20), Duration::from_secs(15)).is_ok(), "another election");
         assert!(beliefs.on(&believes("e", "a", 4, 20), Duration::from_secs(15)).is_err());
+        let (election, token) = (String::from("e"), Token::new(0, 4));
+        let op = Op::Resign { election: election.clone(), token, by: None, guard: Guard::Break };
+        let vacant = Event::Vacant { election, previous: token, why: EndReason::Removed };
+        let broken = applied(9, op, Ok(Reply::Resigned { already: false }), vec![vacant]);
+        beliefs.on(&fact(broken), Duration::from_secs(16)).expect("it is told of a command");
+        assert!(beliefs.tick(Duration::from_secs(16)).is_ok(), "one of the two was ended by force");
     }
 }

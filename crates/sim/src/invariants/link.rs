@@ -1,8 +1,12 @@
 //! One link between two nodes that is cut, with nothing else wrong, deposes nobody: neither the store leader nor a holder.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use palisade_fence::Token;
+
 use super::Invariant;
+use super::history::History;
 use crate::facts::Fact;
 use crate::plan::{Fault, Pattern, Role};
 
@@ -20,6 +24,9 @@ pub(super) struct OneLinkDeposesNobody {
     alone: bool,
     /// When the link was whole again: what it set going may show only now.
     mended: Option<Duration>,
+    history: History,
+    /// Leaderships that somebody ended from outside.
+    removed: BTreeSet<Token>,
 }
 
 impl OneLinkDeposesNobody {
@@ -38,8 +45,8 @@ impl Invariant for OneLinkDeposesNobody {
             fault,
             Fault::Cut(Pattern::Link(one, other), _) if one.role == Role::Node && other.role == Role::Node
         );
-        // A clock that is a little wrong is no trouble.
-        if matches!(fault, Fault::ClockRate(..)) {
+        // A clock that is a little wrong is no trouble, and what hangs on the wall concerns nobody.
+        if matches!(fault, Fault::ClockRate(..) | Fault::ClockJump(..)) {
             return;
         }
         // A node that lost its store is missing for good.
@@ -51,11 +58,14 @@ impl Invariant for OneLinkDeposesNobody {
     }
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {
+        if let Some(applied) = self.history.next(fact).filter(|applied| applied.guard_of_outsider().is_some()) {
+            self.removed.extend(applied.changes().filter_map(|change| Some(change.ended?.0)));
+        }
         match fact {
             Fact::LeadsStore { term, node } if self.is_to_blame(at) => {
                 Err(format!("node {node} was elected in term {term} although only one link was cut"))
             }
-            Fact::Lost { candidate, .. } if self.is_to_blame(at) => {
+            Fact::Lost { candidate, token, .. } if self.is_to_blame(at) && !self.removed.contains(token) => {
                 Err(format!("{candidate} lost its leadership although only one link was cut"))
             }
             Fact::LeadsStore { .. } => {

@@ -2,7 +2,7 @@
 //! once, in the order of `seq`; a gap is closed by the state, which is the true one at its `seq`. When everything has come to
 //! rest, every observer knows who leads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use palisade_coord_core::Event;
@@ -11,7 +11,9 @@ use palisade_fence::Token;
 use super::Invariant;
 use super::history::History;
 use crate::facts::{Applied, Fact, News};
+use crate::hosts::candidate::ELECTIONS;
 use crate::phase::Phase;
+use crate::plan::{Plan, Role, Who};
 
 #[derive(Default)]
 pub(super) struct ObserveIsComplete {
@@ -20,10 +22,18 @@ pub(super) struct ObserveIsComplete {
     changes: BTreeMap<String, BTreeMap<u64, News>>,
     /// By observer and election: what it was told last.
     told: BTreeMap<(String, String), (u64, News)>,
+    /// Every observer, with every election that it observes.
+    expected: BTreeSet<(String, String)>,
     resting: bool,
 }
 
 impl ObserveIsComplete {
+    pub(super) fn new(plan: &Plan) -> ObserveIsComplete {
+        // Observers never crash: each keeps its first name.
+        let of_each = |who: Who| ELECTIONS.map(|election| (format!("{who}.0"), election.to_owned()));
+        ObserveIsComplete { expected: plan.all(Role::Observer).flat_map(of_each).collect(), ..Default::default() }
+    }
+
     fn apply(&mut self, applied: &Applied) {
         for event in &applied.outcome.events {
             let (election, news) = match event {
@@ -88,10 +98,16 @@ impl Invariant for ObserveIsComplete {
     }
 
     fn missing(&self) -> Option<String> {
+        if !self.resting {
+            return None;
+        }
+        if let Some((observer, election)) = self.expected.iter().find(|observes| !self.told.contains_key(observes)) {
+            return Some(format!("{observer} was told nothing of {election:?}"));
+        }
         let late = |((_, election), (_, news)): &(&(String, String), &(u64, News))| {
             news.leads() != self.leads(election, u64::MAX)
         };
-        let ((observer, election), told) = self.told.iter().find(late).filter(|_| self.resting)?;
+        let ((observer, election), told) = self.told.iter().find(late)?;
         Some(format!("{observer} was told {told:?} of {election:?} last"))
     }
 }
@@ -142,5 +158,20 @@ mod tests {
         assert_eq!(observe.missing(), None);
         observe.phase(Phase::Rest, Duration::ZERO);
         assert!(observe.missing().is_some(), "the second leader is not known");
+    }
+
+    #[test]
+    fn at_rest_everybody_has_been_told_something() {
+        let plan: Plan = "cast node 3 observer 1".parse().expect("a plan");
+        let mut observe = ObserveIsComplete::new(&plan);
+        observe.phase(Phase::Rest, Duration::ZERO);
+        let mut told = |election: &str| {
+            let (observer, election) = (String::from("observer-1.0"), election.to_owned());
+            let fact = Fact::Observed { observer, election, seq: 1, news: News::State(None) };
+            observe.on(&fact, Duration::ZERO).expect("nobody leads");
+            observe.missing()
+        };
+        assert!(told(ELECTIONS[0]).is_some(), "it observes two");
+        assert_eq!(told(ELECTIONS[1]), None);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Invariant;
-use crate::facts::{Deed, Ended, Fact, Found};
+use crate::facts::{Deed, Ended, Fact, Found, Ranged};
 
 #[derive(Default)]
 pub(super) struct RegistersAreLinearizable {
@@ -52,8 +52,8 @@ struct Register {
     changes: BTreeMap<u64, Option<String>>,
     /// What was read, by the revision of the state; the value as the revision that wrote it.
     reads: BTreeMap<u64, Option<u64>>,
-    /// Removals that may have taken effect.
-    open_removals: BTreeSet<String>,
+    /// Removals that may have taken effect, and the revision after which each began.
+    open_removals: BTreeMap<String, u64>,
     /// Puts after which the key was read as absent, although no removal is proved.
     vanished: BTreeSet<u64>,
 }
@@ -95,6 +95,7 @@ impl RegistersAreLinearizable {
                     (Deed::Delete, true) => register.change(revision, None)?,
                     // There was nothing to remove: as good as a read.
                     (Deed::Delete, false) => register.read(revision, None)?,
+                    (Deed::Txn, _) => {}
                 }
                 register.explain()?;
                 return self.point(Point { seq, revision }, Some((name.to_owned(), changed)));
@@ -191,17 +192,25 @@ impl Register {
         }
     }
 
-    /// Each put that vanished needs a removal of its own.
+    /// Each put that vanished needs a removal of its own, one that began before the put was missed.
     fn explain(&mut self) -> Verdict {
         let Register { changes, reads, open_removals, vanished } = self;
+        let mut missed_at = Vec::new();
         vanished.retain(|put| {
             let next = changes.range(put + 1..).next().map_or(u64::MAX, |(next, _)| *next);
-            reads.range(put..&next).any(|(_, found)| found.is_none())
+            let missed = reads.range(put..&next).find(|(_, found)| found.is_none()).map(|(at, _)| *at);
+            missed_at.extend(missed);
+            missed.is_some()
         });
-        if vanished.len() <= open_removals.len() {
+        // The first to be missed needs the first to begin: if that does not explain it, nothing does.
+        missed_at.sort_unstable();
+        let mut began: Vec<u64> = open_removals.values().copied().collect();
+        began.sort_unstable();
+        let mut began = began.into_iter();
+        if missed_at.iter().all(|missed| began.next().is_some_and(|began| began < *missed)) {
             return Ok(());
         }
-        Err(format!("{:?} vanished, and only {open_removals:?} may have removed them", vanished))
+        Err(format!("{vanished:?} vanished before {missed_at:?}, and only {open_removals:?} may have removed them"))
     }
 }
 
@@ -212,9 +221,10 @@ impl Invariant for RegistersAreLinearizable {
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
         match fact {
-            Fact::WriteBegan { write, key, deed } => {
+            Fact::WriteBegan { write, key, deed, .. } => {
                 if *deed == Deed::Delete {
-                    self.registers.entry(key.clone()).or_default().open_removals.insert(write.clone());
+                    let register = self.registers.entry(key.clone()).or_default();
+                    register.open_removals.insert(write.clone(), self.told.revision);
                 }
                 let began = Write { key: key.clone(), deed: *deed, began: self.told, ended: None, revision: None };
                 self.writes.insert(write.clone(), began);
@@ -228,6 +238,15 @@ impl Invariant for RegistersAreLinearizable {
             Fact::ReadEnded { read, key, seq, revision, found } => {
                 self.read_ended(read, key, Point { seq: *seq, revision: *revision }, found.as_ref())
             }
+            // What is found is for another invariant; when it was found is for this one.
+            Fact::Ranged(Ranged { read, seq, revision, stale: false, .. }) => {
+                let (began, at) =
+                    (self.reads.remove(read).unwrap_or_default(), Point { seq: *seq, revision: *revision });
+                if at.seq < began.seq {
+                    return Err(format!("{read} read at {at:?}, and {began:?} had been told before it began"));
+                }
+                self.point(at, None)
+            }
             _ => Ok(()),
         }
     }
@@ -238,7 +257,7 @@ mod tests {
     use super::*;
 
     fn began(write: &str, deed: Deed) -> Fact {
-        Fact::WriteBegan { write: write.into(), key: "k".into(), deed }
+        Fact::WriteBegan { write: write.into(), key: "k".into(), deed, session: None }
     }
 
     fn put(write: &str) -> Fact {
@@ -341,6 +360,12 @@ mod tests {
         let again = [put("b"), ok("b", 10, 6), reads("s"), found("s", 12, 9, None)];
         bad(&after(&[remove("d"), unknown("d")], &again));
         good(&after(&[remove("d"), unknown("d"), remove("e"), unknown("e")], &again));
+        // Nor does one that began when the key was missed already.
+        let (b, ok_b, missed) = (put("b"), ok("b", 8, 4), found("r", 6, 3, None));
+        let then =
+            |rest: &[Fact]| [put("a"), ok("a", 5, 2), reads("r")].iter().chain(rest).cloned().collect::<Vec<_>>();
+        good(&then(&[remove("d"), b.clone(), ok_b.clone(), missed.clone()]));
+        bad(&then(&[b, ok_b, remove("d"), missed]));
     }
 
     #[test]

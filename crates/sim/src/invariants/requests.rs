@@ -37,12 +37,12 @@ impl RequestsTakeEffectOnce {
         let Some(id) = applied.command.request else { return Ok(()) };
         let outcome = &applied.outcome;
         let answer = First { seq: outcome.seq.get(), revision: outcome.revision.get(), reply: outcome.reply.clone() };
-        let forgotten = matches!(answer.reply, Err(Refusal::Forgotten { .. }) | Ok(Reply::Keys(KeyReply::NotKept)));
+        let forgotten = matches!(answer.reply, Err(Refusal::Forgotten { .. }));
         let Some(first) = self.first.get(&(id.session, id.serial)) else {
             self.first.insert((id.session, id.serial), answer);
             return Ok(());
         };
-        let same = (first.seq, first.revision, &first.reply) == (answer.seq, answer.revision, &answer.reply);
+        let same = (first.seq, first.revision) == (answer.seq, answer.revision) && repeats(&first.reply, &answer.reply);
         if applied.took_effect() {
             Err(format!("request {id:?} was answered at seq {} and took effect at seq {seq}", first.seq))
         } else if !same && !forgotten {
@@ -51,6 +51,27 @@ impl RequestsTakeEffectOnce {
         } else {
             Ok(())
         }
+    }
+}
+
+/// Whether an answer is the first one again, perhaps without its keys and values.
+fn repeats(first: &Result<Reply, Refusal>, again: &Result<Reply, Refusal>) -> bool {
+    match (first, again) {
+        (Ok(Reply::Keys(first)), Ok(Reply::Keys(again))) => repeats_keys(first, again),
+        (first, again) => first == again,
+    }
+}
+
+fn repeats_keys(first: &KeyReply, again: &KeyReply) -> bool {
+    match (first, again) {
+        (_, KeyReply::NotKept) => true,
+        (KeyReply::Txn { succeeded, replies }, KeyReply::Txn { succeeded: too, replies: others }) => {
+            let pairs = || replies.iter().zip(others);
+            succeeded == too
+                && replies.len() == others.len()
+                && pairs().all(|(first, again)| repeats_keys(first, again))
+        }
+        (first, again) => first == again,
     }
 }
 
@@ -75,7 +96,7 @@ mod tests {
 
     fn all(history: Vec<Applied>) -> Result<(), String> {
         let mut once = RequestsTakeEffectOnce::default();
-        let began = Fact::WriteBegan { write: "a".into(), key: "k".into(), deed: Deed::Put };
+        let began = Fact::WriteBegan { write: "a".into(), key: "k".into(), deed: Deed::Put, session: None };
         once.on(&began, Duration::ZERO)?;
         history.into_iter().try_for_each(|applied| once.on(&fact(applied), Duration::ZERO))
     }
@@ -95,6 +116,8 @@ mod tests {
         let mut other = again(2, &first);
         other.outcome.reply = Ok(Reply::Keys(KeyReply::Put { version: 9, previous: None }));
         assert!(all(vec![first.clone(), other.clone()]).is_err(), "another answer");
+        other.outcome.reply = Ok(Reply::Keys(KeyReply::NotKept));
+        assert!(all(vec![first.clone(), other.clone()]).is_ok(), "its keys were not kept");
         other.outcome.reply = Err(Refusal::Forgotten { serial: Serial(1) });
         assert!(all(vec![first, other]).is_ok(), "nothing is said");
     }

@@ -40,7 +40,7 @@ impl Invariant for WritersAreToldTheTruth {
         match ended {
             Ended::Applied { seq, revision, .. } => match self.applied.get(seq) {
                 Some((of, Some(name))) if (of, name) == (revision, write) => Ok(()),
-                // A removal has no name.
+                // A removal has no name: another invariant knows more.
                 Some((of, None)) if of == revision && !self.took_effect.contains_key(write) => Ok(()),
                 other => Err(format!("{write} was acknowledged at seq {seq}, revision {revision}: {other:?}")),
             },

@@ -14,6 +14,9 @@ const QUIET_AT_FIRST: u64 = 1_200;
 /// Clocks run at most this wrong, in millionths: two of them together stay within the 1 % that clients take off a deadline.
 const CLOCK_PPM: i32 = 4_000;
 
+/// Wall clocks are set forward or back by up to an hour: longer than anything that the store measures.
+const JUMP_MS: i64 = 3_600_000;
+
 impl Plan {
     /// Draws a plan.
     pub fn draw(seed: u64) -> Plan {
@@ -41,7 +44,7 @@ impl Plan {
             // One fault again and again.
             1..=2 => {
                 let fault = draw_fault(&mut rng, &plan);
-                (0..rng.random_range(2..6)).map(|_| draw_time(&mut rng, &plan, fault.clone())).collect()
+                (0..rng.random_range(2..6)).flat_map(|_| draw_time(&mut rng, &plan, fault.clone())).collect()
             }
             // Few faults, one after the other.
             3..=6 => draw_faults(&mut rng, &plan, 1..4),
@@ -63,7 +66,10 @@ fn draw_cast(rng: &mut SmallRng) -> BTreeMap<Role, usize> {
         (Role::Candidate, rng.random_range(2..4)),
         (Role::Writer, rng.random_range(1..4)),
         (Role::Duplicator, rng.random_range(0..2)),
+        (Role::Transactor, rng.random_range(0..3)),
         (Role::Observer, rng.random_range(1..3)),
+        (Role::Watcher, rng.random_range(0..3)),
+        (Role::Administrator, rng.random_range(0..2)),
     ]
     .into();
     // One run in three is about the store alone.
@@ -78,21 +84,30 @@ fn draw_cast(rng: &mut SmallRng) -> BTreeMap<Role, usize> {
 fn draw_faults(rng: &mut SmallRng, plan: &Plan, count: std::ops::Range<usize>) -> Vec<Planned> {
     let count = rng.random_range(count);
     (0..count)
-        .map(|_| {
+        .flat_map(|_| {
             let fault = draw_fault(rng, plan);
             draw_time(rng, plan, fault)
         })
         .collect()
 }
 
-fn draw_time(rng: &mut SmallRng, plan: &Plan, fault: Fault) -> Planned {
+/// A fault with its time, and what follows it: many a link is slow for a while and then dead.
+fn draw_time(rng: &mut SmallRng, plan: &Plan, fault: Fault) -> Vec<Planned> {
     let last = plan.faults_for.as_millis() as u64;
     let at = Duration::from_millis(rng.random_range(QUIET_AT_FIRST..last));
     let lasts = Duration::from_millis(match rng.random_range(0..3) {
         0 => rng.random_range(20..400),
         _ => rng.random_range(400..3_000),
     });
-    Planned { at, lasts, fault }
+    let dies = match &fault {
+        Fault::Lag(pattern, _) if rng.random_range(0..2) == 0 => {
+            let at = at + Duration::from_millis(rng.random_range(0..=lasts.as_millis() as u64));
+            let lasts = Duration::from_millis(rng.random_range(400..3_000));
+            Some(Planned { at, lasts, fault: Fault::Cut(pattern.clone(), Cut::Drop) })
+        }
+        _ => None,
+    };
+    [Planned { at, lasts, fault }].into_iter().chain(dies).collect()
 }
 
 fn draw_lonely_link(rng: &mut SmallRng, plan: &Plan) -> Planned {
@@ -106,9 +121,12 @@ fn draw_fault(rng: &mut SmallRng, plan: &Plan) -> Fault {
     if plan.count(Role::Ledger) > 0 && rng.random_range(0..3) == 0 {
         return draw_fault_of_calls(rng, plan);
     }
+    if plan.count(Role::TaskExecutor) > 0 && rng.random_range(0..4) == 0 {
+        return draw_fault_of_jobs(rng, plan);
+    }
     let nodes = plan.count(Role::Node);
     let node = rng.random_range(1..=nodes);
-    match rng.random_range(0..40) {
+    match rng.random_range(0..44) {
         0..=5 => Fault::Crash(Who::node(node)),
         6..=9 => Fault::CrashAll,
         10..=12 => Fault::Crash(somebody(rng, plan, |role| role != Role::Node && role.may_crash())),
@@ -125,6 +143,8 @@ fn draw_fault(rng: &mut SmallRng, plan: &Plan) -> Fault {
             Fault::ClockRate(who, rng.random_range(-CLOCK_PPM..=CLOCK_PPM))
         }
         36..=37 => Fault::TransferStoreLeader(node),
+        38 => Fault::ClockJump(somebody(rng, plan, |_| true), rng.random_range(-JUMP_MS..=JUMP_MS)),
+        39..=41 => draw_lag(rng, plan),
         _ => Fault::Cut(Pattern::Isolate(somebody(rng, plan, |role| role != Role::Node)), Cut::Hold),
     }
 }
@@ -133,21 +153,37 @@ fn draw_fault(rng: &mut SmallRng, plan: &Plan) -> Fault {
 fn draw_fault_of_calls(rng: &mut SmallRng, plan: &Plan) -> Fault {
     let candidate = somebody(rng, plan, |role| role == Role::Candidate);
     let ledger = somebody(rng, plan, |role| role == Role::Ledger);
-    match rng.random_range(0..8) {
+    match rng.random_range(0..9) {
         0..=1 => Fault::Cut(Pattern::Link(candidate, ledger), Cut::Hold),
         2 => Fault::Cut(Pattern::Link(candidate, ledger), Cut::Drop),
         3 => Fault::Cut(Pattern::FromStore(candidate), Cut::Drop),
         4 => Fault::Cut(Pattern::FromStore(ledger), Cut::Drop),
         5 => Fault::Pause(candidate),
         6 => Fault::Pause(ledger),
+        7 => Fault::FillFiles(ledger),
         _ => Fault::Crash(ledger),
+    }
+}
+
+/// Likewise of JobManagers and TaskExecutors; what one of them sends another may come when both have moved on.
+fn draw_fault_of_jobs(rng: &mut SmallRng, plan: &Plan) -> Fault {
+    let of_jobs = |role| matches!(role, Role::JobManager | Role::TaskExecutor);
+    let (one, executor) = (somebody(rng, plan, of_jobs), somebody(rng, plan, |role| role == Role::TaskExecutor));
+    let cut = if rng.random_range(0..2) == 0 { Cut::Hold } else { Cut::Drop };
+    match rng.random_range(0..10) {
+        0..=3 if one != executor => Fault::Cut(Pattern::Link(one, executor), cut),
+        0..=3 => Fault::Cut(Pattern::Isolate(executor), cut),
+        4..=5 => Fault::Cut(Pattern::FromStore(one), cut),
+        6 => Fault::Pause(one),
+        7..=8 => Fault::FillFiles(one),
+        _ => Fault::Crash(one),
     }
 }
 
 fn draw_cut(rng: &mut SmallRng, plan: &Plan) -> Fault {
     let nodes = plan.count(Role::Node);
     let cut = if rng.random_range(0..3) == 0 { Cut::Hold } else { Cut::Drop };
-    let pattern = match rng.random_range(0..10) {
+    let pattern = match rng.random_range(0..12) {
         0..=2 => Pattern::Isolate(somebody(rng, plan, |_| true)),
         4 | 5 if nodes > 3 => Pattern::Ring,
         3 | 4 => {
@@ -159,12 +195,36 @@ fn draw_cut(rng: &mut SmallRng, plan: &Plan) -> Fault {
             let (from, to) = two_nodes(rng, plan);
             return Fault::Cut(Pattern::OneWay(from, to), Cut::Drop);
         }
+        9..=10 => draw_apart(rng, plan),
         _ => {
             let (one, other) = two_nodes(rng, plan);
             Pattern::Link(one, other)
         }
     };
     Fault::Cut(pattern, cut)
+}
+
+/// A minority of the nodes, and half of everybody else.
+fn draw_apart(rng: &mut SmallRng, plan: &Plan) -> Pattern {
+    let nodes = plan.count(Role::Node);
+    let (first, many) = (rng.random_range(1..=nodes), rng.random_range(1..=nodes / 2));
+    let minority = (0..many).map(|step| Who::node((first + step - 1) % nodes + 1));
+    let others = plan.everybody().filter(|who| who.role != Role::Node);
+    Pattern::Apart(minority.chain(others.filter(|_| rng.random_range(0..2) == 0)).collect())
+}
+
+/// A link, or all links of a process: some of it so slow that a keep-alive is not back before the next one is due.
+fn draw_lag(rng: &mut SmallRng, plan: &Plan) -> Fault {
+    let lag = Duration::from_millis(rng.random_range(20..200));
+    let pattern = match rng.random_range(0..4) {
+        0 => {
+            let (one, other) = two_nodes(rng, plan);
+            Pattern::Link(one, other)
+        }
+        1 => Pattern::Isolate(somebody(rng, plan, |_| true)),
+        _ => Pattern::FromStore(somebody(rng, plan, |role| role != Role::Node)),
+    };
+    Fault::Lag(pattern, lag)
 }
 
 fn two_nodes(rng: &mut SmallRng, plan: &Plan) -> (Who, Who) {

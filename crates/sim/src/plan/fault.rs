@@ -1,5 +1,7 @@
 //! What can go wrong.
 
+use std::time::Duration;
+
 use super::Who;
 
 /// One thing that goes wrong. When its time is over, what it broke is put right again, unless it says otherwise.
@@ -21,10 +23,16 @@ pub enum Fault {
     FailSync(usize),
     /// A node's disk is full until the end; a node that stopped comes back.
     FillDisk(usize),
+    /// A process that is no node finds no room for its files.
+    FillFiles(Who),
     /// A node ends and comes back with an empty disk. It must not count as itself; nothing puts that right.
     Wipe(usize),
     /// A process's clock runs fast or slow, by so many millionths, for the rest of the run.
     ClockRate(Who, i32),
+    /// A machine's wall clock jumps by so many milliseconds, as when somebody sets it. Its boot-time clock goes on.
+    ClockJump(Who, i64),
+    /// Messages between some processes take at least so long, each way.
+    Lag(Pattern, Duration),
     /// The store leader, whoever it is, is asked to hand over to a node.
     TransferStoreLeader(usize),
 }
@@ -46,6 +54,8 @@ pub enum Pattern {
     OneWay(Who, Who),
     /// Two processes.
     Link(Who, Who),
+    /// These processes and everybody else: a part of the building is cut off, with its nodes and its clients.
+    Apart(Vec<Who>),
 }
 
 /// What becomes of the messages.
@@ -76,18 +86,22 @@ impl Fault {
             Fault::Cut(Pattern::Bridge(_), Cut::Drop) => "bridge",
             Fault::Cut(Pattern::OneWay(..), _) => "one-way",
             Fault::Cut(Pattern::Link(..), Cut::Drop) => "link",
+            Fault::Cut(Pattern::Apart(_), Cut::Drop) => "apart",
             Fault::Cut(_, Cut::Hold) => "hold",
             Fault::SlowDisk(_) => "slow-disk",
             Fault::FailSync(_) => "fail-sync",
             Fault::FillDisk(_) => "full-disk",
+            Fault::FillFiles(_) => "full-files",
             Fault::Wipe(_) => "wipe",
             Fault::ClockRate(..) => "clock-rate",
+            Fault::ClockJump(..) => "clock-jump",
+            Fault::Lag(..) => "lag",
             Fault::TransferStoreLeader(_) => "transfer",
         }
     }
 
     /// Every kind.
-    pub const KINDS: [&'static str; 22] = [
+    pub const KINDS: [&'static str; 26] = [
         "crash-node",
         "crash-client",
         "crash-jobmanager",
@@ -103,25 +117,27 @@ impl Fault {
         "bridge",
         "one-way",
         "link",
+        "apart",
         "hold",
         "slow-disk",
         "fail-sync",
         "full-disk",
+        "full-files",
         "wipe",
         "clock-rate",
+        "clock-jump",
+        "lag",
         "transfer",
     ];
 
     /// Every process that it names.
     pub fn names(&self) -> Vec<Who> {
         match self {
-            Fault::CrashAll | Fault::Cut(Pattern::Ring, _) => Vec::new(),
-            Fault::Crash(who) | Fault::Pause(who) | Fault::ClockRate(who, _) => vec![*who],
-            Fault::Cut(Pattern::Isolate(who) | Pattern::FromStore(who), _) => vec![*who],
-            Fault::Cut(Pattern::OneWay(one, other) | Pattern::Link(one, other), _) => vec![*one, *other],
-            Fault::Cut(Pattern::Halves(side), _) => side.iter().copied().map(Who::node).collect(),
+            Fault::CrashAll => Vec::new(),
+            Fault::Crash(who) | Fault::Pause(who) | Fault::FillFiles(who) => vec![*who],
+            Fault::ClockRate(who, _) | Fault::ClockJump(who, _) => vec![*who],
+            Fault::Cut(pattern, _) | Fault::Lag(pattern, _) => pattern.names(),
             Fault::Restart(node)
-            | Fault::Cut(Pattern::Bridge(node), _)
             | Fault::SlowDisk(node)
             | Fault::FailSync(node)
             | Fault::FillDisk(node)
@@ -132,6 +148,18 @@ impl Fault {
 }
 
 impl Pattern {
+    /// Every process that it names.
+    fn names(&self) -> Vec<Who> {
+        match self {
+            Pattern::Ring => Vec::new(),
+            Pattern::Isolate(who) | Pattern::FromStore(who) => vec![*who],
+            Pattern::OneWay(one, other) | Pattern::Link(one, other) => vec![*one, *other],
+            Pattern::Halves(side) => side.iter().copied().map(Who::node).collect(),
+            Pattern::Bridge(node) => vec![Who::node(*node)],
+            Pattern::Apart(side) => side.clone(),
+        }
+    }
+
     /// The directed pairs that it concerns, among these.
     pub fn pairs(&self, everybody: &[Who]) -> Vec<(Who, Who)> {
         let nodes: Vec<Who> = everybody.iter().copied().filter(|who| who.role == super::Role::Node).collect();
@@ -167,6 +195,7 @@ impl Pattern {
             }
             Pattern::OneWay(from, to) => vec![(*from, *to)],
             Pattern::Link(one, other) => vec![(*one, *other), (*other, *one)],
+            Pattern::Apart(side) => between(everybody, &|from, to| side.contains(&from) != side.contains(&to)),
         }
     }
 }
@@ -194,6 +223,16 @@ mod tests {
         assert_eq!(pairs(&Pattern::Bridge(2), 3), [(1, 3)]);
         assert_eq!(pairs(&Pattern::Bridge(1), 5), [(2, 4), (2, 5), (3, 4), (3, 5)]);
         assert_eq!(pairs(&Pattern::Bridge(5), 5), [(1, 3), (1, 4), (2, 3), (2, 4)]);
+    }
+
+    #[test]
+    fn clients_are_apart_with_the_nodes_of_their_side() {
+        let client = |number| Who { role: super::super::Role::Candidate, number };
+        let (one, two, with_one, with_two) = (Who::node(1), Who::node(2), client(1), client(2));
+        let pairs = Pattern::Apart(vec![one, with_one]).pairs(&[one, two, with_one, with_two]);
+        assert!(pairs.contains(&(with_one, two)) && pairs.contains(&(two, with_one)), "{pairs:?}");
+        assert!(!pairs.contains(&(with_one, one)) && !pairs.contains(&(with_two, two)), "{pairs:?}");
+        assert_eq!(pairs.len(), 8);
     }
 
     #[test]

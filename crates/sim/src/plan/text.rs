@@ -64,8 +64,11 @@ impl fmt::Display for Fault {
             Fault::SlowDisk(node) => write!(f, "slow-disk {node}"),
             Fault::FailSync(node) => write!(f, "fail-sync {node}"),
             Fault::FillDisk(node) => write!(f, "fill-disk {node}"),
+            Fault::FillFiles(who) => write!(f, "fill-files {who}"),
             Fault::Wipe(node) => write!(f, "wipe {node}"),
             Fault::ClockRate(who, ppm) => write!(f, "clock-rate {who} {ppm}"),
+            Fault::ClockJump(who, ms) => write!(f, "clock-jump {who} {ms}"),
+            Fault::Lag(pattern, lag) => write!(f, "lag {lag:?} {pattern}"),
             Fault::TransferStoreLeader(node) => write!(f, "transfer {node}"),
         }
     }
@@ -84,6 +87,10 @@ impl fmt::Display for Pattern {
             Pattern::Bridge(node) => write!(f, "bridge {node}"),
             Pattern::OneWay(from, to) => write!(f, "one-way {from} {to}"),
             Pattern::Link(one, other) => write!(f, "link {one} {other}"),
+            Pattern::Apart(side) => {
+                f.write_str("apart")?;
+                side.iter().try_for_each(|who| write!(f, " {who}"))
+            }
         }
     }
 }
@@ -148,8 +155,11 @@ fn read_fault(words: &[&str]) -> Result<Fault, String> {
         ["slow-disk", node] => Fault::SlowDisk(number(node)?),
         ["fail-sync", node] => Fault::FailSync(number(node)?),
         ["fill-disk", node] => Fault::FillDisk(number(node)?),
+        ["fill-files", who] => Fault::FillFiles(who.parse()?),
         ["wipe", node] => Fault::Wipe(number(node)?),
         ["clock-rate", who, ppm] => Fault::ClockRate(who.parse()?, number(ppm)?),
+        ["clock-jump", who, ms] => Fault::ClockJump(who.parse()?, number(ms)?),
+        ["lag", lag, pattern @ ..] => Fault::Lag(read_pattern(pattern)?, span(lag)?),
         ["transfer", node] => Fault::TransferStoreLeader(number(node)?),
         other => return Err(format!("'{}' is no fault", other.join(" "))),
     })
@@ -164,6 +174,7 @@ fn read_pattern(words: &[&str]) -> Result<Pattern, String> {
         ["bridge", node] => Pattern::Bridge(number(node)?),
         ["one-way", from, to] => Pattern::OneWay(from.parse()?, to.parse()?),
         ["link", one, other] => Pattern::Link(one.parse()?, other.parse()?),
+        ["apart", side @ ..] => Pattern::Apart(side.iter().map(|who| who.parse()).collect::<Result<_, _>>()?),
         other => return Err(format!("'{}' is no cut", other.join(" "))),
     })
 }

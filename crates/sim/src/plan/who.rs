@@ -14,8 +14,14 @@ pub enum Role {
     Writer,
     /// Likewise, without a client's care: sends every request more than once.
     Duplicator,
+    /// Moves what accounts hold from one to another in transactions, reads the past, and compacts it.
+    Transactor,
     /// Follows an election from outside.
     Observer,
+    /// Watches keys.
+    Watcher,
+    /// Looks who leads, and ends leaderships from outside.
+    Administrator,
     /// Serves a fenced endpoint that the leading candidate calls.
     Ledger,
     /// Sends again what leaders sent to ledgers.
@@ -29,12 +35,15 @@ pub enum Role {
 }
 
 /// Every role, in order.
-pub(super) const ROLES: [Role; 10] = [
+pub(super) const ROLES: [Role; 13] = [
     Role::Node,
     Role::Candidate,
     Role::Writer,
     Role::Duplicator,
+    Role::Transactor,
     Role::Observer,
+    Role::Watcher,
+    Role::Administrator,
     Role::Ledger,
     Role::Repeater,
     Role::JobManager,
@@ -50,7 +59,10 @@ impl Role {
             Role::Candidate => "candidate",
             Role::Writer => "writer",
             Role::Duplicator => "duplicator",
+            Role::Transactor => "transactor",
             Role::Observer => "observer",
+            Role::Watcher => "watcher",
+            Role::Administrator => "administrator",
             Role::Ledger => "ledger",
             Role::Repeater => "repeater",
             Role::JobManager => "jobmanager",
@@ -63,7 +75,31 @@ impl Role {
     pub fn may_crash(self) -> bool {
         match self {
             Role::Node | Role::Candidate | Role::Ledger | Role::JobManager | Role::TaskExecutor => true,
-            Role::Writer | Role::Duplicator | Role::Observer | Role::Repeater | Role::Submitter => false,
+            Role::Writer
+            | Role::Duplicator
+            | Role::Transactor
+            | Role::Observer
+            | Role::Watcher
+            | Role::Administrator
+            | Role::Repeater
+            | Role::Submitter => false,
+        }
+    }
+
+    /// Whether such a process writes keys under names, of which it says what became.
+    pub fn writes(self) -> bool {
+        match self {
+            Role::Writer | Role::Duplicator | Role::Transactor => true,
+            Role::Node
+            | Role::Candidate
+            | Role::Observer
+            | Role::Watcher
+            | Role::Administrator
+            | Role::Ledger
+            | Role::Repeater
+            | Role::JobManager
+            | Role::TaskExecutor
+            | Role::Submitter => false,
         }
     }
 }
@@ -81,6 +117,11 @@ impl Who {
     /// A node of the store.
     pub fn node(number: usize) -> Who {
         Who { role: Role::Node, number }
+    }
+
+    /// Whether this is what it calls itself: `ROLE-NUMBER.START`, a slash and more perhaps.
+    pub fn has_name(self, name: &str) -> bool {
+        name.split_once('.').is_some_and(|(who, _)| who.parse() == Ok(self))
     }
 }
 

@@ -1,10 +1,13 @@
-//! A machine's clock: the simulated time, a little too fast or too slow. It never goes back, not even when its rate changes.
+//! A machine's clocks. The one that counts since its boot: the simulated time, a little too fast or too slow; it never goes
+//! back, not even when its rate changes. And the one on the wall, which somebody may set.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use palisade_world::Clock;
+use tokio::sync::watch;
 
 use super::Gate;
 
@@ -14,13 +17,15 @@ const EPOCH_UNIX_MS: u64 = 1_767_225_600_000;
 /// The clock of one machine; it outlives its processes. Clones are the same clock.
 #[derive(Clone)]
 pub(crate) struct SimClock {
-    rate: Arc<Mutex<Rate>>,
+    rate: watch::Sender<Rate>,
+    /// What was added to the clock on the wall.
+    set_by_ms: Arc<AtomicI64>,
     gate: Gate,
 }
 
 /// At the simulated time `since` the clock showed `showed`; from there on it gains `ppm` millionths.
 #[derive(Clone, Copy, Default)]
-struct Rate {
+pub(crate) struct Rate {
     since: Duration,
     showed: Duration,
     ppm: i32,
@@ -46,42 +51,56 @@ fn nanos(count: i128) -> Duration {
 
 impl SimClock {
     pub(crate) fn new(gate: Gate) -> SimClock {
-        SimClock { rate: Arc::default(), gate }
+        SimClock { rate: watch::Sender::default(), set_by_ms: Arc::default(), gate }
     }
 
     /// From the simulated time `at` on the clock gains so many millionths.
     pub(crate) fn set_rate(&self, at: Duration, ppm: i32) {
-        let mut rate = self.lock();
-        *rate = Rate { since: at, showed: rate.shows(at), ppm };
+        self.rate.send_modify(|rate| *rate = Rate { since: at, showed: rate.shows(at), ppm });
+    }
+
+    /// Somebody sets the clock on the wall.
+    pub(crate) fn jump(&self, ms: i64) {
+        self.set_by_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Tells of every change of the rate: what was said of the future in simulated time is then to be said again.
+    pub(crate) fn rates(&self) -> watch::Receiver<Rate> {
+        self.rate.subscribe()
     }
 
     /// The simulated time at which this clock will show `reading`, if its rate stays; now if it has passed.
     pub(crate) fn simulated(&self, reading: Duration) -> Duration {
         let now = turmoil::sim_elapsed().unwrap_or_default();
-        let rate = *self.lock();
+        let rate = *self.rate.borrow();
         now + rate.takes(reading.saturating_sub(rate.shows(now)))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Rate> {
-        self.rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for SimClock {
     fn now(&self) -> Duration {
-        self.lock().shows(turmoil::sim_elapsed().unwrap_or_default())
+        self.rate.borrow().shows(turmoil::sim_elapsed().unwrap_or_default())
     }
 
     fn unix_ms(&self) -> u64 {
-        EPOCH_UNIX_MS + u64::try_from(self.now().as_millis()).unwrap_or(0)
+        let since_boot = u64::try_from(self.now().as_millis()).unwrap_or(0);
+        (EPOCH_UNIX_MS + since_boot).saturating_add_signed(self.set_by_ms.load(Ordering::Relaxed))
     }
 
     fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let takes = self.lock().takes(span);
-        let gate = self.gate.clone();
+        let (clock, until) = (self.clone(), self.now() + span);
+        let mut takes = self.rate.borrow().takes(span);
         Box::pin(async move {
-            tokio::time::sleep(takes).await;
-            gate.opened().await;
+            loop {
+                tokio::time::sleep(takes).await;
+                // A rate that changed meanwhile must not end it early.
+                let left = until.saturating_sub(clock.now());
+                if left.is_zero() {
+                    break;
+                }
+                takes = clock.rate.borrow().takes(left);
+            }
+            clock.gate.opened().await;
         })
     }
 }
@@ -93,12 +112,20 @@ mod tests {
     #[test]
     fn a_clock_goes_on_from_where_it_was() {
         let clock = SimClock::new(Gate::default());
-        let shows = |at: u64| clock.lock().shows(Duration::from_secs(at));
+        let shows = |at: u64| clock.rate.borrow().shows(Duration::from_secs(at));
         clock.set_rate(Duration::from_secs(10), 4_000);
         assert_eq!(shows(10), Duration::from_secs(10));
         assert_eq!(shows(20), Duration::from_millis(20_040));
         clock.set_rate(Duration::from_secs(20), -4_000);
         assert_eq!(shows(30), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn setting_the_clock_on_the_wall_moves_no_other() {
+        let clock = SimClock::new(Gate::default());
+        let (now, unix_ms) = (clock.now(), clock.unix_ms());
+        clock.jump(-5_000);
+        assert_eq!((clock.now(), clock.unix_ms()), (now, unix_ms - 5_000));
     }
 
     #[test]

@@ -22,6 +22,8 @@ struct Tree {
     /// Changes of names that no sync has covered yet, oldest first.
     unsynced: Vec<Change>,
     locks: BTreeSet<PathBuf>,
+    /// Processes that find no room for anything new.
+    full: BTreeSet<Who>,
 }
 
 #[derive(Clone)]
@@ -75,6 +77,25 @@ impl SharedFiles {
                 content.synced = content.bytes.clone();
             }
         }
+    }
+
+    /// From now on a process finds no room: it makes no file and no folder, and writes nothing.
+    pub(crate) fn fill(&self, process: Who) {
+        self.lock().full.insert(process);
+    }
+
+    /// There is room again.
+    pub(crate) fn make_room(&self, process: Who) {
+        self.lock().full.remove(&process);
+    }
+
+    /// Whether a process finds no room.
+    pub(crate) fn is_full(&self, process: Who) -> bool {
+        self.lock().full.contains(&process)
+    }
+
+    fn room(&self, process: Who) -> io::Result<()> {
+        if self.is_full(process) { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tree> {
@@ -132,13 +153,20 @@ pub(crate) struct SimFiles {
     process: Who,
 }
 
+impl SimFiles {
+    fn opened(&self, content: Arc<Mutex<Content>>) -> SimFile {
+        SimFile { content, files: self.files.clone(), process: self.process }
+    }
+}
+
 impl Files for SimFiles {
     fn open(&self, path: &Path) -> io::Result<Box<dyn OpenFile>> {
         let content = self.files.lock().file(path)?.clone();
-        Ok(Box::new(SimFile { content, process: self.process }))
+        Ok(Box::new(self.opened(content)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn OpenFile>> {
+        self.files.room(self.process)?;
         let mut tree = self.files.lock();
         let content = match tree.file(path) {
             Ok(content) => content.clone(),
@@ -155,7 +183,7 @@ impl Files for SimFiles {
         emptied.bytes.clear();
         emptied.written_by = Some(self.process);
         drop(emptied);
-        Ok(Box::new(SimFile { content, process: self.process }))
+        Ok(Box::new(self.opened(content)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -185,6 +213,7 @@ impl Files for SimFiles {
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {
+        self.files.room(self.process)?;
         let mut tree = self.files.lock();
         let missing: Vec<PathBuf> =
             path.ancestors().take_while(|at| !tree.names.contains_key(*at)).map(Path::to_owned).collect();
@@ -255,6 +284,7 @@ impl Drop for Held {
 
 struct SimFile {
     content: Arc<Mutex<Content>>,
+    files: SharedFiles,
     process: Who,
 }
 
@@ -272,6 +302,7 @@ impl OpenFile for SimFile {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.files.room(self.process)?;
         let mut content = lock(&self.content);
         content.bytes.extend_from_slice(bytes);
         content.written_by = Some(self.process);
@@ -354,6 +385,19 @@ mod tests {
         file.write_all(b"unsynced").unwrap();
         shared.crash(Who { number: 2, ..ONE }, 1);
         assert_eq!(files::read(&files, Path::new("/a/b/file")).unwrap(), b"unsynced");
+    }
+
+    #[test]
+    fn who_finds_no_room_writes_nothing_new() {
+        let (shared, files) = tree();
+        let mut file = files.create(Path::new("/a/b/file")).unwrap();
+        shared.fill(ONE);
+        assert_eq!(file.write_all(b"more").unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(files.create(Path::new("/a/b/other")).err().unwrap().kind(), ErrorKind::StorageFull);
+        assert_eq!(files.create_folder(Path::new("/c")).unwrap_err().kind(), ErrorKind::StorageFull);
+        shared.of(Who { number: 2, ..ONE }).create_folder(Path::new("/c")).unwrap();
+        shared.make_room(ONE);
+        file.write_all(b"more").unwrap();
     }
 
     #[test]

@@ -70,6 +70,13 @@ fn a_read_becomes_what_it_says() {
     refused(with(v1::ReadOp { show: 9, ..read }), "read.show", "9");
 }
 
+#[cfg(feature = "planted")]
+#[test]
+fn the_planted_bug_that_reads_the_present_for_the_past_is_caught() {
+    let why = palisade_planted::caught(palisade_planted::Bug::PastAsPresent, a_read_becomes_what_it_says);
+    assert!(why.is_some_and(|why| why.contains("revision: None")));
+}
+
 #[test]
 fn a_transaction_becomes_what_it_says() {
     let compare = v1::KeyCompare {

@@ -1,0 +1,113 @@
+//! Only the silent expire: a session whose client does all it should is not expired while the network is whole and the store
+//! leader is the same, however long nodes stand still or wait for their disks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use palisade_coord_core::{EndReason, Op, Reply};
+
+use super::Invariant;
+use super::history::History;
+use crate::facts::Fact;
+use crate::plan::{Fault, Who};
+
+/// The last trouble must be this long ago: longer than every TTL of the run, and than it takes to find a store leader.
+const QUIET: Duration = Duration::from_millis(2_500);
+
+#[derive(Default)]
+pub(super) struct OnlyTheSilentExpire {
+    history: History,
+    /// Whose clients keep them alive.
+    kept: BTreeMap<u64, Who>,
+    /// Troubles in force.
+    troubles: usize,
+    /// When the last one began or ended, or a store leader was elected.
+    last: Duration,
+}
+
+/// What may keep a client's word from the store leader. That a node stands still, or waits, or has a wrong clock, may not.
+fn is_trouble(fault: &Fault) -> bool {
+    match fault {
+        Fault::Pause(who) => who.role != crate::plan::Role::Node,
+        Fault::SlowDisk(_) | Fault::ClockRate(..) | Fault::ClockJump(..) => false,
+        Fault::Crash(_)
+        | Fault::CrashAll
+        | Fault::Restart(_)
+        | Fault::Cut(..)
+        | Fault::Lag(..)
+        | Fault::FailSync(_)
+        | Fault::FillDisk(_)
+        | Fault::FillFiles(_)
+        | Fault::Wipe(_)
+        | Fault::TransferStoreLeader(_) => true,
+    }
+}
+
+impl Invariant for OnlyTheSilentExpire {
+    fn name(&self) -> &'static str {
+        "only-the-silent-expire"
+    }
+
+    fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {
+        if let Some(applied) = self.history.next(fact) {
+            let (Op::EndSession { session, why: EndReason::Expired, .. }, Ok(Reply::SessionEnded)) =
+                (&applied.command.op, &applied.outcome.reply)
+            else {
+                return Ok(());
+            };
+            return match self.kept.remove(&session.get()) {
+                Some(who) if self.troubles == 0 && at >= self.last + QUIET => {
+                    Err(format!("{who} kept session {session} alive, and it expired at {at:?}"))
+                }
+                Some(_) | None => Ok(()),
+            };
+        }
+        match fact {
+            Fact::SessionOpened { session, by } => {
+                self.kept.insert(*session, *by);
+            }
+            Fact::SessionLeft { session } => {
+                self.kept.remove(session);
+            }
+            Fact::LeadsStore { .. } => self.last = at,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn gone(&mut self, who: Who) {
+        self.kept.retain(|_, by| *by != who);
+    }
+
+    fn fault(&mut self, fault: &Fault, begins: bool, at: Duration) {
+        if is_trouble(fault) {
+            self.troubles = if begins { self.troubles + 1 } else { self.troubles - 1 };
+            self.last = at;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::tests::{ended, fact};
+    use super::*;
+    use crate::plan::Role;
+
+    #[test]
+    fn it_can_object() {
+        let by = Who { role: Role::Candidate, number: 1 };
+        let expires = |before: &[Fact], fault: Fault| {
+            let mut silent = OnlyTheSilentExpire::default();
+            silent.on(&Fact::SessionOpened { session: 7, by }, Duration::ZERO).expect("it lives");
+            before.iter().for_each(|fact| silent.on(fact, QUIET).expect("nobody ends"));
+            silent.fault(&fault, true, QUIET * 2);
+            silent.fault(&fault, false, QUIET * 2);
+            silent.on(&fact(ended(5, 7, EndReason::Expired, Some(1), None)), QUIET * 2)
+        };
+        assert!(expires(&[], Fault::Pause(Who::node(1))).is_err(), "the node slept, not the client");
+        assert!(expires(&[], Fault::Pause(by)).is_ok());
+        assert!(expires(&[], Fault::CrashAll).is_ok());
+        let left = Fact::SessionLeft { session: 7 };
+        assert!(expires(&[left], Fault::Pause(Who::node(1))).is_ok(), "nobody kept it alive");
+    }
+}
