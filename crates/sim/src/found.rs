@@ -11,7 +11,8 @@ macro_rules! kept {
 }
 
 /// Every kept plan: its name and its text.
-pub const ALL: &[(&str, &str)] = &[kept!("failed-disk-applies-less"), kept!("storage-folder-not-synced")];
+pub const ALL: &[(&str, &str)] =
+    &[kept!("failed-disk-applies-less"), kept!("storage-folder-not-synced"), kept!("slot-kept-for-a-job-that-is-over")];
 
 /// What to type to see a plan again.
 pub fn replay_command(plan: &Plan) -> String {

@@ -97,8 +97,10 @@ impl proto::TaskExecutorEndpoint for TaskExecutorState {
         };
         let same = request.incarnation == self.executor.incarnation;
         let slot = usize::try_from(request.slot).ok().and_then(|slot| self.slots.get_mut(slot));
+        // The leader's books decide. If they gave the slot away before and this process was not told (a call that frees it was
+        // lost, or the process was given up and came back), then who had it is over: its tasks end when they report next.
         let reserved = match slot {
-            Some(slot) if same && (slot.is_none() || slot.as_ref() == Some(&job)) => {
+            Some(slot) if same => {
                 *slot = Some(job);
                 true
             }
