@@ -7,6 +7,7 @@ use palisade_wire::limits::MESSAGE_BYTES;
 
 use crate::elections::repeat;
 use crate::links::Channel;
+use crate::serials::Serial;
 use crate::{Client, Error, Header, KeyValue, Keys, Reading, Session};
 
 /// A write of a key.
@@ -110,31 +111,12 @@ pub struct Deleted {
 impl Client {
     /// Writes a key. Without a session in the options an unknown outcome stays unknown: it is never sent again.
     pub async fn put(&self, options: PutOptions<'_>) -> Result<Put, Error> {
-        use v1::put_request::Binding as Bound;
-        let serial = options.session.map(|session| (session.id(), session.serial()));
-        let request = v1::PutRequest {
-            key: options.key,
-            keep_value: options.value.is_none(),
-            value: options.value.unwrap_or_default(),
-            fence: options.fence.as_ref().map(fence_to_wire),
-            request_id: serial.as_ref().map(|(session, serial)| serial.request_id(*session)),
-            binding: match options.binding {
-                Binding::None => None,
-                Binding::To(session) => Some(Bound::Session(session)),
-                Binding::Keep => Some(Bound::KeepSession(v1::put_op::Keep {})),
-            },
-            show_previous: options.show_previous,
-        };
+        let (request, _serial) = put_request(options); // open until the answer is here
         let ask = self.shared.request(repeat(&request.request_id), |channel| {
             let request = request.clone();
             async move { client(channel).put(request).await }
         });
-        let reply = ask.await?;
-        Ok(Put {
-            header: Header::of(reply.header.as_ref()),
-            version: (!reply.not_kept).then_some(reply.version),
-            previous: reply.previous.map(KeyValue::of),
-        })
+        Ok(Put::of(ask.await?))
     }
 
     /// Reads a key. Linearizable.
@@ -149,34 +131,17 @@ impl Client {
             let request = request.clone();
             async move { client(channel).get(request).await }
         });
-        let reply = ask.await?;
-        Ok(Got { header: Header::of(reply.header.as_ref()), kv: reply.kv.map(KeyValue::of) })
+        Ok(Got::of(ask.await?))
     }
 
     /// Deletes keys, whole or not at all; deleting nothing is no error.
     pub async fn delete(&self, options: DeleteOptions<'_>) -> Result<Deleted, Error> {
-        let serial = options.session.map(|session| (session.id(), session.serial()));
-        let (key, keys) = match options.keys {
-            Keys::One(key) => (key, None),
-            keys => (Vec::new(), Some(keys.to_wire())),
-        };
-        let request = v1::DeleteRequest {
-            key,
-            keys,
-            fence: options.fence.as_ref().map(fence_to_wire),
-            request_id: serial.as_ref().map(|(session, serial)| serial.request_id(*session)),
-            show_previous: options.show_previous,
-        };
+        let (request, _serial) = delete_request(options); // open until the answer is here
         let ask = self.shared.request(repeat(&request.request_id), |channel| {
             let request = request.clone();
             async move { client(channel).delete(request).await }
         });
-        let reply = ask.await?;
-        Ok(Deleted {
-            header: Header::of(reply.header.as_ref()),
-            deleted: (!reply.not_kept).then_some(reply.deleted),
-            previous: reply.previous.into_iter().map(KeyValue::of).collect(),
-        })
+        Ok(Deleted::of(ask.await?))
     }
 
     /// Forgets the past of keys before a revision: from it on, keys can still be read and watched. Refused as
@@ -189,6 +154,75 @@ impl Client {
         let ask = self.shared.request(repeat(&request_id), |channel| async { client(channel).compact(request).await });
         Ok(Header::of(ask.await?.header.as_ref()))
     }
+}
+
+impl Put {
+    pub(crate) fn of(reply: v1::PutReply) -> Put {
+        Put {
+            header: Header::of(reply.header.as_ref()),
+            version: (!reply.not_kept).then_some(reply.version),
+            previous: reply.previous.map(KeyValue::of),
+        }
+    }
+}
+
+impl Got {
+    pub(crate) fn of(reply: v1::GetReply) -> Got {
+        Got { header: Header::of(reply.header.as_ref()), kv: reply.kv.map(KeyValue::of) }
+    }
+}
+
+impl Deleted {
+    pub(crate) fn of(reply: v1::DeleteReply) -> Deleted {
+        Deleted {
+            header: Header::of(reply.header.as_ref()),
+            deleted: (!reply.not_kept).then_some(reply.deleted),
+            previous: reply.previous.into_iter().map(KeyValue::of).collect(),
+        }
+    }
+}
+
+/// A write as it is sent, with the serial that must stay open until it is answered.
+pub(crate) fn put_request(options: PutOptions<'_>) -> (v1::PutRequest, Option<Serial>) {
+    use v1::put_request::Binding as Bound;
+    let (request_id, serial) = identified(options.session);
+    let request = v1::PutRequest {
+        key: options.key,
+        keep_value: options.value.is_none(),
+        value: options.value.unwrap_or_default(),
+        fence: options.fence.as_ref().map(fence_to_wire),
+        request_id,
+        binding: match options.binding {
+            Binding::None => None,
+            Binding::To(session) => Some(Bound::Session(session)),
+            Binding::Keep => Some(Bound::KeepSession(v1::put_op::Keep {})),
+        },
+        show_previous: options.show_previous,
+    };
+    (request, serial)
+}
+
+/// A removal, likewise.
+pub(crate) fn delete_request(options: DeleteOptions<'_>) -> (v1::DeleteRequest, Option<Serial>) {
+    let (request_id, serial) = identified(options.session);
+    let (key, keys) = match options.keys {
+        Keys::One(key) => (key, None),
+        keys => (Vec::new(), Some(keys.to_wire())),
+    };
+    let request = v1::DeleteRequest {
+        key,
+        keys,
+        fence: options.fence.as_ref().map(fence_to_wire),
+        request_id,
+        show_previous: options.show_previous,
+    };
+    (request, serial)
+}
+
+pub(crate) fn identified(session: Option<&Session>) -> (Option<v1::RequestId>, Option<Serial>) {
+    let Some(session) = session else { return (None, None) };
+    let serial = session.serial();
+    (Some(serial.request_id(session.id())), Some(serial))
 }
 
 pub(crate) fn client(channel: Channel) -> KvServiceClient<Channel> {

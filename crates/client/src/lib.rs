@@ -81,7 +81,8 @@
 //! [`Client`] (connections and requests), [`Session`] and [`Leadership`] (what a holder has in its hands), `session_core` (what is
 //! done about sessions: pure) and `session_driver` (which carries it out), `dial` (where the store leader is looked for),
 //! [`Observer`] and [`ElectionFollower`] (everybody else's view), [`Keys`] with [`Client::put`], [`Client::range`],
-//! [`Client::txn`] and [`Watcher`], `requests` (what is sent again, and what never is), [`Error`].
+//! [`Client::txn`] and [`Watcher`], `requests` (what is sent again, and what never is), [`Pipeline`] (many of them on
+//! one stream), [`Error`].
 //!
 //! This crate does not know the store's rules: who is granted, what expires and what a fence admits is decided there.
 
@@ -99,6 +100,7 @@ mod kv;
 mod leadership;
 mod links;
 mod observer;
+mod pipeline;
 mod range;
 mod requests;
 mod seen;
@@ -123,6 +125,7 @@ pub use kv::{Binding, DeleteOptions, Deleted, Got, Put, PutOptions};
 pub use leadership::{EndRequest, LeaderToken, Leadership, LeadershipState, LostWhy};
 pub use observer::{ObserveFrom, Observed, ObservedKind, Observer};
 pub use palisade_fence::{Fence, Token};
+pub use pipeline::Pipeline;
 pub use range::{Direction, Found, RangeOptions, Ranged, SortBy};
 pub use session::{CampaignOptions, OnDisconnect, Session, SessionEnd, SessionOptions, SessionWish};
 pub use sessions::SessionSummary;

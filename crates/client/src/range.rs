@@ -140,6 +140,19 @@ pub struct Found {
     pub more: bool,
 }
 
+impl Ranged {
+    pub(crate) fn of(reply: v1::RangeReply) -> Ranged {
+        let found = Found::of(reply.result.unwrap_or_default());
+        Ranged { header: Header::of(reply.header.as_ref()), found }
+    }
+}
+
+impl RangeOptions {
+    pub(crate) fn request(self) -> v1::RangeRequest {
+        v1::RangeRequest { read: Some(self.read), serializable: self.reading.is_serializable() }
+    }
+}
+
 impl Found {
     pub(crate) fn of(result: v1::ReadResult) -> Found {
         Found { kvs: result.kvs.into_iter().map(KeyValue::of).collect(), count: result.count, more: result.more }
@@ -149,14 +162,12 @@ impl Found {
 impl Client {
     /// Reads keys.
     pub async fn range(&self, options: RangeOptions) -> Result<Ranged, Error> {
-        let RangeOptions { read, reading } = options;
-        let request = v1::RangeRequest { read: Some(read), serializable: reading.is_serializable() };
-        let ask = self.shared.request(reading.repeat(), |channel| {
+        let repeat = options.reading.repeat();
+        let request = options.request();
+        let ask = self.shared.request(repeat, |channel| {
             let request = request.clone();
             async move { client(channel).range(request).await }
         });
-        let reply = ask.await?;
-        let found = Found::of(reply.result.unwrap_or_default());
-        Ok(Ranged { header: Header::of(reply.header.as_ref()), found })
+        Ok(Ranged::of(ask.await?))
     }
 }

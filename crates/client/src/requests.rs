@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use palisade_planted::{self as planted, Bug};
 use palisade_wire::coord::v1;
+use palisade_wire::coord::v1::ErrorDetail;
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome as WireOutcome};
 use palisade_wire::status;
 use palisade_world::World;
@@ -88,7 +89,7 @@ pub(crate) struct Shared {
 }
 
 /// What became of one attempt.
-enum Attempt<T> {
+pub(crate) enum Attempt<T> {
     Done(T),
     /// For good.
     Failed(Error),
@@ -133,6 +134,8 @@ impl Shared {
                     (error, None)
                 }
                 Attempt::Unknown(error) if repeat == Repeat::Unsafe && !planted::is(Bug::RetryUnknownWithoutId) => {
+                    // This one is over; the next request must not wait for the same silent node.
+                    self.links.next_choice(&address);
                     return Err(error);
                 }
                 Attempt::Unknown(error) => {
@@ -231,7 +234,12 @@ fn refused<T>(address: &str, status: &Status) -> Attempt<T> {
         let message = format!("{address}: no answer: {}", status.message());
         return Attempt::Unknown(Error::unknown(ErrorKind::ConnectionLost, message));
     };
-    let error = Error::refused(&detail);
+    refused_with(&detail)
+}
+
+/// What our own refusal says about the attempt that it answers.
+pub(crate) fn refused_with<T>(detail: &ErrorDetail) -> Attempt<T> {
+    let error = Error::refused(detail);
     let replicated = detail.header.is_some();
     match (detail.outcome(), detail.kind()) {
         (WireOutcome::NotApplied, Kind::NotStoreLeader | Kind::NoStoreLeader) => {
@@ -248,7 +256,7 @@ fn refused<T>(address: &str, status: &Status) -> Attempt<T> {
 }
 
 /// The error of a request of which an earlier attempt may have been applied.
-fn settled(error: Error, unknown: Option<Error>, repeat: Repeat) -> Error {
+pub(crate) fn settled(error: Error, unknown: Option<Error>, repeat: Repeat) -> Error {
     if repeat.is_read() {
         return error.of_a_read();
     }
@@ -264,7 +272,7 @@ fn settled(error: Error, unknown: Option<Error>, repeat: Repeat) -> Error {
     }
 }
 
-fn out_of_time(error: Error) -> Error {
+pub(crate) fn out_of_time(error: Error) -> Error {
     match error.outcome {
         Outcome::NotApplied => Error {
             hint: "are the nodes running, and do a majority of them reach each other?".to_owned(),

@@ -4,7 +4,8 @@ use palisade_fence::Fence;
 use palisade_wire::coord::v1::{self, key_compare, key_op, key_op_result, put_op};
 
 use crate::elections::repeat;
-use crate::kv::{client, fence_to_wire};
+use crate::kv::{client, fence_to_wire, identified};
+use crate::serials::Serial;
 use crate::{Binding, Client, Error, ErrorKind, Found, Header, KeyValue, Keys, RangeOptions, Session};
 
 /// A transaction. At most 128 conditions and 128 operations in all, eight transactions deep; none of its ways writes a key
@@ -263,14 +264,25 @@ impl Client {
     /// a repeated one is answered without keys and values ([`KeyOpResult::NotKept`]). Without it an unknown outcome stays
     /// unknown.
     pub async fn txn(&self, txn: Txn, session: Option<&Session>) -> Result<TxnDone, Error> {
-        let serial = session.map(|session| (session.id(), session.serial()));
-        let request_id = serial.as_ref().map(|(session, serial)| serial.request_id(*session));
-        let request = v1::TxnRequest { txn: Some(txn.txn), request_id };
-        let ask = self.shared.request(repeat(&request_id), |channel| {
+        let (request, _serial) = txn.request(session); // open until the answer is here
+        let ask = self.shared.request(repeat(&request.request_id), |channel| {
             let request = request.clone();
             async move { client(channel).txn(request).await }
         });
-        let reply = ask.await?;
+        TxnDone::of(ask.await?)
+    }
+}
+
+impl Txn {
+    /// As it is sent, with the serial that must stay open until it is answered.
+    pub(crate) fn request(self, session: Option<&Session>) -> (v1::TxnRequest, Option<Serial>) {
+        let (request_id, serial) = identified(session);
+        (v1::TxnRequest { txn: Some(self.txn), request_id }, serial)
+    }
+}
+
+impl TxnDone {
+    pub(crate) fn of(reply: v1::TxnReply) -> Result<TxnDone, Error> {
         let result = reply.result.ok_or_else(without_result)?;
         let header = Header::of(reply.header.as_ref());
         Ok(TxnDone { header, succeeded: result.succeeded, results: results(result.results)? })

@@ -19,7 +19,7 @@ use crate::refusals;
 
 /// The longest that a request waits for its outcome before it is told that it is unknown. Longer than any election, so
 /// that a caller without a deadline of its own is not left hanging; a client's own deadline ends the wait sooner.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How new the state must be that a read sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,15 +1,18 @@
 //! Keys over gRPC: checks a request, proposes or reads, answers. No fence is checked here: only applying can.
 
-use palisade_coord_core::{KeyReply, Reply};
+use palisade_coord_core::Reply;
 use palisade_wire::coord::v1::kv_service_server::KvService;
 use palisade_wire::coord::v1::{
-    CompactReply, CompactRequest, DeleteReply, DeleteRequest, GetReply, GetRequest, PutReply, PutRequest, RangeReply,
-    RangeRequest, TxnReply, TxnRequest,
+    CompactReply, CompactRequest, DeleteReply, DeleteRequest, GetReply, GetRequest, PipelineAnswers, PipelineCalls,
+    PutReply, PutRequest, RangeReply, RangeRequest, TxnReply, TxnRequest,
 };
 use palisade_wire::{convert, status};
-use tonic::{Request, Response, Status};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::{Api, Fresh, wrong_reply};
+use crate::key_replies::{delete_reply, put_reply};
+use crate::pipeline;
 
 /// The service.
 pub(crate) struct Kv {
@@ -23,13 +26,7 @@ impl KvService for Kv {
         let key = if request.show_previous { request.key.clone() } else { Vec::new() };
         let command = convert::put(request, self.api.unix_ms());
         match self.api.apply(command).await? {
-            (header, Reply::Keys(KeyReply::Put { version, previous })) => {
-                let previous = previous.map(|kv| convert::key_value(&key, &kv));
-                Ok(Response::new(PutReply { header: Some(header), version, previous, not_kept: false }))
-            }
-            (header, Reply::Keys(KeyReply::NotKept)) => {
-                Ok(Response::new(PutReply { header: Some(header), not_kept: true, ..PutReply::default() }))
-            }
+            (header, Reply::Keys(reply)) => put_reply(header, &key, reply).map(Response::new).ok_or_else(wrong_keys),
             (_, other) => Err(wrong_reply(&other)),
         }
     }
@@ -51,13 +48,7 @@ impl KvService for Kv {
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteReply>, Status> {
         let command = convert::delete(request.into_inner(), self.api.unix_ms());
         match self.api.apply(command).await? {
-            (header, Reply::Keys(KeyReply::Deleted { deleted, previous })) => {
-                let previous = previous.iter().map(convert::found).collect();
-                Ok(Response::new(DeleteReply { header: Some(header), deleted, previous, not_kept: false }))
-            }
-            (header, Reply::Keys(KeyReply::NotKept)) => {
-                Ok(Response::new(DeleteReply { header: Some(header), not_kept: true, ..DeleteReply::default() }))
-            }
+            (header, Reply::Keys(reply)) => delete_reply(header, reply).map(Response::new).ok_or_else(wrong_keys),
             (_, other) => Err(wrong_reply(&other)),
         }
     }
@@ -94,4 +85,17 @@ impl KvService for Kv {
             (_, other) => Err(wrong_reply(&other)),
         }
     }
+    type PipelineStream = std::pin::Pin<Box<dyn Stream<Item = Result<PipelineAnswers, Status>> + Send>>;
+
+    async fn pipeline(
+        &self,
+        request: Request<Streaming<PipelineCalls>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        Ok(Response::new(Box::pin(pipeline::answers(self.api.clone(), request.into_inner()))))
+    }
+}
+
+/// As [`wrong_reply`], of an operation on keys.
+fn wrong_keys() -> Status {
+    Status::internal("the state machine answered with another operation's reply")
 }

@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`NodeConfig`] (what a node is told), [`Node`] (the order of start and stop), `machine` (the replicated
 //! state, driven by the replica; an [`Audit`] may look on), [`hub`] (where applied events go), `proposer` (the way into the
-//! log), `forward` (what another node answers), `api` and the services on it (`kv_service`, `watch`, `election_service` with
+//! log), `forward` (what another node answers), `api` and the services on it (`kv_service` with `key_replies` and `pipeline`,
+//! `watch`, `election_service` with
 //! `observe`, `cluster_service`), `sessions`
 //! (streams and deadlines), `formation` and `joining` (who belongs to the cluster), `founding`, and the small watchers
 //! `confirmation`, `disk`, `health`, `leadership_log`.
@@ -25,11 +26,13 @@ mod founding;
 mod health;
 pub mod hub;
 mod joining;
+mod key_replies;
 mod kv_service;
 mod leadership_log;
 mod machine;
 mod node;
 mod observe;
+mod pipeline;
 mod proposer;
 mod refusals;
 mod session_backend;

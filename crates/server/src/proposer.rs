@@ -40,6 +40,15 @@ const WAITING_COMMANDS: usize = 16_384;
 /// Bytes of commands that wait or are in flight; the next is refused as overloaded. Bounds the memory.
 const WAITING_BYTES: usize = 64 << 20;
 
+/// Commands of data streams that wait, likewise; in a queue of their own, so that no stream delays whoever sends one command.
+const WAITING_BULK: usize = 65_536;
+
+/// Bytes of commands of data streams that wait or are in flight.
+const WAITING_BULK_BYTES: usize = 64 << 20;
+
+/// What single commands may take of an entry while commands of data streams wait: three quarters, so that neither starves.
+const SINGLE_COMMANDS: usize = BATCH_COMMANDS / 4 * 3;
+
 /// Expiries and releases that wait. Each live session has one at most; those that find no room are tried again at the
 /// session driver's next tick.
 const WAITING_CONDITIONAL: usize = 65_536;
@@ -75,21 +84,32 @@ pub enum SubmitError {
 pub struct Proposer {
     node_id: u64,
     plain: mpsc::Sender<Waiting>,
+    bulk: mpsc::Sender<Waiting>,
     conditional: mpsc::Sender<(Leadership, Waiting)>,
     bytes: Arc<Semaphore>,
+    bulk_bytes: Arc<Semaphore>,
     status: watch::Receiver<ReplicaStatus>,
     founded: watch::Receiver<Option<ClusterId>>,
     disk: watch::Receiver<EngineHealth>,
 }
 
-type Answer = Result<Outcome, SubmitError>;
+pub(crate) type Answer = Result<Outcome, SubmitError>;
+
+/// Where a data stream hears of its commands, each under the number that it was given with: those of one entry come at once.
+pub(crate) type Outcomes = mpsc::Sender<Vec<(u64, Answer)>>;
 
 struct Waiting {
     command: Command,
     weight: usize,
-    answer: oneshot::Sender<Answer>,
-    /// Its share of [`WAITING_BYTES`], given back with the answer.
+    asker: Asker,
+    /// Its share of [`WAITING_BYTES`] or [`WAITING_BULK_BYTES`], given back with the answer.
     room: Option<OwnedSemaphorePermit>,
+}
+
+/// Who is told what came of a command.
+enum Asker {
+    Caller(oneshot::Sender<Answer>),
+    Stream { call: u64, outcomes: Outcomes },
 }
 
 impl Proposer {
@@ -102,41 +122,50 @@ impl Proposer {
         world: &World,
     ) -> (Proposer, Task<()>) {
         let (plain, plain_queue) = mpsc::channel(WAITING_COMMANDS);
+        let (bulk, bulk_queue) = mpsc::channel(WAITING_BULK);
         let (conditional, conditional_queue) = mpsc::channel(WAITING_CONDITIONAL);
         let status = replica.status();
         let pump = Pump {
             replica,
-            plain: plain_queue,
-            conditional: conditional_queue,
-            next_plain: None,
-            next_conditional: None,
+            plain: Queue { next: None, rest: plain_queue },
+            bulk: Queue { next: None, rest: bulk_queue },
+            conditional: Queue { next: None, rest: conditional_queue },
         };
         let task = world.spawn("proposer", pump.run());
-        let bytes = Arc::new(Semaphore::new(WAITING_BYTES));
-        (Proposer { node_id, plain, conditional, bytes, status, founded: machine.founded(), disk }, task)
+        let (bytes, bulk_bytes) =
+            (Arc::new(Semaphore::new(WAITING_BYTES)), Arc::new(Semaphore::new(WAITING_BULK_BYTES)));
+        let founded = machine.founded();
+        (Proposer { node_id, plain, bulk, conditional, bytes, bulk_bytes, status, founded, disk }, task)
     }
 
     /// Has a command applied. Cancelling it does not take the command back.
     pub async fn submit(&self, command: Command) -> Answer {
         self.admit(&command.op)?;
         let weight = weight(&command);
-        let permits = u32::try_from(weight).map_err(|_| SubmitError::Overloaded)?;
-        let room = Arc::clone(&self.bytes).try_acquire_many_owned(permits).map_err(|_| SubmitError::Overloaded)?;
-        let (answer, outcome) = oneshot::channel();
-        self.plain
-            .try_send(Waiting { command, weight, answer, room: Some(room) })
-            .map_err(|_| SubmitError::Overloaded)?;
+        let room = Some(room(&self.bytes, weight)?);
+        let (caller, outcome) = oneshot::channel();
+        let waiting = Waiting { command, weight, asker: Asker::Caller(caller), room };
+        self.plain.try_send(waiting).map_err(|_| SubmitError::Overloaded)?;
         answered(outcome).await
+    }
+
+    /// Has a command of a data stream applied. What comes of it goes to `outcomes`, unless the node stops; an error comes at
+    /// once. It never waits.
+    pub(crate) fn submit_bulk(&self, command: Command, call: u64, outcomes: &Outcomes) -> Result<(), SubmitError> {
+        self.admit(&command.op)?;
+        let weight = weight(&command);
+        let room = Some(room(&self.bulk_bytes, weight)?);
+        let asker = Asker::Stream { call, outcomes: outcomes.clone() };
+        self.bulk.try_send(Waiting { command, weight, asker, room }).map_err(|_| SubmitError::Overloaded)
     }
 
     /// Has a command applied only if this node is still the store leader that `leadership` names: for expiry, release
     /// and the founding. Cancelling it does not take the command back.
     pub async fn submit_as(&self, leadership: Leadership, command: Command) -> Answer {
         let weight = weight(&command);
-        let (answer, outcome) = oneshot::channel();
-        self.conditional
-            .try_send((leadership, Waiting { command, weight, answer, room: None }))
-            .map_err(|_| SubmitError::Overloaded)?;
+        let (caller, outcome) = oneshot::channel();
+        let waiting = Waiting { command, weight, asker: Asker::Caller(caller), room: None };
+        self.conditional.try_send((leadership, waiting)).map_err(|_| SubmitError::Overloaded)?;
         answered(outcome).await
     }
 
@@ -179,6 +208,11 @@ pub(crate) fn not_leader(node_id: u64, store_leader: Option<Peer>) -> SubmitErro
         Some(peer) if peer.node_id != node_id => SubmitError::NotStoreLeader { hint: Some(peer) },
         Some(_) | None => SubmitError::NoStoreLeader,
     }
+}
+
+fn room(bytes: &Arc<Semaphore>, weight: usize) -> Result<OwnedSemaphorePermit, SubmitError> {
+    let permits = u32::try_from(weight).map_err(|_| SubmitError::Overloaded)?;
+    Arc::clone(bytes).try_acquire_many_owned(permits).map_err(|_| SubmitError::Overloaded)
 }
 
 async fn answered(outcome: oneshot::Receiver<Answer>) -> Answer {
@@ -232,14 +266,33 @@ fn weight(command: &Command) -> usize {
         }
 }
 
+/// A queue, with what was taken off it and did not fit the entry.
+struct Queue<T> {
+    next: Option<T>,
+    rest: mpsc::Receiver<T>,
+}
+
+impl<T> Queue<T> {
+    /// Waits for what comes next. Cancelling it loses nothing.
+    async fn next(&mut self) -> Option<T> {
+        match self.next.take() {
+            Some(waiting) => Some(waiting),
+            None => self.rest.recv().await,
+        }
+    }
+
+    /// What is there already.
+    fn ready(&mut self) -> Option<T> {
+        self.next.take().or_else(|| self.rest.try_recv().ok())
+    }
+}
+
 /// The task that gathers and proposes. It waits for nothing but its queues: entries are in flight side by side.
 struct Pump {
     replica: Replica<CoordMachine>,
-    plain: mpsc::Receiver<Waiting>,
-    conditional: mpsc::Receiver<(Leadership, Waiting)>,
-    /// What was taken off a queue and did not fit the entry.
-    next_plain: Option<Waiting>,
-    next_conditional: Option<(Leadership, Waiting)>,
+    plain: Queue<Waiting>,
+    bulk: Queue<Waiting>,
+    conditional: Queue<(Leadership, Waiting)>,
 }
 
 impl Pump {
@@ -251,39 +304,32 @@ impl Pump {
             tokio::select! {
                 biased;
                 Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
-                Some((leadership, first)) = next(&mut self.next_conditional, &mut self.conditional), if more_room => {
+                Some((leadership, first)) = self.conditional.next(), if more_room => {
                     let batch = self.gather_conditional(leadership, first);
                     in_flight.push(propose(self.replica.clone(), Some(leadership), batch));
                 }
-                first = next(&mut self.next_plain, &mut self.plain), if room => {
+                first = self.plain.next(), if room => {
                     let Some(first) = first else { return };
-                    let batch = self.gather(first);
+                    let batch = gather(first, &mut self.plain, &mut self.bulk);
+                    in_flight.push(propose(self.replica.clone(), None, batch));
+                }
+                Some(first) = self.bulk.next(), if room => {
+                    let batch = gather(first, &mut self.plain, &mut self.bulk);
                     in_flight.push(propose(self.replica.clone(), None, batch));
                 }
             }
         }
     }
 
-    fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
-        let mut batch = Batch::new(first);
-        while let Ok(waiting) = self.plain.try_recv() {
-            if let Err(refused) = batch.add(waiting) {
-                self.next_plain = Some(refused);
-                break;
-            }
-        }
-        batch.commands
-    }
-
     fn gather_conditional(&mut self, leadership: Leadership, first: Waiting) -> Vec<Waiting> {
         let mut batch = Batch::new(first);
-        while let Ok((condition, waiting)) = self.conditional.try_recv() {
+        while let Some((condition, waiting)) = self.conditional.ready() {
             if condition != leadership {
-                self.next_conditional = Some((condition, waiting));
+                self.conditional.next = Some((condition, waiting));
                 break;
             }
-            if let Err(refused) = batch.add(waiting) {
-                self.next_conditional = Some((condition, refused));
+            if let Err(refused) = batch.add(waiting, BATCH_COMMANDS) {
+                self.conditional.next = Some((condition, refused));
                 break;
             }
         }
@@ -291,12 +337,13 @@ impl Pump {
     }
 }
 
-/// What was left over, else what comes next. Cancelling it loses nothing.
-async fn next<T>(left_over: &mut Option<T>, queue: &mut mpsc::Receiver<T>) -> Option<T> {
-    match left_over.take() {
-        Some(waiting) => Some(waiting),
-        None => queue.recv().await,
-    }
+/// An entry of what waits: single commands first, up to their share, then those of data streams, then whatever fits.
+fn gather(first: Waiting, plain: &mut Queue<Waiting>, bulk: &mut Queue<Waiting>) -> Vec<Waiting> {
+    let mut batch = Batch::new(first);
+    batch.fill(plain, SINGLE_COMMANDS);
+    batch.fill(bulk, BATCH_COMMANDS);
+    batch.fill(plain, BATCH_COMMANDS);
+    batch.commands
 }
 
 /// Commands of one entry. Never empty; over [`BATCH_BYTES`] only if a single command is.
@@ -310,9 +357,21 @@ impl Batch {
         Batch { bytes: first.weight, commands: vec![first] }
     }
 
+    /// Takes what waits while there are fewer than `most` commands and it fits.
+    fn fill(&mut self, queue: &mut Queue<Waiting>, most: usize) {
+        while self.commands.len() < most
+            && let Some(waiting) = queue.ready()
+        {
+            if let Err(refused) = self.add(waiting, most) {
+                queue.next = Some(refused);
+                return;
+            }
+        }
+    }
+
     /// Gives back what does not fit.
-    fn add(&mut self, waiting: Waiting) -> Result<(), Waiting> {
-        if self.commands.len() >= BATCH_COMMANDS || self.bytes + waiting.weight > BATCH_BYTES {
+    fn add(&mut self, waiting: Waiting, most: usize) -> Result<(), Waiting> {
+        if self.commands.len() >= most || self.bytes + waiting.weight > BATCH_BYTES {
             return Err(waiting);
         }
         self.bytes += waiting.weight;
@@ -323,26 +382,55 @@ impl Batch {
 
 /// One entry: proposes it and answers each submitter.
 async fn propose(replica: Replica<CoordMachine>, leadership: Option<Leadership>, batch: Vec<Waiting>) {
-    let (commands, answers): (Vec<Command>, Vec<_>) =
-        batch.into_iter().map(|waiting| (waiting.command, (waiting.answer, waiting.room))).unzip();
+    let (commands, askers): (Vec<Command>, Vec<_>) =
+        batch.into_iter().map(|waiting| (waiting.command, (waiting.asker, waiting.room))).unzip();
     let entry = log::encode_batch(&commands);
     drop(commands);
     let proposed = match leadership {
         Some(leadership) => replica.propose_as(leadership, entry).await,
         None => replica.propose(entry).await,
     };
+    let mut told = Told::default();
     match proposed {
         Ok(outcomes) => {
-            assert_eq!(outcomes.len(), answers.len(), "each command of an entry has one outcome");
-            for ((answer, _), outcome) in answers.into_iter().zip(outcomes) {
-                let _ = answer.send(Ok(outcome)); // whoever asked may have gone
+            assert_eq!(outcomes.len(), askers.len(), "each command of an entry has one outcome");
+            for ((asker, _), outcome) in askers.into_iter().zip(outcomes) {
+                told.tell(asker, Ok(outcome));
             }
         }
         Err(error) => {
             let error = SubmitError::from(error);
-            for (answer, _) in answers {
-                let _ = answer.send(Err(error.clone()));
+            for (asker, _) in askers {
+                told.tell(asker, Err(error.clone()));
             }
+        }
+    }
+    told.finish();
+}
+
+/// What streams are to be told: gathered, so that each is woken once for an entry.
+#[derive(Default)]
+struct Told(Vec<(Outcomes, Vec<(u64, Answer)>)>);
+
+impl Told {
+    fn tell(&mut self, asker: Asker, answer: Answer) {
+        match asker {
+            Asker::Caller(caller) => {
+                let _ = caller.send(answer); // whoever asked may have gone
+            }
+            Asker::Stream { call, outcomes } => {
+                // Commands of one stream lie together as they came.
+                match self.0.iter_mut().rev().find(|(stream, _)| stream.same_channel(&outcomes)) {
+                    Some((_, answers)) => answers.push((call, answer)),
+                    None => self.0.push((outcomes, vec![(call, answer)])),
+                }
+            }
+        }
+    }
+
+    fn finish(self) {
+        for (outcomes, answers) in self.0 {
+            let _ = outcomes.try_send(answers); // it may have gone; a live one has room for all that it has in flight
         }
     }
 }
@@ -367,18 +455,69 @@ mod tests {
     fn waiting(bytes: usize) -> Waiting {
         let op = Op::Keys(KeyOp::Put(Put::new([0], vec![0; bytes])));
         let command = Command::new(0, op);
-        Waiting { weight: weight(&command), command, answer: oneshot::channel().0, room: None }
+        let asker = Asker::Caller(oneshot::channel().0);
+        Waiting { weight: weight(&command), command, asker, room: None }
+    }
+
+    /// A queue of small commands; their keys say which queue they are from.
+    fn queue(from: u8, count: usize) -> Queue<Waiting> {
+        let (sender, rest) = mpsc::channel(WAITING_BULK);
+        for _ in 0..count {
+            let command = Command::new(0, Op::Keys(KeyOp::Put(Put::new([from], []))));
+            let waiting = Waiting { command, ..waiting(0) };
+            assert!(sender.try_send(waiting).is_ok());
+        }
+        Queue { next: None, rest }
+    }
+
+    fn from(from: u8, batch: &[Waiting]) -> usize {
+        let is = |it: &&Waiting| matches!(&it.command.op, Op::Keys(KeyOp::Put(put)) if put.key == [from]);
+        batch.iter().filter(is).count()
     }
 
     #[test]
     fn an_entry_is_bounded_by_commands_and_by_bytes() {
         let mut small = Batch::new(waiting(1));
-        while small.add(waiting(1)).is_ok() {}
+        while small.add(waiting(1), BATCH_COMMANDS).is_ok() {}
         assert_eq!(small.commands.len(), BATCH_COMMANDS);
 
         let mut large = Batch::new(waiting(1 << 20));
-        assert!(large.add(waiting(900 << 10)).is_ok());
-        assert!(large.add(waiting(900 << 10)).is_err());
+        assert!(large.add(waiting(900 << 10), BATCH_COMMANDS).is_ok());
+        assert!(large.add(waiting(900 << 10), BATCH_COMMANDS).is_err());
         assert!(large.bytes <= BATCH_BYTES && large.commands.len() == 2);
+    }
+
+    #[test]
+    fn streams_and_single_commands_share_an_entry_and_neither_starves() {
+        let (plain, bulk) = (1, 2);
+        // A flood of streams: whoever sends one command is in the next entry.
+        let (mut few, mut many) = (queue(plain, 3), queue(bulk, 5_000));
+        let first = many.ready().expect("there are many");
+        let entry = gather(first, &mut few, &mut many);
+        assert_eq!((from(plain, &entry), entry.len()), (3, BATCH_COMMANDS));
+        // A flood of single commands: streams have their quarter.
+        let (mut many, mut some) = (queue(plain, 5_000), queue(bulk, 5_000));
+        let first = many.ready().expect("there are many");
+        let entry = gather(first, &mut many, &mut some);
+        assert_eq!((from(plain, &entry), from(bulk, &entry)), (SINGLE_COMMANDS, BATCH_COMMANDS / 4));
+        // Nobody else waits: the whole entry.
+        let (mut many, mut none) = (queue(plain, 5_000), queue(bulk, 0));
+        let first = many.ready().expect("there are many");
+        assert_eq!(gather(first, &mut many, &mut none).len(), BATCH_COMMANDS);
+    }
+
+    #[test]
+    fn a_stream_is_told_once_of_an_entry() {
+        let (one, mut first) = mpsc::channel(8);
+        let (two, mut second) = mpsc::channel(8);
+        let mut told = Told::default();
+        for (call, outcomes) in [(1, &one), (2, &two), (3, &one)] {
+            told.tell(Asker::Stream { call, outcomes: outcomes.clone() }, Err(SubmitError::DiskFull));
+        }
+        told.finish();
+        let calls = |told: Vec<(u64, Answer)>| told.into_iter().map(|(call, _)| call).collect::<Vec<_>>();
+        assert_eq!(first.try_recv().map(calls), Ok(vec![1, 3]));
+        assert_eq!(second.try_recv().map(calls), Ok(vec![2]));
+        assert!(first.try_recv().is_err());
     }
 }

@@ -108,6 +108,11 @@ impl FakeStore {
         self.lock().store_leader = Some(leader.to_owned());
     }
 
+    /// From now on it is the store leader.
+    pub(crate) fn lead(&self) {
+        self.lock().store_leader = None;
+    }
+
     pub(crate) fn told(&self) -> Vec<Told> {
         self.told.borrow().clone()
     }
@@ -373,6 +378,19 @@ impl SessionService for FakeStore {
     }
 }
 
+impl FakeStore {
+    async fn pipelined(&self, request: v1::pipeline_call::Request) -> v1::pipeline_answer::Answer {
+        use v1::pipeline_answer::Answer;
+        use v1::pipeline_call::Request as Call;
+        let answer = match request {
+            Call::Put(put) => self.put(Request::new(put)).await.map(|reply| Answer::Put(reply.into_inner())),
+            Call::Get(get) => self.get(Request::new(get)).await.map(|reply| Answer::Get(reply.into_inner())),
+            Call::Delete(_) | Call::Range(_) | Call::Txn(_) => Err(refuse(not_applied(Kind::Unspecified, "not here"))),
+        };
+        answer.unwrap_or_else(|refused| Answer::Error(palisade_wire::status::detail(&refused).unwrap()))
+    }
+}
+
 #[tonic::async_trait]
 impl KvService for FakeStore {
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutReply>, Status> {
@@ -430,6 +448,33 @@ impl KvService for FakeStore {
 
     async fn compact(&self, _: Request<v1::CompactRequest>) -> Result<Response<v1::CompactReply>, Status> {
         Err(Status::unimplemented("not here"))
+    }
+
+    type PipelineStream = UnboundedReceiverStream<Result<v1::PipelineAnswers, Status>>;
+
+    /// Each call as the single request that it is, one answer in a message.
+    async fn pipeline(
+        &self,
+        request: Request<Streaming<v1::PipelineCalls>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        let (answers, receive) = mpsc::unbounded_channel();
+        let (store, mut messages) = (self.clone(), request.into_inner());
+        World::real()
+            .spawn("fake-pipeline", async move {
+                while let Some(Ok(message)) = messages.next().await {
+                    for v1::PipelineCall { call, request } in message.calls {
+                        let (store, answers) = (store.clone(), answers.clone());
+                        let answer = async move {
+                            let answer = Some(store.pipelined(request.unwrap()).await);
+                            let answers_to = v1::PipelineAnswers { answers: vec![v1::PipelineAnswer { call, answer }] };
+                            let _ = answers.send(Ok(answers_to));
+                        };
+                        World::real().spawn("fake-call", answer).detach();
+                    }
+                }
+            })
+            .detach();
+        Ok(Response::new(UnboundedReceiverStream::new(receive)))
     }
 }
 

@@ -6,6 +6,7 @@
 mod fake_store;
 mod leadership;
 mod observing;
+mod pipeline;
 #[cfg(feature = "planted")]
 mod planted;
 mod proxy;

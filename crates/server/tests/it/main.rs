@@ -13,6 +13,7 @@ mod full_disk;
 mod handover;
 mod net;
 mod observe;
+mod pipeline;
 #[cfg(feature = "planted")]
 mod planted;
 mod relays;
