@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use palisade_server::{Node, NodeConfig, Stores};
 use palisade_storage::{DataFolder, FileSnapshots, SledEngine, SledOptions};
 use palisade_world::World;
@@ -9,6 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::ServerArgs;
 use crate::exit::Failure;
+
+/// Files that a node opens beside its clients' connections: the store, logs, and its own connections to the others.
+const OTHER_FILES: u64 = 512;
 
 pub(crate) async fn run(args: ServerArgs, world: World) -> Result<(), Failure> {
     #[cfg(feature = "planted")]
@@ -65,8 +69,22 @@ fn config(args: &ServerArgs) -> Result<NodeConfig, Failure> {
         config.advertise.clone_from(advertise);
     }
     config.ttl = args.min_ttl..=args.max_ttl;
+    config.max_connections = connections(config.max_connections);
     config.validate().map_err(|error| Failure::usage(error.field, error.value, error.limit))?;
     Ok(config)
+}
+
+/// As many connections as wanted, or as the process may open files; its own limit is raised as far as the system allows. A node
+/// that runs out of files could not write its log.
+fn connections(wanted: usize) -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
+    let files = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+    // At least some: with fewer, accepting fails, which is logged.
+    let room = usize::try_from(files.saturating_sub(OTHER_FILES).max(files / 2)).unwrap_or(wanted);
+    if room < wanted {
+        tracing::info!(files, connections = room, "the limit on open files bounds the connections");
+    }
+    wanted.min(room)
 }
 
 fn open(args: &ServerArgs, world: &World) -> Result<Stores, Failure> {

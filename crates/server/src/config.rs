@@ -7,6 +7,8 @@ use std::time::Duration;
 use palisade_replica::Timings;
 use palisade_world::grpc::check_address;
 
+use crate::connections::MAX_CONNECTIONS;
+
 /// Lowest TTL that a client may ask for by default. Below it a keep-alive's quorum round takes a large part of the TTL.
 pub const MIN_TTL: Duration = Duration::from_millis(200);
 
@@ -36,6 +38,8 @@ pub struct NodeConfig {
     pub timings: Timings,
     /// Raft log entries between snapshots.
     pub snapshot_every: u64,
+    /// Connections at once; fewer than the files that the process may open.
+    pub max_connections: usize,
 }
 
 /// A configuration that cannot be used. `field` is named as the flag is.
@@ -63,6 +67,7 @@ impl NodeConfig {
             ttl: MIN_TTL..=MAX_TTL,
             timings: Timings::default(),
             snapshot_every: SNAPSHOT_EVERY,
+            max_connections: MAX_CONNECTIONS,
         }
     }
 

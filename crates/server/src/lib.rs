@@ -9,8 +9,9 @@
 //! `watch`, `election_service` with
 //! `observe`, `cluster_service`), `sessions`
 //! (streams and deadlines), `formation` and `joining` (who belongs to the cluster), `founding`, and the small watchers
-//! `confirmation`, `disk`, `health`, `leadership_log`.
+//! `confirmation`, `disk`, `health`, `leadership_log`. `connections` and `admission` stand before all services: what a node takes on.
 
+mod admission;
 mod api;
 mod audit;
 pub mod build_info;

@@ -14,14 +14,15 @@ use palisade_wire::coord::v1::election_service_server::ElectionServiceServer;
 use palisade_wire::coord::v1::kv_service_server::KvServiceServer;
 use palisade_wire::coord::v1::watch_service_server::WatchServiceServer;
 use palisade_wire::limits::MESSAGE_BYTES;
-use palisade_world::{Listener, Task, World, grpc};
+use palisade_world::{Task, World, grpc};
 use tokio::sync::watch;
 
+use crate::admission::{Admission, FRAME_BYTES, HEADER_BYTES, STREAMS_OF_CONNECTION};
 use crate::api::Api;
 use crate::audit::Audit;
 use crate::cluster_service::Cluster;
 use crate::config::{ConfigError, NodeConfig};
-use crate::connections::{Line, cuttable};
+use crate::connections::{self, Line};
 use crate::election_service::Elections;
 use crate::formation::Misfit;
 use crate::forward::{Forwarder, Forwarding};
@@ -190,6 +191,10 @@ impl Node {
             ElectionServiceServer::new(Elections { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES);
         let watches = WatchServiceServer::new(Watches { api: api.clone(), room: Room::new() });
         let router = grpc::server(&world)
+            .max_concurrent_streams(STREAMS_OF_CONNECTION)
+            .http2_max_header_list_size(HEADER_BYTES)
+            .max_frame_size(FRAME_BYTES)
+            .layer(Admission::new())
             .add_service(health_service)
             .add_service(reflection)
             .add_service(Forwarding::new(kv, &forwarder))
@@ -202,7 +207,13 @@ impl Node {
             }))
             .add_service(Forwarding::new(session_service, &forwarder))
             .add_service(replica.peer_service(gate));
-        let server = world.spawn("server", serve(router, listener, line_watch, stop_watch, failing.clone()));
+        let connections = connections::bounded(listener, config.max_connections, line_watch, world.clone());
+        let stopped = async move {
+            let mut stop = stop_watch;
+            let _ = stop.wait_for(|stop| *stop == Stop::Yes).await;
+        };
+        let serving = router.serve_with_incoming_shutdown(connections, stopped);
+        let server = world.spawn("server", serve(serving, failing.clone()));
 
         // A store leader without one of these would go on winning heartbeats and serve nobody.
         let vital = |task| vital(task, failing.clone(), &world);
@@ -289,16 +300,10 @@ async fn end(task: Task<()>) {
 }
 
 async fn serve(
-    router: grpc::Router,
-    listener: Listener,
-    line: watch::Receiver<Line>,
-    mut stop: watch::Receiver<Stop>,
+    serving: impl Future<Output = Result<(), tonic::transport::Error>>,
     failing: watch::Sender<Option<NodeFailed>>,
 ) {
-    let stopped = async move {
-        let _ = stop.wait_for(|stop| *stop == Stop::Yes).await;
-    };
-    if let Err(error) = router.serve_with_incoming_shutdown(cuttable(listener, line), stopped).await {
+    if let Err(error) = serving.await {
         failing.send_replace(Some(NodeFailed::Server { why: error.to_string() }));
     }
 }

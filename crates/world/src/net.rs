@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,35 +26,44 @@ pub struct Socket {
     peer: Option<SocketAddr>,
     /// Nothing is ever sent: its end is the message.
     end: watch::Sender<()>,
+    held: Arc<AtomicUsize>,
 }
 
 /// Tells whether a connection is still there. On the server side every request carries the one of its connection, as an
 /// extension.
 #[derive(Clone, Debug)]
-pub struct Lifeline(watch::Receiver<()>);
+pub struct Lifeline {
+    end: watch::Receiver<()>,
+    held: Arc<AtomicUsize>,
+}
 
 impl Lifeline {
     /// Whether this end has not closed the connection: it does when the other end has closed or reset it.
     pub fn is_open(&self) -> bool {
-        self.0.has_changed().is_ok()
+        self.end.has_changed().is_ok()
     }
 
     /// Waits for the end of the connection. Cancelling it is harmless.
     pub async fn closed(&self) {
-        let mut end = self.0.clone();
+        let mut end = self.end.clone();
         while end.changed().await.is_ok() {}
     }
 
     /// Whether both are of the same connection.
     pub fn is_of_same(&self, other: &Lifeline) -> bool {
-        self.0.same_channel(&other.0)
+        self.end.same_channel(&other.end)
+    }
+
+    /// Bytes that a server holds for this connection: an account that all its requests share, kept by the server.
+    pub fn held(&self) -> &Arc<AtomicUsize> {
+        &self.held
     }
 }
 
 impl Socket {
     /// Wraps a stream of bytes.
     pub fn new(io: impl Io + 'static, peer: Option<SocketAddr>) -> Socket {
-        Socket { io: Box::new(io), peer, end: watch::Sender::new(()) }
+        Socket { io: Box::new(io), peer, end: watch::Sender::new(()), held: Arc::default() }
     }
 
     /// The other end.
@@ -103,7 +114,7 @@ impl Connected for Socket {
     type ConnectInfo = Lifeline;
 
     fn connect_info(&self) -> Lifeline {
-        Lifeline(self.end.subscribe())
+        Lifeline { end: self.end.subscribe(), held: Arc::clone(&self.held) }
     }
 }
 

@@ -26,7 +26,7 @@ use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::{Forwarder, Forwarding};
-use crate::connections::{Line, cuttable};
+use crate::connections::{Line, MAX_CONNECTIONS, bounded};
 
 const BOUND: Duration = Duration::from_secs(30);
 
@@ -132,8 +132,9 @@ impl Play {
         let listener = world.bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().to_string();
         let serving = grpc::server(&world).add_service(leader.clone());
+        let connections = bounded(listener, MAX_CONNECTIONS, cut, world.clone());
         let leading = world.spawn("leader", async move {
-            let _ = serving.serve_with_incoming(cuttable(listener, cut)).await;
+            let _ = serving.serve_with_incoming(connections).await;
         });
 
         let status = ReplicaStatus {

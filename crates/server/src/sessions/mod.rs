@@ -24,7 +24,7 @@ mod service;
 mod slots;
 mod streams;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unary;
 
 use std::ops::RangeInclusive;

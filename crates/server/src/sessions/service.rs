@@ -77,7 +77,7 @@ impl<B: SessionBackend> SessionStreams<B> {
             return Err(status::refuse(why.clone()));
         }
         let stream = StreamId(self.last_stream.fetch_add(1, Ordering::Relaxed) + 1);
-        let (outbox, answers, gone) = outbox();
+        let (outbox, answers, gone) = outbox(&self.forwarder.world);
         let (stop, stopped) = oneshot::channel();
         self.inputs.send(Input::Began { stream, outbox, stop }).await.map_err(|_| node_stops())?;
         let by = if metadata.contains_key(metadata::RELAY) { By::Relay } else { By::Client };

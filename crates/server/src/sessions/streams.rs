@@ -169,7 +169,7 @@ impl Streams {
             let _ = asking.answer.send(frame); // whoever asked may have gone
             return;
         }
-        let End::There(open) = &entry.end else { return };
+        let End::There(open) = &mut entry.end else { return };
         if open.outbox.push(frame) == Err(Full) {
             tracing::warn!(%stream, "a client does not read its session stream and is cut off");
             self.broke(stream, Some(refuse(unknown(Kind::Overloaded, "the client does not read its stream"))));

@@ -201,7 +201,7 @@ impl Clock for PausedClock {
 }
 
 /// A world whose time is tokio's.
-pub(super) fn paused_world() -> World {
+pub(crate) fn paused_world() -> World {
     let clock = PausedClock { origin: tokio_now() };
     World::new(Arc::new(clock), Arc::new(SeededRandom::new(1)), Arc::new(TcpNet))
 }

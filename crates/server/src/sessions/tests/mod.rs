@@ -28,6 +28,7 @@ use super::outbox::{OutboxStream, outbox};
 use super::reader::Input;
 use super::{Entrance, INPUTS, SessionSettings};
 use fake::Fake;
+pub(crate) use fake::paused_world;
 
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -83,7 +84,7 @@ impl TestNode {
 
     async fn stream(&self, id: u64) -> TestStream {
         let stream = StreamId(id);
-        let (outbox, frames, _gone) = outbox();
+        let (outbox, frames, _gone) = outbox(&self.world);
         let (stop, stopped) = oneshot::channel();
         self.inputs.send(Input::Began { stream, outbox, stop }).await.expect("the driver runs");
         TestStream { stream, inputs: self.inputs.clone(), frames, stopped, world: self.world.clone() }

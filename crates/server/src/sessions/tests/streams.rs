@@ -231,7 +231,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
         }
         assert!(call < 20_000, "it must be cut off before it has left that much unread");
         a.keep_alive(call, &[session]).await;
-        tokio::task::yield_now().await;
+        node.pass(Duration::from_millis(1)).await;
     }
     let error = a.end().await;
     assert_eq!((error.kind(), error.outcome()), (Kind::Overloaded, Outcome::Unknown));
