@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_coord_core::{Command, Outcome, Reply, State};
+use palisade_fence::ClusterId;
 use palisade_planted::{self as planted, Bug};
-use palisade_replica::Replica;
+use palisade_replica::{Cluster, Machine, Replica};
 use palisade_wire::coord::v1::{ErrorDetail, Header};
 use palisade_wire::{convert, status};
 use palisade_world::World;
@@ -96,10 +97,11 @@ impl Api {
         }
     }
 
-    /// The header of the answer to one command: that command's own place in the order.
+    /// The header of the answer to one command: that command's own place in the order. It does not look at the state, which
+    /// may be busy with the next entry.
     pub(crate) fn header(&self, outcome: &Outcome) -> Header {
-        let state = self.machine.read(convert::header);
-        Header { seq: outcome.seq.get(), revision: outcome.revision.get(), ..state }
+        let Cluster { id, generation } = self.machine.cluster();
+        convert::header_at(ClusterId(id), generation, outcome)
     }
 }
 

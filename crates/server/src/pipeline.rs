@@ -15,14 +15,11 @@ use futures_util::stream::{FuturesUnordered, unfold};
 use futures_util::{FutureExt, Stream, StreamExt};
 use palisade_coord_core::keys::op::Read;
 use palisade_coord_core::{Outcome, Reply, State};
-use palisade_fence::ClusterId;
-use palisade_replica::{Cluster, Machine};
 use palisade_wire::coord::v1::error_detail::Kind;
 use palisade_wire::coord::v1::pipeline_answer::Answer as Body;
 use palisade_wire::coord::v1::pipeline_call::Request;
 use palisade_wire::coord::v1::{
-    DeleteReply, ErrorDetail, GetReply, PipelineAnswer, PipelineAnswers, PipelineCall, PipelineCalls, PutReply,
-    RangeReply, TxnReply,
+    ErrorDetail, GetReply, Header, PipelineAnswer, PipelineAnswers, PipelineCall, PipelineCalls, RangeReply, TxnReply,
 };
 use palisade_wire::{convert, status};
 use prost::Message;
@@ -286,12 +283,11 @@ impl Pipelining {
     // --- answers ---
 
     fn outcomes(&mut self, outcomes: Vec<(u64, Answer)>) {
-        let Cluster { id, generation } = self.api.machine.cluster();
         for (call, outcome) in outcomes {
             let Some(open) = self.open.get_mut(&call) else { continue };
             let answers = std::mem::replace(&mut open.answers, Answers::Read);
             let body = match outcome {
-                Ok(outcome) => written(ClusterId(id), generation, answers, outcome),
+                Ok(outcome) => written(self.api.header(&outcome), answers, outcome),
                 Err(error) => Body::Error(refusals::of_submit(error)),
             };
             self.answer(call, body);
@@ -362,8 +358,7 @@ impl Look {
 }
 
 /// What came of a write.
-fn written(cluster: ClusterId, generation: u32, answers: Answers, outcome: Outcome) -> Body {
-    let header = convert::header_at(cluster, generation, &outcome);
+fn written(header: Header, answers: Answers, outcome: Outcome) -> Body {
     let body = match (answers, outcome.reply) {
         (_, Err(refusal)) => return Body::Error(convert::refusal(&refusal, header)),
         (Answers::Put { key }, Ok(Reply::Keys(reply))) => put_reply(header, &key, reply).map(Body::Put),

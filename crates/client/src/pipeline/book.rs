@@ -267,9 +267,7 @@ mod tests {
     fn ask(book: &mut Book, repeat: Repeat) -> Answer {
         let (reply, answer) = oneshot::channel();
         let request = match repeat {
-            Repeat::Read | Repeat::ReadAnywhere => {
-                Request::Get(GetRequest { key: b"k".to_vec(), serializable: false })
-            }
+            Repeat::Read | Repeat::ReadAnywhere => Request::Get(GetRequest { key: b"k".to_vec(), serializable: false }),
             Repeat::Safe | Repeat::Unsafe => Request::Put(PutRequest { key: b"k".to_vec(), ..Default::default() }),
         };
         book.ask(Asked { request, repeat, floor: Position::default(), give_up_at: SECOND, reply });
