@@ -1,7 +1,17 @@
-//! `palisade bench …`: measures. Figures go to stdout as a table or JSON, with what they were measured on.
+//! `palisade bench …`: measures. Figures go to stdout as a table or JSON, with what they were measured on. Nothing here passes
+//! or fails by a time; what must not happen at all (an error, a lost session) makes the exit code 1.
+//!
+//! Reading order: [`Latencies`], `record` (what figures are kept with), `nodes` (what is measured: `--endpoints`, or nodes of
+//! its own), `load` (callers in a closed loop or at a fixed rate), the loads (`keys`, `elect`, `session`), `watch`, `failover`.
 
+mod elect;
 mod failover;
+mod keys;
 mod load;
+mod nodes;
+mod record;
+mod session;
+mod watch;
 
 use std::time::Duration;
 
@@ -17,13 +27,17 @@ pub(crate) use failover::store_leader;
 
 pub(crate) async fn run(command: BenchCommand, global: &Global, world: World) -> Result<(), Failure> {
     match command {
-        BenchCommand::Put(args) => load::run(load::Kind::Put, args, global, world).await,
-        BenchCommand::Get(args) => load::run(load::Kind::Get, args, global, world).await,
-        BenchCommand::Failover { kills, store_kills } => failover::run(kills, store_kills, global, world).await,
+        BenchCommand::Put(args) => keys::run(keys::Kind::Put, args, global, world).await,
+        BenchCommand::Get(args) => keys::run(keys::Kind::Get, args, global, world).await,
+        BenchCommand::Elect(args) => elect::run(args, global, world).await,
+        BenchCommand::Session(args) => session::run(args, global, world).await,
+        BenchCommand::Watch(args) => watch::run(args, global, world).await,
+        BenchCommand::Failover(args) => failover::run(args, global, world).await,
     }
 }
 
 /// Durations from 1 µs to 10 minutes, three significant digits.
+#[derive(Debug)]
 pub(crate) struct Latencies(Histogram<u64>);
 
 impl Latencies {
@@ -43,28 +57,31 @@ impl Latencies {
         self.0.len()
     }
 
-    pub(crate) fn at(&self, quantile: f64) -> f64 {
+    fn at(&self, quantile: f64) -> f64 {
         ms_f(Duration::from_micros(self.0.value_at_quantile(quantile)))
     }
 
-    pub(crate) fn max(&self) -> f64 {
+    fn max(&self) -> f64 {
         ms_f(Duration::from_micros(self.0.max()))
     }
 
     pub(crate) fn document(&self) -> Value {
-        json!({ "count": self.count(), "p50_ms": self.at(0.5), "p99_ms": self.at(0.99), "max_ms": self.max() })
+        json!({
+            "count": self.count(), "p50_ms": self.at(0.5), "p90_ms": self.at(0.9), "p99_ms": self.at(0.99),
+            "p999_ms": self.at(0.999), "max_ms": self.max(),
+        })
     }
 
+    /// As [`HEADER`] names it.
     pub(crate) fn row(&self, name: &str) -> Vec<String> {
-        vec![
-            name.to_owned(),
-            self.count().to_string(),
-            format!("{:.2}", self.at(0.5)),
-            format!("{:.2}", self.at(0.99)),
-            format!("{:.2}", self.max()),
-        ]
+        let mut row = vec![name.to_owned(), self.count().to_string()];
+        row.extend([self.at(0.5), self.at(0.9), self.at(0.99), self.max()].map(|ms| format!("{ms:.2}")));
+        row
     }
 }
+
+/// Of [`Latencies::row`].
+pub(crate) const HEADER: [&str; 6] = ["WHAT", "COUNT", "P50 MS", "P90 MS", "P99 MS", "MAX MS"];
 
 /// A progress bar on stderr; invisible where stderr is no terminal.
 pub(crate) fn progress(length: u64, what: &'static str) -> indicatif::ProgressBar {
@@ -72,4 +89,15 @@ pub(crate) fn progress(length: u64, what: &'static str) -> indicatif::ProgressBa
         .expect("the template is a constant")
         .progress_chars("=> ");
     indicatif::ProgressBar::new(length).with_style(style).with_message(what)
+}
+
+/// Lets a bar follow the clock until `end`.
+pub(crate) async fn progress_until(end: Duration, what: &'static str, world: &World) {
+    let start = world.now();
+    let bar = progress(end.saturating_sub(start).as_secs().max(1), what);
+    while world.now() < end {
+        world.sleep(Duration::from_secs(1).min(end.saturating_sub(world.now()))).await;
+        bar.set_position((world.now() - start).as_secs());
+    }
+    bar.finish_and_clear();
 }

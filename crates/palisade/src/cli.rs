@@ -1,5 +1,6 @@
 //! The command line, and nothing else: what can be asked for, with its help text.
 
+mod bench;
 mod elect;
 mod kv;
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::bench::{BenchCommand, FailoverArgs, FailoverMode, LoadArgs, SessionLoadArgs, WatchLoadArgs};
 pub(crate) use self::elect::{CampaignArgs, DemandArgs, ElectCommand, ReadArgs, RunArgs, SessionArgs, SessionCommand};
 pub(crate) use self::kv::{FenceArg, GetArgs, KvCommand, ManyArgs, Sort, WatchArgs};
 use crate::output::Format;
@@ -268,31 +270,4 @@ pub(crate) struct DemoArgs {
     /// Keep data, logs and results in this folder (it must be empty or absent).
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
-}
-
-#[derive(Subcommand, Debug)]
-pub(crate) enum BenchCommand {
-    /// Puts of 256 bytes, closed loop, against --endpoints.
-    Put(LoadArgs),
-    /// Linearizable reads, closed loop, against --endpoints.
-    Get(LoadArgs),
-    /// Kills real processes on this machine: the holder of an election, then the store leader.
-    Failover {
-        /// How many holders are killed.
-        #[arg(long, default_value_t = 50)]
-        kills: u32,
-        /// How many store leaders are killed.
-        #[arg(long, default_value_t = 10)]
-        store_kills: u32,
-    },
-}
-
-#[derive(Args, Debug, Clone)]
-pub(crate) struct LoadArgs {
-    /// Callers, each in a closed loop; they share 12 connections.
-    #[arg(long, default_value_t = 64)]
-    pub(crate) clients: u32,
-    /// How long to measure.
-    #[arg(long = "for", value_parser = duration, default_value = "10s", value_name = "D")]
-    pub(crate) span: Duration,
 }

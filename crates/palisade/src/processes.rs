@@ -55,6 +55,22 @@ impl Process {
         Ok(at)
     }
 
+    /// Sends it a signal, at the time that is returned.
+    pub(crate) fn signal(&self, signal: Signal, world: &World) -> Result<Duration, Failure> {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let id = id.ok_or_else(|| Failure::failed(format!("{} has ended by itself", self.name)))?;
+        let at = world.now();
+        kill(Pid::from_raw(id), signal).map_err(|error| Failure::failed(format!("{}: {error}", self.name)))?;
+        Ok(at)
+    }
+
+    /// Its resident memory; `None` if it is not known.
+    pub(crate) fn memory_kb(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        resident.trim().split(' ').next()?.parse().ok()
+    }
+
     /// SIGTERM, then SIGKILL if it has not ended within `grace`.
     pub(crate) async fn stop(mut self, grace: Duration, world: &World) {
         if let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) {

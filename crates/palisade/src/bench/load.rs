@@ -1,98 +1,178 @@
-//! Closed-loop load: each caller has one request in flight; all share 12 connections.
+//! Callers that do one thing again and again, for a while: each as soon as it has its answer (a closed loop), or all together
+//! at a fixed rate (an open loop). At a rate, a latency counts from when the call was due, not from when a caller came round to
+//! it: a store that stands still does not make its own figures better by being asked less.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_client::{Client, PutOptions};
+use palisade_client as client;
 use palisade_world::World;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Latencies;
-use crate::cli::{Global, LoadArgs};
+use super::{HEADER, Latencies, progress_until};
+use crate::cli::LoadArgs;
 use crate::exit::Failure;
 use crate::output;
 
-/// As for every target that we compare with.
-const CONNECTIONS: usize = 12;
-const VALUE: usize = 256;
-/// Keys that the callers write and read.
-const KEYS: u32 = 1_000;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Put,
-    Get,
+/// What callers do.
+pub(super) trait Work: Send + Sync + 'static {
+    /// Does it once; an error says of what kind it is. Callers and the turns of each count from 0.
+    fn once(&self, caller: u32, turn: u64) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-pub(crate) async fn run(kind: Kind, args: LoadArgs, global: &Global, world: World) -> Result<(), Failure> {
-    let connections = CONNECTIONS.min(args.clients.max(1) as usize);
-    let clients = (0..connections).map(|_| crate::elect::connect(global, &world)).collect::<Result<Vec<_>, _>>()?;
-    let value = vec![b'x'; VALUE];
-    clients[0].put(put_of(0, &value)).await?;
-    let bar = super::progress(args.span.as_secs().max(1), "measuring");
+/// The kind of an error of the client.
+pub(super) fn kind(error: client::Error) -> String {
+    format!("{:?}", error.kind)
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) latencies: Latencies,
+    /// By kind.
+    pub(super) errors: BTreeMap<String, u64>,
+    pub(super) span: Duration,
+}
+
+impl Measured {
+    fn new() -> Measured {
+        Measured { latencies: Latencies::new(), errors: BTreeMap::new(), span: Duration::ZERO }
+    }
+
+    pub(super) fn per_second(&self) -> f64 {
+        self.latencies.count() as f64 / self.span.as_secs_f64()
+    }
+
+    pub(super) fn failed(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    pub(super) fn document(&self, args: &LoadArgs) -> Value {
+        let mut document = self.latencies.document();
+        document["clients"] = args.clients.into();
+        document["rate_per_second"] = json!(args.rate);
+        document["pipelined"] = args.pipelined.into();
+        document["span_ms"] = crate::units::ms(self.span).into();
+        document["per_second"] = self.per_second().round().into();
+        document["errors"] = json!(self.errors);
+        document
+    }
+
+    pub(super) fn table(&self, name: &str) -> String {
+        let mut row = self.latencies.row(name);
+        row.extend([format!("{:.0}", self.per_second()), self.failed().to_string()]);
+        output::table(&[&HEADER[..], &["PER S", "ERRORS"]].concat(), vec![row])
+    }
+
+    /// Errors are no figures: the command fails.
+    pub(super) fn verdict(&self) -> Result<(), Failure> {
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        let kinds = self.errors.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ");
+        Err(Failure::failed(format!("{} requests failed: {kinds}", self.failed())))
+    }
+}
+
+/// Has all callers work until the time is up.
+pub(super) async fn drive<W: Work>(work: Arc<W>, args: &LoadArgs, world: &World) -> Result<Measured, Failure> {
     let start = world.now();
     let end = start + args.span;
-    let value = Arc::new(value);
+    let pace = match args.rate {
+        Some(rate) => Pace::Rate { start, rate, callers: args.clients },
+        None => Pace::Closed,
+    };
     let callers: Vec<_> = (0..args.clients)
-        .map(|caller| {
-            let client = clients[caller as usize % connections].clone();
-            world.spawn("bench-caller", closed_loop(kind, client, caller, Arc::clone(&value), end, world.clone()))
-        })
+        .map(|caller| world.spawn("bench-caller", call(Arc::clone(&work), caller, pace, end, world.clone())))
         .collect();
-    while world.now() < end {
-        world.sleep(Duration::from_secs(1).min(end.saturating_sub(world.now()))).await;
-        bar.set_position((world.now() - start).as_secs());
-    }
-    let (mut latencies, mut errors) = (Latencies::new(), 0u64);
+    progress_until(end, "measuring", world).await;
+    let mut all = Measured::new();
     for caller in callers {
-        let (measured, failed) = caller.await.map_err(|error| Failure::failed(error.to_string()))?;
-        latencies.merge(&measured);
-        errors += failed;
+        let measured = caller.await.map_err(|error| Failure::failed(error.to_string()))?;
+        all.latencies.merge(&measured.latencies);
+        for (kind, count) in measured.errors {
+            *all.errors.entry(kind).or_default() += count;
+        }
     }
-    bar.finish_and_clear();
-    let rate = latencies.count() as f64 / (world.now() - start).as_secs_f64();
-    let name = if kind == Kind::Put { "put" } else { "get" };
-    let mut document = latencies.document();
-    document["what"] = name.into();
-    document["clients"] = args.clients.into();
-    document["value_bytes"] = VALUE.into();
-    document["per_second"] = rate.round().into();
-    document["errors"] = errors.into();
-    output::show(global.output, &json!(document), || {
-        let mut row = latencies.row(name);
-        row.extend([format!("{rate:.0}"), errors.to_string()]);
-        output::table(&["WHAT", "COUNT", "P50 MS", "P99 MS", "MAX MS", "PER S", "ERRORS"], vec![row])
-    });
-    if errors == 0 { Ok(()) } else { Err(Failure::failed(format!("{errors} requests failed"))) }
+    all.span = world.now() - start;
+    Ok(all)
 }
 
-fn put_of(key: u32, value: &[u8]) -> PutOptions<'static> {
-    PutOptions::new(format!("bench/{key}"), value)
+/// When a caller's next turn is due.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    Closed,
+    Rate { start: Duration, rate: u32, callers: u32 },
 }
 
-async fn closed_loop(
-    kind: Kind,
-    client: Client,
-    caller: u32,
-    value: Arc<Vec<u8>>,
-    end: Duration,
-    world: World,
-) -> (Latencies, u64) {
-    let (mut latencies, mut errors) = (Latencies::new(), 0);
-    let mut key = caller;
+impl Pace {
+    /// Callers take turns, so that together they keep the rate.
+    fn due(self, caller: u32, turn: u64, now: Duration) -> Duration {
+        match self {
+            Pace::Closed => now,
+            Pace::Rate { start, rate, callers } => {
+                let place = turn * u64::from(callers) + u64::from(caller);
+                start + Duration::from_secs_f64(place as f64 / f64::from(rate))
+            }
+        }
+    }
+}
+
+async fn call<W: Work>(work: Arc<W>, caller: u32, pace: Pace, end: Duration, world: World) -> Measured {
+    let mut measured = Measured::new();
+    let mut turn = 0;
     loop {
-        let began = world.now();
-        if began >= end {
-            return (latencies, errors);
+        let due = pace.due(caller, turn, world.now());
+        if due >= end {
+            return measured;
         }
-        key = (key + 1) % KEYS;
-        let done = match kind {
-            Kind::Put => client.put(put_of(key, &value)).await.map(|_| ()),
-            Kind::Get => client.get(format!("bench/{key}").into_bytes()).await.map(|_| ()),
+        world.sleep_until(due).await;
+        match work.once(caller, turn).await {
+            Ok(()) => measured.latencies.record(world.now().saturating_sub(due)),
+            Err(kind) => *measured.errors.entry(kind).or_default() += 1,
+        }
+        turn += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_at_a_rate_take_turns() {
+        let start = Duration::from_secs(5);
+        let pace = Pace::Rate { start, rate: 100, callers: 4 };
+        let ms = |caller, turn| (pace.due(caller, turn, Duration::ZERO) - start).as_millis();
+        assert_eq!([ms(0, 0), ms(1, 0), ms(3, 0), ms(0, 1), ms(2, 25)], [0, 10, 30, 40, 1_020]);
+    }
+
+    struct Slow(World);
+
+    impl Work for Slow {
+        /// The first call stands still for 100 ms; the others take no time.
+        async fn once(&self, _: u32, turn: u64) -> Result<(), String> {
+            if turn == 0 {
+                self.0.sleep(Duration::from_millis(100)).await;
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn at_a_rate_calls_that_were_held_up_count_from_when_they_were_due() {
+        let world = World::real();
+        let args = LoadArgs {
+            clients: 1,
+            span: Duration::from_millis(100),
+            rate: Some(1_000),
+            pipelined: false,
+            own_cluster: false,
         };
-        match done {
-            Ok(()) => latencies.record(world.now() - began),
-            Err(_) => errors += 1,
-        }
+        let measured = drive(Arc::new(Slow(world.clone())), &args, &world).await.expect("it ran");
+        assert_eq!(measured.latencies.count(), 100);
+        // Those that were due while the first stood still waited for half of that, on the average.
+        assert!(measured.latencies.at(0.5) >= 40.0, "{:?}", measured.latencies.at(0.5));
     }
 }

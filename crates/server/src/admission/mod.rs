@@ -75,7 +75,7 @@ fn class(path: &str) -> Class {
         "/palisade.coord.v1.SessionService/List" => Class::Request,
         path if path.starts_with("/palisade.coord.v1.SessionService/") => Class::Session,
         "/palisade.coord.v1.KvService/Pipeline"
-        | "/palisade.coord.v1.KvService/Watch"
+        | "/palisade.coord.v1.WatchService/Watch"
         | "/palisade.coord.v1.ElectionService/Observe"
         | "/grpc.health.v1.Health/Watch" => Class::Stream,
         _ => Class::Request,
