@@ -226,7 +226,7 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    fn spawn(command: &mut Command, dir: &Path) -> Candidate {
+    pub(crate) fn spawn(command: &mut Command, dir: &Path) -> Candidate {
         let log = std::fs::File::options().create(true).append(true).open(dir.join("candidates.log")).unwrap();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();

@@ -15,5 +15,6 @@ mod harness;
 mod keys;
 #[cfg(not(feature = "planted"))]
 mod planted;
+mod python;
 mod skip;
 mod tidy;
