@@ -9,6 +9,7 @@ mod demo;
 mod durability;
 mod elect_run;
 mod election;
+mod example;
 mod failover;
 mod golden;
 mod harness;
