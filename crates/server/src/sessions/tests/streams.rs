@@ -277,10 +277,3 @@ async fn an_attach_that_comes_just_before_the_expiry_is_applied_saves_the_sessio
     b.attach(1, session).await;
     assert_eq!(b.attached().await.attach_generation, 3);
 }
-
-#[cfg(feature = "planted")]
-#[test]
-fn the_planted_bug_that_counts_deadlines_on_the_wall_clock_is_caught() {
-    use palisade_planted::{Bug, caught};
-    assert!(caught(Bug::ExpireByWallClock, a_session_that_is_not_renewed_expires).is_some());
-}
