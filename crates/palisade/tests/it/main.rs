@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)] // These tests watch real processes from outside; there is no seam to go through.
 
 mod bad_input;
+mod bench;
 mod compose;
 mod demo;
 mod durability;
@@ -11,6 +12,7 @@ mod elect_run;
 mod election;
 mod example;
 mod failover;
+mod flood;
 mod golden;
 mod harness;
 mod keys;

@@ -1,0 +1,72 @@
+//! What `palisade bench` prints: figures with what they were measured on. How good they are is not judged here.
+
+use serde_json::Value;
+
+use crate::harness::{code, palisade};
+
+fn measured(args: &[&str]) -> Value {
+    let output = palisade().arg("bench").args(args).args(["--output", "json"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let typed = format!("palisade bench {} --output json", args.join(" "));
+    assert_eq!(document["command"], typed);
+    for field in ["version", "commit"] {
+        assert!(document[field].is_string(), "{field}: {document}");
+    }
+    for field in ["cpu", "cores", "memory_mb", "kernel", "load_before", "load_after"] {
+        assert!(!document["machine"][field].is_null(), "{field}: {document}");
+    }
+    document
+}
+
+fn is_latencies(figures: &Value, at_least: u64) {
+    assert!(figures["count"].as_u64().unwrap() >= at_least, "{figures}");
+    let at = |quantile: &str| figures[quantile].as_f64().unwrap();
+    assert!(at("p50_ms") <= at("p99_ms") && at("p99_ms") <= at("max_ms"), "{figures}");
+}
+
+#[test]
+fn loads_print_what_they_did_and_what_it_was_measured_on() {
+    for (what, flags) in
+        [("put", &["--pipelined"][..]), ("put", &["--rate", "50"]), ("get", &[]), ("elect", &[]), ("session", &[])]
+    {
+        let args = [&[what, "--own-cluster", "--clients", "4", "--for", "500ms"], flags].concat();
+        let document = measured(&args);
+        assert_eq!((&document["what"], &document["clients"]), (&what.into(), &4.into()));
+        assert_eq!(document["errors"], serde_json::json!({}), "{document}");
+        is_latencies(&document, 1);
+    }
+    let held = measured(&["session", "--own-cluster", "--hold", "50", "--for", "500ms"]);
+    assert_eq!((&held["sessions"], &held["lost"]), (&50.into(), &0.into()));
+    let watched = measured(&["watch", "--own-cluster", "--observers", "20", "--changes", "3"]);
+    is_latencies(&watched, 60);
+}
+
+#[test]
+fn failovers_lose_no_session_and_change_no_grant() {
+    let modes = "holder,silent-holder,hand-over,store-leader,store-pause";
+    let document = measured(&["failover", "--mode", modes, "--kills", "1", "--store-kills", "1", "--ttl", "1s"]);
+    for name in ["holder_kill_to_next_grant", "silent_holder_to_next_grant", "hand_over_to_next_grant"] {
+        is_latencies(&document[name], 1);
+    }
+    for name in ["store_leader_kill_longest_write_gap", "store_leader_pause_longest_write_gap"] {
+        is_latencies(&document[name], 1);
+        assert_eq!((&document[name]["sessions_lost"], &document[name]["grants_changed"]), (&0.into(), &0.into()));
+    }
+}
+
+#[test]
+fn a_bench_that_cannot_be_is_refused_by_name() {
+    for (args, name) in [
+        (&["put", "--clients", "0"][..], "--clients"),
+        (&["get", "--rate", "0"], "--rate"),
+        (&["session", "--hold", "0"], "--hold"),
+        (&["failover", "--mode", "sleep"], "--mode"),
+    ] {
+        let output = palisade().arg("bench").args(args).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(output.status), 2, "{args:?}: {stderr}");
+        assert!(stderr.contains(name), "{args:?}: {stderr}");
+    }
+}
