@@ -16,7 +16,6 @@ mod flood;
 mod golden;
 mod harness;
 mod keys;
-#[cfg(not(feature = "planted"))]
 mod planted;
 mod python;
 mod skip;
