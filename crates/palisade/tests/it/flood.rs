@@ -29,7 +29,7 @@ const CALLERS: usize = 200;
 const CALLS: u64 = 20_000;
 
 /// Writes of the client that behaves.
-const WRITES: u64 = 10;
+const WRITES: u64 = 5;
 
 /// Far more than a node needs, and far less than what it was sent.
 const MEMORY_KB: u64 = 1_500_000;
