@@ -1,13 +1,14 @@
 //! One link between two nodes that is cut, with nothing else wrong, deposes nobody: neither the store leader nor a holder.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use palisade_coord_core::{Event, SessionId};
 use palisade_fence::Token;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::Fact;
+use crate::facts::{Applied, Fact};
 use crate::plan::{Fault, Pattern, Role};
 
 /// The last trouble must be this long ago: what it set going must be over.
@@ -27,11 +28,34 @@ pub(super) struct OneLinkDeposesNobody {
     history: History,
     /// Leaderships that somebody ended from outside.
     removed: BTreeSet<Token>,
+    /// The session of each leadership.
+    held_by: BTreeMap<Token, SessionId>,
+    /// Sessions whose end somebody asked for: all that they hold goes with them.
+    asked: BTreeSet<SessionId>,
 }
 
 impl OneLinkDeposesNobody {
     fn is_to_blame(&self, at: Duration) -> bool {
         self.alone || self.mended.is_some_and(|mended| at < mended + QUIET)
+    }
+
+    /// Whether somebody from outside ended this leadership, or asked for the end of its session.
+    fn was_taken(&self, token: Token) -> bool {
+        self.removed.contains(&token) || self.held_by.get(&token).is_some_and(|session| self.asked.contains(session))
+    }
+
+    fn learn(&mut self, applied: &Applied) {
+        if applied.guard_of_outsider().is_some() {
+            self.removed.extend(applied.changes().filter_map(|change| Some(change.ended?.0)));
+        }
+        for event in &applied.outcome.events {
+            if let Event::Elected { grant, .. } = event {
+                self.held_by.insert(grant.token, grant.session);
+            }
+            if let Event::SessionAsked { session, .. } = event {
+                self.asked.insert(*session);
+            }
+        }
     }
 }
 
@@ -58,14 +82,14 @@ impl Invariant for OneLinkDeposesNobody {
     }
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {
-        if let Some(applied) = self.history.next(fact).filter(|applied| applied.guard_of_outsider().is_some()) {
-            self.removed.extend(applied.changes().filter_map(|change| Some(change.ended?.0)));
+        if let Some(applied) = self.history.next(fact) {
+            self.learn(applied);
         }
         match fact {
             Fact::LeadsStore { term, node } if self.is_to_blame(at) => {
                 Err(format!("node {node} was elected in term {term} although only one link was cut"))
             }
-            Fact::Lost { candidate, token, .. } if self.is_to_blame(at) && !self.removed.contains(token) => {
+            Fact::Lost { candidate, token, .. } if self.is_to_blame(at) && !self.was_taken(*token) => {
                 Err(format!("{candidate} lost its leadership although only one link was cut"))
             }
             Fact::LeadsStore { .. } => {
@@ -79,6 +103,9 @@ impl Invariant for OneLinkDeposesNobody {
 
 #[cfg(test)]
 mod tests {
+    use palisade_coord_core::{Guard, Op, Reply, Wish};
+
+    use super::super::history::tests::{applied, campaigned, fact};
     use super::*;
     use crate::plan::{Cut, Who};
 
@@ -98,5 +125,25 @@ mod tests {
         assert!(alone.on(&elected, at(12)).is_err(), "the node that was cut off came back and deposed it");
         alone.fault(&Fault::CrashAll, true, at(12));
         assert!(alone.on(&elected, at(12)).is_ok(), "something else is wrong, too");
+    }
+
+    #[test]
+    fn whose_session_somebody_asked_to_end_was_not_deposed_by_a_link() {
+        let link = Fault::Cut(Pattern::Link(Who::node(1), Who::node(2)), Cut::Drop);
+        let at = |seconds| Duration::from_secs(seconds);
+        let lost = |token| Fact::Lost { election: "e".into(), candidate: "c".into(), token: Token::new(0, token) };
+        let mut alone = OneLinkDeposesNobody::default();
+        alone.fault(&link, true, at(2));
+        for (seq, session) in [(1, 7), (2, 8)] {
+            let token = u32::try_from(seq).unwrap();
+            assert!(alone.on(&fact(campaigned(seq, &format!("e{seq}"), session, token)), at(2)).is_ok());
+        }
+        let session = SessionId(7);
+        let op = Op::CloseSession { session, guard: Guard::AskAndStopRenewing };
+        let asked = Event::SessionAsked { session, wish: Wish::StopRenewing };
+        let reply = Ok(Reply::Requested { session });
+        assert!(alone.on(&fact(applied(3, op, reply, vec![asked])), at(3)).is_ok());
+        assert!(alone.on(&lost(1), at(4)).is_ok());
+        assert!(alone.on(&lost(2), at(4)).is_err(), "nobody asked that one");
     }
 }
