@@ -7,8 +7,6 @@ use std::time::Duration;
 use palisade_fence::Token;
 use palisade_wire::coord::v1;
 use palisade_wire::coord::v1::election_service_client::ElectionServiceClient;
-use palisade_wire::coord::v1::error_detail::Kind;
-use palisade_wire::status;
 use tonic::{Status, Streaming};
 
 use crate::backoff::{Backoff, WHILE_SEARCHING};
@@ -191,21 +189,7 @@ impl Observer {
 
     /// A node does not, or no longer, serve this observer: the next one is asked, unless none can help.
     fn refused(&mut self, refused: &Status) -> Result<(), Error> {
-        let detail = status::detail(refused);
-        if let Some(detail) = &detail
-            && matches!(detail.kind(), Kind::InvalidArgument | Kind::WrongCluster | Kind::Generation)
-        {
-            return Err(Error::refused(detail).of_a_read());
-        }
-        tracing::debug!(address = self.address, %refused, "not observed here");
-        let hint = detail.and_then(|it| it.store_leader).map(|it| it.address).filter(|it| !it.is_empty());
-        self.address = match hint {
-            Some(hint) => {
-                self.shared.links.leads(&hint);
-                hint
-            }
-            None => self.shared.links.next_choice(&self.address),
-        };
+        self.address = self.shared.links.after_refusal(&self.address, refused)?;
         Ok(())
     }
 

@@ -32,6 +32,10 @@ use self::bodies::{Incoming, Outgoing};
 /// Requests in flight. Each costs a task and some kilobytes; more would only wait behind each other.
 const REQUESTS: usize = 16_384;
 
+/// Keep-alives, campaigns and ends of sessions without frames, in flight. They wait for the session driver, not for requests, so
+/// they have places of their own; a client that floods with them takes none from streams, whose calls the driver counts.
+const SESSION_CALLS: usize = 16_384;
+
 /// Streams that last: observers (which the hub bounds), watches, data streams.
 const STREAMS: usize = 24_576;
 
@@ -60,8 +64,10 @@ const SESSION_BYTES_OF_CONNECTION: usize = 32 << 20;
 enum Class {
     /// Another node: nothing is counted.
     Peer,
-    /// Liveness: counted by the session driver.
+    /// A session's stream: counted by the session driver.
     Session,
+    /// The same liveness without frames, a call at a time.
+    SessionCall,
     /// A stream that lasts.
     Stream,
     /// One answer.
@@ -73,7 +79,8 @@ fn class(path: &str) -> Class {
         path if path.starts_with("/palisade.replica.") => Class::Peer,
         // It may be long, and keeps nobody alive.
         "/palisade.coord.v1.SessionService/List" => Class::Request,
-        path if path.starts_with("/palisade.coord.v1.SessionService/") => Class::Session,
+        "/palisade.coord.v1.SessionService/Stream" | "/palisade.coord.v1.SessionService/Attach" => Class::Session,
+        path if path.starts_with("/palisade.coord.v1.SessionService/") => Class::SessionCall,
         "/palisade.coord.v1.KvService/Pipeline"
         | "/palisade.coord.v1.WatchService/Watch"
         | "/palisade.coord.v1.ElectionService/Observe"
@@ -89,6 +96,7 @@ pub(crate) struct Admission(Arc<Limits>);
 #[derive(Debug)]
 struct Limits {
     requests: Arc<Semaphore>,
+    session_calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     data: Arc<Account>,
     sessions: Arc<Account>,
@@ -98,6 +106,7 @@ impl Admission {
     pub(crate) fn new() -> Admission {
         Admission(Arc::new(Limits {
             requests: Arc::new(Semaphore::new(REQUESTS)),
+            session_calls: Arc::new(Semaphore::new(SESSION_CALLS)),
             streams: Arc::new(Semaphore::new(STREAMS)),
             data: Account::new(HELD_BYTES, HELD_BYTES_OF_CONNECTION),
             sessions: Account::new(SESSION_BYTES, SESSION_BYTES_OF_CONNECTION),
@@ -108,6 +117,7 @@ impl Admission {
     fn place(&self, class: Class) -> Result<Option<OwnedSemaphorePermit>, ErrorDetail> {
         let (places, what, limit) = match class {
             Class::Peer | Class::Session => return Ok(None),
+            Class::SessionCall => (&self.0.session_calls, "session calls", SESSION_CALLS),
             Class::Stream => (&self.0.streams, "streams", STREAMS),
             Class::Request => (&self.0.requests, "requests", REQUESTS),
         };
@@ -121,7 +131,7 @@ impl Admission {
     fn held(&self, class: Class, line: Option<&Lifeline>) -> Option<Held> {
         let account = match class {
             Class::Peer => return None,
-            Class::Session => &self.0.sessions,
+            Class::Session | Class::SessionCall => &self.0.sessions,
             Class::Stream | Class::Request => &self.0.data,
         };
         Some(account.open(line.map(|line| Arc::clone(line.held()))))
@@ -201,8 +211,25 @@ mod tests {
         for path in ["/palisade.replica.v1.ReplicaService/Append", "/palisade.coord.v1.SessionService/Stream"] {
             assert!(admission.place(class(path)).expect("it passes").is_none(), "{path}");
         }
+        assert!(
+            admission.place(class("/palisade.coord.v1.SessionService/KeepAlive")).is_ok(),
+            "requests take no place of it"
+        );
         assert_eq!(class("/palisade.coord.v1.KvService/Put"), Class::Request);
         assert_eq!(class("/palisade.coord.v1.KvService/Pipeline"), Class::Stream);
+    }
+
+    #[test]
+    fn session_calls_without_frames_are_bounded_and_streams_are_not_held_up_by_them() {
+        let admission = Admission::new();
+        let call = class("/palisade.coord.v1.SessionService/KeepAlive");
+        let all: Vec<_> = (0..SESSION_CALLS).map(|_| admission.place(call).expect("there is room")).collect();
+        let refused = admission.place(call).expect_err("there is none");
+        assert_eq!((refused.kind(), refused.outcome()), (Kind::Overloaded, Outcome::NotApplied));
+        assert_eq!(refused.field, "session calls");
+        assert!(admission.place(class("/palisade.coord.v1.SessionService/Stream")).expect("it passes").is_none());
+        drop(all);
+        assert!(admission.place(call).is_ok());
     }
 
     #[test]
