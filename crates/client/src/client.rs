@@ -18,7 +18,8 @@ use crate::seen::Seen;
 use crate::session::whole_ms;
 use crate::session_core::ToOpen;
 use crate::session_driver::{Ask, SessionDriver};
-use crate::watch_links::WatchLinks;
+use crate::stream_links::StreamLinks;
+use crate::way_back::WaysBack;
 use crate::{ElectionFollower, Error, ErrorKind, ObserveFrom, Observer, OnDisconnect, Session, SessionOptions};
 
 /// How to reach a cluster.
@@ -66,8 +67,9 @@ impl Client {
             return Err(ConfigError::NoTime);
         }
         let links = Links::new(world.clone(), endpoints);
-        let (watch_links, seen, request_timeout) = (WatchLinks::default(), Seen::default(), config.request_timeout);
-        let shared = Shared { world, links, watch_links, seen, request_timeout };
+        let (stream_links, ways_back, seen) = (StreamLinks::default(), WaysBack::default(), Seen::default());
+        let request_timeout = config.request_timeout;
+        let shared = Shared { world, links, stream_links, ways_back, seen, request_timeout };
         Ok(Client { shared: Arc::new(shared), driver: Arc::default() })
     }
 

@@ -81,13 +81,14 @@
 //! [`Client`] (connections and requests), [`Session`] and [`Leadership`] (what a holder has in its hands), `session_core` (what is
 //! done about sessions: pure) and `session_driver` (which carries it out), `dial` (where the store leader is looked for),
 //! [`Observer`] and [`ElectionFollower`] (everybody else's view), [`Keys`] with [`Client::put`], [`Client::range`],
-//! [`Client::txn`] and [`Watcher`], `requests` (what is sent again, and what never is), [`Pipeline`] (many of them on
-//! one stream), [`Error`].
+//! [`Client::txn`] and [`Watcher`], `requests` (what is sent again, and what never is), `course` (whom to ask next, and when to
+//! ask through another node), [`Pipeline`] (many of them on one stream), [`Error`].
 //!
 //! This crate does not know the store's rules: who is granted, what expires and what a fence admits is decided there.
 
 mod backoff;
 mod client;
+mod course;
 mod demand;
 mod dial;
 mod elections;
@@ -99,6 +100,7 @@ mod keys;
 mod kv;
 mod leadership;
 mod links;
+mod listening;
 mod observer;
 mod pipeline;
 mod range;
@@ -109,9 +111,10 @@ mod session;
 mod session_core;
 mod session_driver;
 mod sessions;
+mod stream_links;
 mod txn;
-mod watch_links;
 mod watcher;
+mod way_back;
 
 pub use client::{Client, ClientConfig, ConfigError};
 pub use demand::{Demand, Ended, Requested};

@@ -1,20 +1,17 @@
 //! The connections of a client: one long-lived channel per endpoint for requests, another for the session stream, so that no
-//! bulk of requests can delay a keep-alive. (Watches have their own, see `watch_links`.) It also remembers who was last known
+//! bulk of requests can delay a keep-alive. (Watchers and observers have their own, see `stream_links`.) It also remembers who was last known
 //! to lead the store.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use palisade_wire::coord::v1::error_detail::Kind;
-use palisade_wire::{metadata, status};
+use palisade_wire::metadata;
 use palisade_world::World;
 use palisade_world::grpc::{self, BadAddress};
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status, transport};
-
-use crate::Error;
 
 /// Addresses that were learnt from hints, beyond the given endpoints: a cluster has at most some ten members.
 const LEARNT: usize = 16;
@@ -134,25 +131,6 @@ impl Links {
             }
         }
         self.endpoints[inner.turn].clone()
-    }
-
-    /// Whom to ask for a stream after this address refused or ended it; an error if no node can help.
-    pub(crate) fn after_refusal(&self, address: &str, refused: &Status) -> Result<String, Error> {
-        let detail = status::detail(refused);
-        if let Some(detail) = &detail
-            && matches!(detail.kind(), Kind::InvalidArgument | Kind::WrongCluster | Kind::Generation)
-        {
-            return Err(Error::refused(detail).of_a_read());
-        }
-        tracing::debug!(address, %refused, "this node does not serve the stream");
-        let hint = detail.and_then(|it| it.store_leader).map(|it| it.address).filter(|it| !it.is_empty());
-        Ok(match hint {
-            Some(hint) => {
-                self.leads(&hint);
-                hint
-            }
-            None => self.next_choice(address),
-        })
     }
 
     /// This address leads the store, as it says itself or as another node says.

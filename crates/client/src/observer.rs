@@ -2,21 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use palisade_fence::Token;
 use palisade_wire::coord::v1;
 use palisade_wire::coord::v1::election_service_client::ElectionServiceClient;
-use tonic::{Status, Streaming};
 
-use crate::backoff::{Backoff, WHILE_SEARCHING};
-use crate::links::Purpose;
+use crate::listening::Listening;
 use crate::requests::Shared;
 use crate::seen::Position;
 use crate::{Error, ErrorKind, Grant, Header};
-
-/// How long a node may take to accept an observer.
-const ACCEPT: Duration = Duration::from_secs(1);
 
 /// One piece of news about an election.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -90,9 +84,8 @@ impl ObservedKind {
 /// Hears of one election. Never goes back within a cluster.
 #[derive(Debug)]
 pub struct Observer {
-    shared: Arc<Shared>,
+    stream: Listening<v1::ObserveReply>,
     election: String,
-    stream: Option<Streaming<v1::ObserveReply>>,
     /// News of the last message that were not taken yet.
     pending: VecDeque<Observed>,
     /// Where it was to begin; `None`: at the present state.
@@ -101,27 +94,12 @@ pub struct Observer {
     told: Option<Position>,
     /// Who leads, as it was told.
     leader: Option<Grant>,
-    /// Whom to ask next.
-    address: String,
-    in_a_row: usize,
-    backoff: Backoff,
 }
 
 impl Observer {
     pub(crate) fn new(shared: Arc<Shared>, election: &str, from: Option<ObserveFrom>) -> Observer {
-        let address = shared.links.first_choice();
-        Observer {
-            shared,
-            election: election.to_owned(),
-            stream: None,
-            pending: VecDeque::new(),
-            from,
-            told: None,
-            leader: None,
-            address,
-            in_a_row: 0,
-            backoff: Backoff::up_to(WHILE_SEARCHING),
-        }
+        let (stream, election) = (Listening::new(shared), election.to_owned());
+        Observer { stream, election, pending: VecDeque::new(), from, told: None, leader: None }
     }
 
     /// The next piece of news. Waits as long as it takes, across reconnects; an error means that it cannot go on (a name
@@ -131,50 +109,13 @@ impl Observer {
             if let Some(observed) = self.pending.pop_front() {
                 return Ok(observed);
             }
-            let Some(stream) = &mut self.stream else {
-                self.connect().await?;
-                continue;
-            };
-            match stream.message().await {
-                Ok(Some(message)) => {
-                    self.backoff.reset();
-                    self.in_a_row = 0;
-                    self.take(message)?;
-                }
-                Ok(None) => self.stream = None,
-                Err(status) => {
-                    self.stream = None;
-                    self.refused(&status)?;
-                }
+            if !self.stream.is_open() {
+                let request = v1::ObserveRequest { election: self.election.clone(), from: self.resumes_from() };
+                let ask = |channel| async { ElectionServiceClient::new(channel).observe(request).await };
+                self.stream.open(ask).await?;
             }
-        }
-    }
-
-    async fn connect(&mut self) -> Result<(), Error> {
-        // Everybody is asked once, and two hints are followed, before there is a pause.
-        if self.in_a_row >= self.shared.links.endpoints().len() + 2 {
-            let pause = self.backoff.pause(&self.shared.world);
-            self.shared.world.sleep(pause).await;
-            self.in_a_row = 0;
-        }
-        self.in_a_row += 1;
-        let Ok(channel) = self.shared.links.channel(Purpose::Requests, &self.address) else {
-            self.address = self.shared.links.next_choice(&self.address);
-            return Ok(());
-        };
-        let request = v1::ObserveRequest { election: self.election.clone(), from: self.resumes_from() };
-        let mut client = ElectionServiceClient::new(channel);
-        match self.shared.world.timeout(ACCEPT, client.observe(request)).await {
-            Some(Ok(accepted)) => {
-                self.shared.links.leads(&self.address);
-                self.stream = Some(accepted.into_inner());
-                Ok(())
-            }
-            Some(Err(status)) => self.refused(&status),
-            None => {
-                self.shared.links.forget(Purpose::Requests, &self.address);
-                self.address = self.shared.links.next_choice(&self.address);
-                Ok(())
+            if let Some(message) = self.stream.next().await? {
+                self.take(message)?;
             }
         }
     }
@@ -187,17 +128,11 @@ impl Observer {
         }
     }
 
-    /// A node does not, or no longer, serve this observer: the next one is asked, unless none can help.
-    fn refused(&mut self, refused: &Status) -> Result<(), Error> {
-        self.address = self.shared.links.after_refusal(&self.address, refused)?;
-        Ok(())
-    }
-
     /// Keeps what is news in a message.
     fn take(&mut self, message: v1::ObserveReply) -> Result<(), Error> {
         let header = Header::of(message.header.as_ref());
-        if let Err(error) = self.shared.seen.admit(&header) {
-            self.stream = None;
+        if let Err(error) = self.stream.shared.seen.admit(&header) {
+            self.stream.close();
             return Err(error.of_a_read());
         }
         let position = Position::of(&header);
@@ -253,6 +188,8 @@ fn read(event: v1::ObserveEvent) -> Result<Option<ObservedKind>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use palisade_wire::coord::v1::observe_event::Kind;
     use palisade_world::World;
 

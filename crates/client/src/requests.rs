@@ -16,9 +16,11 @@ use palisade_world::World;
 use tonic::{Response, Status};
 
 use crate::backoff::{AT_MOST, Backoff};
+use crate::course::Course;
 use crate::links::{Asking, Channel, Links, Purpose};
 use crate::seen::{Position, Seen};
-use crate::watch_links::WatchLinks;
+use crate::stream_links::StreamLinks;
+use crate::way_back::WaysBack;
 use crate::{Error, ErrorKind, Header, Outcome};
 
 /// How long one node may take to answer a request that may be sent again: then another is asked.
@@ -83,7 +85,8 @@ answers!(
 pub(crate) struct Shared {
     pub(crate) world: World,
     pub(crate) links: Links,
-    pub(crate) watch_links: WatchLinks,
+    pub(crate) stream_links: StreamLinks,
+    pub(crate) ways_back: WaysBack,
     pub(crate) seen: Seen,
     pub(crate) request_timeout: Duration,
 }
@@ -115,53 +118,39 @@ impl Shared {
     {
         let give_up_at = self.world.now() + self.request_timeout;
         let floor = self.seen.newest();
-        let mut backoff = Backoff::up_to(AT_MOST);
-        let mut address = self.links.first_choice();
-        let mut in_a_row = 0;
-        let mut asking = Asking::Itself;
-        // The last address that was not reached.
-        let mut silent: Option<String> = None;
+        let mut course = Course::new(&self.links, Backoff::up_to(AT_MOST));
+        course.attempt(&self.links, &self.world);
         // Set by the first attempt that may have been applied.
         let mut unknown: Option<Error> = None;
         loop {
             let left = give_up_at.saturating_sub(self.world.now());
-            let (error, hint) = match self.attempt(repeat, (asking, &address), left, floor, &send).await {
+            let asked = (course.asking(), course.address());
+            let error = match self.attempt(repeat, asked, left, floor, &send).await {
                 Attempt::Done(reply) => return Ok(reply),
                 Attempt::Failed(error) => return Err(settled(error, unknown, repeat)),
-                Attempt::NotApplied { error, hint } => (error, hint),
+                Attempt::NotApplied { error, hint } => {
+                    course.turned_away(&self.links, hint);
+                    error
+                }
                 Attempt::NotReached(error) => {
-                    silent = Some(address.clone());
-                    (error, None)
+                    course.unanswered(&self.links);
+                    error
                 }
                 Attempt::Unknown(error) if repeat == Repeat::Unsafe && !planted::is(Bug::RetryUnknownWithoutId) => {
                     // This one is over; the next request must not wait for the same silent node.
-                    self.links.next_choice(&address);
+                    course.unanswered(&self.links);
                     return Err(error);
                 }
                 Attempt::Unknown(error) => {
                     unknown.get_or_insert_with(|| error.clone());
-                    silent = Some(address.clone());
-                    (error, None)
+                    course.unanswered(&self.links);
+                    error
                 }
             };
-            tracing::debug!(%address, %error, "a request is tried again");
-            let stuck = hint.is_some() && hint == silent && asking == Asking::Itself;
-            (asking, address) = match hint {
-                // Whoever leads cannot be reached from here; the node that says so may reach it.
-                Some(_) if stuck => (Asking::OthersToo, address),
-                Some(hint) => {
-                    self.links.leads(&hint);
-                    (Asking::Itself, hint)
-                }
-                None => (Asking::Itself, self.links.next_choice(&address)),
-            };
-            // Everybody is asked once, and two hints are followed, before there is a pause.
-            in_a_row += 1;
-            let pause = if in_a_row < self.links.endpoints().len() + 2 && error.kind != ErrorKind::Overloaded {
-                Duration::ZERO
-            } else {
-                in_a_row = 0;
-                backoff.pause(&self.world)
+            tracing::debug!(address = course.address(), %error, "a request is tried again");
+            let pause = match error.kind {
+                ErrorKind::Overloaded => course.pause(&self.world),
+                _ => course.attempt(&self.links, &self.world),
             };
             if self.world.now() + pause >= give_up_at {
                 return Err(settled(out_of_time(error), unknown, repeat));
@@ -288,7 +277,7 @@ fn unreachable(address: &str, why: &str) -> Error {
 }
 
 /// Whether the request cannot have left this process: its connection did not come about.
-pub(crate) fn never_connected(status: &Status) -> bool {
+fn never_connected(status: &Status) -> bool {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
         if error.is::<tonic::ConnectError>() {

@@ -11,16 +11,10 @@ use std::time::Duration;
 use palisade_wire::coord::v1;
 use palisade_wire::coord::v1::watch_service_client::WatchServiceClient;
 use palisade_wire::limits::MESSAGE_BYTES;
-use tonic::{Status, Streaming};
 
-use crate::backoff::{Backoff, WHILE_SEARCHING};
-use crate::requests::Shared;
+use crate::listening::Listening;
 use crate::session::whole_ms;
-use crate::watch_links::Seat;
 use crate::{Client, Error, ErrorKind, Header, KeyValue, Keys};
-
-/// How long a node may take to accept a watcher.
-const ACCEPT: Duration = Duration::from_secs(1);
 
 /// What to watch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -136,15 +130,9 @@ pub struct KeyChange {
 /// ```
 #[derive(Debug)]
 pub struct Watcher {
-    shared: Arc<Shared>,
     options: WatchOptions,
-    /// With its place on a connection.
-    stream: Option<(Streaming<v1::WatchReply>, Seat)>,
+    stream: Listening<v1::WatchReply>,
     told: Told,
-    /// Whom to ask next.
-    address: String,
-    in_a_row: usize,
-    backoff: Backoff,
 }
 
 /// What has been told, and what of it was not taken yet.
@@ -169,9 +157,7 @@ enum Stream {
 impl Client {
     /// Watches keys. Reconnects by itself, and goes on where it was.
     pub fn watch(&self, options: WatchOptions) -> Watcher {
-        let shared = Arc::clone(&self.shared);
-        let (address, backoff) = (shared.links.first_choice(), Backoff::up_to(WHILE_SEARCHING));
-        Watcher { shared, options, stream: None, told: Told::default(), address, in_a_row: 0, backoff }
+        Watcher { options, stream: Listening::new(Arc::clone(&self.shared)), told: Told::default() }
     }
 }
 
@@ -183,28 +169,22 @@ impl Watcher {
             if let Some(watched) = self.told.pending.pop_front() {
                 return Ok(watched);
             }
-            let Some((stream, _)) = &mut self.stream else {
-                self.connect().await?;
-                continue;
-            };
-            match stream.message().await {
-                Ok(Some(reply)) => {
-                    self.backoff.reset();
-                    self.in_a_row = 0;
-                    let header = Header::of(reply.header.as_ref());
-                    if let Err(error) = self.shared.seen.admit(&header) {
-                        self.stream = None;
-                        return Err(error.of_a_read());
-                    }
-                    if self.told.take(header, reply)? == Stream::Ends {
-                        self.stream = None;
-                    }
-                }
-                Ok(None) => self.stream = None,
-                Err(status) => {
-                    self.stream = None;
-                    self.refused(&status)?;
-                }
+            if !self.stream.is_open() {
+                self.told.broken();
+                let request = self.request()?;
+                let ask = |channel| async {
+                    WatchServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES).watch(request).await
+                };
+                self.stream.open(ask).await?;
+            }
+            let Some(reply) = self.stream.next().await? else { continue };
+            let header = Header::of(reply.header.as_ref());
+            if let Err(error) = self.stream.shared.seen.admit(&header) {
+                self.stream.close();
+                return Err(error.of_a_read());
+            }
+            if self.told.take(header, reply)? == Stream::Ends {
+                self.stream.close();
             }
         }
     }
@@ -213,36 +193,6 @@ impl Watcher {
     /// `None`: nothing has been heard yet.
     pub fn resume_revision(&self) -> Option<u64> {
         self.told.resume
-    }
-
-    async fn connect(&mut self) -> Result<(), Error> {
-        self.told.broken();
-        // Everybody is asked once, and two hints are followed, before there is a pause.
-        if self.in_a_row >= self.shared.links.endpoints().len() + 2 {
-            let pause = self.backoff.pause(&self.shared.world);
-            self.shared.world.sleep(pause).await;
-            self.in_a_row = 0;
-        }
-        self.in_a_row += 1;
-        let request = self.request()?;
-        let Ok(seat) = self.shared.watch_links.seat(&self.shared.world, &self.address) else {
-            self.address = self.shared.links.next_choice(&self.address);
-            return Ok(());
-        };
-        let mut client = WatchServiceClient::new(seat.channel.clone()).max_decoding_message_size(MESSAGE_BYTES);
-        match self.shared.world.timeout(ACCEPT, client.watch(request)).await {
-            Some(Ok(accepted)) => {
-                self.shared.links.leads(&self.address);
-                self.stream = Some((accepted.into_inner(), seat));
-                Ok(())
-            }
-            Some(Err(status)) => self.refused(&status),
-            None => {
-                self.shared.watch_links.forget(&self.address);
-                self.address = self.shared.links.next_choice(&self.address);
-                Ok(())
-            }
-        }
     }
 
     fn request(&self) -> Result<v1::WatchRequest, Error> {
@@ -257,12 +207,6 @@ impl Watcher {
             no_deletes: options.tell == Tell::Puts,
             progress_interval_ms: u64::try_from(progress.as_millis()).unwrap_or(u64::MAX),
         })
-    }
-
-    /// A node does not, or no longer, serve this watcher: the next one is asked, unless none can help.
-    fn refused(&mut self, refused: &Status) -> Result<(), Error> {
-        self.address = self.shared.links.after_refusal(&self.address, refused)?;
-        Ok(())
     }
 }
 

@@ -12,5 +12,5 @@ pub const FORWARDED: &str = "palisade-forwarded";
 /// On a session stream: the node that passes its frames on for a client.
 pub const RELAY: &str = "palisade-relay";
 
-/// On the answer to a session stream that is relayed: `HOST:PORT` of the store leader, to attach there directly.
+/// On the answer to a stream that is relayed or forwarded: `HOST:PORT` of the store leader, to open it there directly.
 pub const STORE_LEADER: &str = "palisade-store-leader";

@@ -16,8 +16,11 @@ use tonic::{Status, Streaming};
 
 use super::book::{Advice, Asked, Book};
 use crate::backoff::{AT_MOST, Backoff};
-use crate::links::Purpose;
-use crate::requests::{Shared, never_connected};
+use crate::course::Course;
+use crate::links::{Asking, Purpose};
+use crate::listening::{forwarded_from, found};
+use crate::requests::Shared;
+use crate::way_back::{WayBack, way_back_to};
 use crate::{Error, ErrorKind};
 
 /// Calls without an answer; whoever asks beyond it waits. As many as the store takes of one stream.
@@ -40,9 +43,10 @@ pub(super) struct Driver {
     asks: mpsc::Receiver<Asked>,
     book: Book,
     link: Link,
+    /// Where the next stream is opened.
+    course: Course,
+    /// Of calls that a node has no room for.
     backoff: Backoff,
-    /// Attempts to open a stream without an answer on it.
-    in_a_row: usize,
     /// Nothing is sent before then.
     not_before: Duration,
 }
@@ -58,16 +62,20 @@ struct Up {
     address: String,
     send: mpsc::Sender<PipelineCalls>,
     receive: Streaming<PipelineAnswers>,
+    /// This node forwards the calls: where the store leader is.
+    way_back: Option<Arc<WayBack>>,
     /// This node does not lead the store: nothing more is sent, and the stream is left when all is answered, or then.
     leave_at: Option<Duration>,
 }
 
 type Dialed = Result<Box<Up>, Refused>;
 
-/// No stream here; who might have one.
-struct Refused {
-    address: String,
-    hint: Option<String>,
+/// No stream here.
+enum Refused {
+    /// Who might have one.
+    Said(Option<String>),
+    /// Nothing came back.
+    Nothing,
 }
 
 enum Woken {
@@ -75,13 +83,16 @@ enum Woken {
     Dialed(Dialed),
     Answers(Result<Option<PipelineAnswers>, Status>),
     Room,
+    /// The store leader answers this client again.
+    WayBack(String),
     Time,
 }
 
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>, asks: mpsc::Receiver<Asked>) -> Driver {
         let (book, backoff) = (Book::default(), Backoff::up_to(AT_MOST));
-        Driver { shared, asks, book, link: Link::Down, backoff, in_a_row: 0, not_before: Duration::ZERO }
+        let course = Course::new(&shared.links, Backoff::up_to(AT_MOST));
+        Driver { shared, asks, book, link: Link::Down, course, backoff, not_before: Duration::ZERO }
     }
 
     /// Ends when nobody can ask any more and all is answered.
@@ -98,6 +109,7 @@ impl Driver {
                 Woken::Asked(_) => asked.drain(..).for_each(|asked| self.book.ask(asked)),
                 Woken::Dialed(Ok(up)) => self.link = Link::Up(up),
                 Woken::Dialed(Err(refused)) => self.refused(refused),
+                Woken::WayBack(leader) => self.go_back(leader),
                 Woken::Answers(Ok(Some(answers))) => self.answers(answers),
                 Woken::Answers(Ok(None)) => self.broke("the stream ended"),
                 Woken::Answers(Err(status)) => self.broke(status.message()),
@@ -176,23 +188,30 @@ impl Driver {
 
     fn answers(&mut self, answers: PipelineAnswers) {
         let Link::Up(up) = &mut self.link else { return };
+        let mut served = false;
         for answer in answers.answers {
             match self.book.answered(answer, &up.address, &self.shared.seen) {
-                Advice::GoOn => self.in_a_row = 0,
+                Advice::GoOn => served = true,
                 Advice::Later => self.not_before = self.shared.world.now() + self.backoff.pause(&self.shared.world),
                 Advice::Elsewhere { hint } => {
                     if up.leave_at.is_none() {
                         up.leave_at = Some(self.shared.world.now() + DRAIN);
                         tracing::debug!(address = %up.address, "this node does not lead the store");
-                        elsewhere(&self.shared, &up.address, hint);
+                        self.course.turned_away(&self.shared.links, hint);
                     }
                 }
             }
         }
-        if self.in_a_row == 0 && up.leave_at.is_none() {
-            self.shared.links.leads(&up.address);
+        if !served {
+            return;
         }
-        if self.in_a_row == 0 && self.not_before <= self.shared.world.now() {
+        if up.leave_at.is_none() {
+            self.course.served();
+            if up.way_back.is_none() {
+                self.shared.links.leads(&up.address);
+            }
+        }
+        if self.not_before <= self.shared.world.now() {
             self.backoff.reset();
         }
     }
@@ -202,31 +221,35 @@ impl Driver {
         let message = format!("{}: no answer: {why}", up.address);
         tracing::debug!(message, "a data stream broke");
         self.book.broke(&Error::unknown(ErrorKind::ConnectionLost, message));
-        self.shared.links.next_choice(&up.address);
+        // Of one that is being left it is known already where to go.
+        if up.leave_at.is_none() {
+            self.course.go_elsewhere(&self.shared.links);
+        }
     }
 
     fn refused(&mut self, refused: Refused) {
         self.link = Link::Down;
-        elsewhere(&self.shared, &refused.address, refused.hint);
+        match refused {
+            Refused::Said(hint) => self.course.turned_away(&self.shared.links, hint),
+            Refused::Nothing => self.course.unanswered(&self.shared.links),
+        }
     }
 
-    /// Opens a stream where the store leader is thought to be. Everybody is asked once, and two hints are followed, before
-    /// there is a pause.
+    /// Leaves a node that forwards, once it has answered.
+    fn go_back(&mut self, leader: String) {
+        let Link::Up(up) = &mut self.link else { return };
+        up.way_back = None;
+        if up.leave_at.is_none() {
+            up.leave_at = Some(self.shared.world.now() + DRAIN);
+            self.course.go_to(&self.shared.links, leader);
+        }
+    }
+
+    /// Opens a stream where the store leader is thought to be.
     fn dial(&mut self) {
-        self.in_a_row += 1;
-        let pause = if self.in_a_row < self.shared.links.endpoints().len() + 2 {
-            Duration::ZERO
-        } else {
-            self.backoff.pause(&self.shared.world)
-        };
-        self.link = Link::Dialing(open(Arc::clone(&self.shared), pause).boxed());
-    }
-}
-
-fn elsewhere(shared: &Shared, address: &str, hint: Option<String>) {
-    match hint {
-        Some(hint) => shared.links.leads(&hint),
-        None => drop(shared.links.next_choice(address)),
+        let pause = self.course.attempt(&self.shared.links, &self.shared.world);
+        let (address, asking) = (self.course.address().to_owned(), self.course.asking());
+        self.link = Link::Dialing(open(Arc::clone(&self.shared), address, asking, pause).boxed());
     }
 }
 
@@ -237,9 +260,11 @@ async fn link(link: &mut Link, wants_room: bool) -> Woken {
         Link::Dialing(dialing) => Woken::Dialed(dialing.await),
         Link::Up(up) => {
             let wants_room = wants_room && up.leave_at.is_none();
+            let way_back = up.way_back.clone();
             tokio::select! {
                 biased;
                 answers = up.receive.next() => Woken::Answers(answers.transpose()),
+                leader = found(way_back.as_deref()) => Woken::WayBack(leader),
                 // An error: the stream is gone, which it says itself.
                 Ok(_) = up.send.reserve(), if wants_room => Woken::Room,
             }
@@ -247,28 +272,33 @@ async fn link(link: &mut Link, wants_room: bool) -> Woken {
     }
 }
 
-async fn open(shared: Arc<Shared>, pause: Duration) -> Dialed {
+async fn open(shared: Arc<Shared>, address: String, asking: Asking, pause: Duration) -> Dialed {
     if !pause.is_zero() {
         shared.world.sleep(pause).await;
     }
-    let address = shared.links.first_choice();
-    let Ok(channel) = shared.links.channel(Purpose::Requests, &address) else {
-        return Err(Refused { address, hint: None });
+    let Ok(channel) = shared.links.channel_asking(asking, Purpose::Requests, &address) else {
+        return Err(Refused::Nothing);
     };
     let (send, messages) = mpsc::channel(MESSAGES);
     let mut client = KvServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
     match shared.world.timeout(ACCEPT, client.pipeline(ReceiverStream::new(messages))).await {
-        Some(Ok(accepted)) => Ok(Box::new(Up { address, send, receive: accepted.into_inner(), leave_at: None })),
+        Some(Ok(accepted)) => {
+            let way_back = forwarded_from(&accepted).map(|leader| way_back_to(&shared, &leader));
+            Ok(Box::new(Up { address, send, receive: accepted.into_inner(), way_back, leave_at: None }))
+        }
         Some(Err(refused)) => {
-            if never_connected(&refused) {
-                tracing::debug!(address, "no connection");
+            tracing::debug!(address, %refused, "no data stream here");
+            match status::detail(&refused) {
+                Some(detail) => {
+                    let hint = detail.store_leader.map(|leader| leader.address).filter(|hint| !hint.is_empty());
+                    Err(Refused::Said(hint))
+                }
+                None => Err(Refused::Nothing),
             }
-            let leader = status::detail(&refused).and_then(|detail| detail.store_leader);
-            Err(Refused { address, hint: leader.map(|leader| leader.address).filter(|hint| !hint.is_empty()) })
         }
         None => {
             shared.links.forget(Purpose::Requests, &address);
-            Err(Refused { address, hint: None })
+            Err(Refused::Nothing)
         }
     }
 }

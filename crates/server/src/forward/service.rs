@@ -153,7 +153,12 @@ async fn forward(
         Ok(seat.channel.call(marked(request, forwarder.node_id)).await)
     };
     match forwarder.world.timeout(BEGIN, asked).await {
-        Some(Ok(Ok(answer))) => Passed::on(answer, lost, seat),
+        Some(Ok(Ok(mut answer))) => {
+            if purpose == Purpose::Streams {
+                name_leader(&mut answer, leader);
+            }
+            Passed::on(answer, lost, seat)
+        }
         Some(Err(Unsent)) => refuse(unreachable(leader)).into_http(),
         Some(Ok(Err(error))) if never_connected(&error) => refuse(unreachable(leader)).into_http(),
         Some(Ok(Err(error))) => {
@@ -166,6 +171,13 @@ async fn forward(
 
 /// The connection took nothing.
 struct Unsent;
+
+/// Says of a lasting stream whose it is, so that its client can go there.
+fn name_leader(answer: &mut Response<Body>, leader: &StoreLeader) {
+    if let Ok(address) = HeaderValue::try_from(leader.address.as_str()) {
+        answer.headers_mut().insert(HeaderName::from_static(metadata::STORE_LEADER), address);
+    }
+}
 
 /// The same request, marked as another node's. Its deadline and its own metadata stay on it.
 fn marked(request: Request<Body>, node_id: u64) -> Request<Body> {

@@ -13,6 +13,7 @@ mod full_disk;
 mod handover;
 mod net;
 mod observe;
+mod out_of_reach;
 mod pipeline;
 #[cfg(feature = "planted")]
 mod planted;

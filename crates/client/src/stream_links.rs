@@ -1,7 +1,7 @@
-//! Connections for watches, apart from those for requests: a user may leave a watcher unread, and what stands unread must hold
-//! up nothing else. As many as are needed, since a server bounds the streams of one connection.
+//! Connections for watchers and observers, apart from those for requests: there may be thousands of them, a user may leave one
+//! unread, and neither may hold up anything else. As many as are needed, since a server bounds the streams of one connection.
 //!
-//! Keeps true: a connection is kept as long as a watcher sits on it, and no longer.
+//! Keeps true: a connection is kept as long as somebody sits on it, and no longer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ const PER_CONNECTION: usize = 100;
 
 /// The connections, by address.
 #[derive(Debug, Default)]
-pub(crate) struct WatchLinks {
+pub(crate) struct StreamLinks {
     connections: Mutex<BTreeMap<String, Vec<Connection>>>,
 }
 
@@ -42,9 +42,9 @@ pub(crate) struct Seat {
     _taken: Arc<()>,
 }
 
-impl WatchLinks {
+impl StreamLinks {
     /// A place on a connection to this address.
-    pub(crate) fn seat(&self, world: &World, address: &str) -> Result<Seat, BadAddress> {
+    pub(crate) fn seat(&self, world: &World, address: &str, asking: Asking) -> Result<Seat, BadAddress> {
         let mut all = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, connections| {
             connections.retain(|it| it.taken() > 0);
@@ -60,7 +60,7 @@ impl WatchLinks {
             }
         };
         let Connection { channel, seats } = &connections[at];
-        let channel = InterceptedService::new(channel.clone(), Asking::Itself);
+        let channel = InterceptedService::new(channel.clone(), asking);
         Ok(Seat { channel, _taken: Arc::clone(seats) })
     }
 
@@ -74,24 +74,25 @@ impl WatchLinks {
 mod tests {
     use super::*;
 
-    fn count(links: &WatchLinks) -> usize {
+    fn count(links: &StreamLinks) -> usize {
         links.connections.lock().unwrap().values().map(Vec::len).sum()
     }
 
     #[tokio::test]
-    async fn watchers_share_a_connection_until_it_is_full_and_the_last_one_closes_it() {
-        let (links, world) = (WatchLinks::default(), World::real());
-        let seats: Vec<Seat> = (0..PER_CONNECTION).map(|_| links.seat(&world, "a:1").unwrap()).collect();
+    async fn streams_share_a_connection_until_it_is_full_and_the_last_one_closes_it() {
+        let (links, world) = (StreamLinks::default(), World::real());
+        let seat = |address| links.seat(&world, address, Asking::Itself);
+        let seats: Vec<Seat> = (0..PER_CONNECTION).map(|_| seat("a:1").unwrap()).collect();
         assert_eq!(count(&links), 1);
-        let more = links.seat(&world, "a:1").unwrap();
+        let more = seat("a:1").unwrap();
         assert_eq!(count(&links), 2);
         drop(seats);
-        let _again = links.seat(&world, "a:1").unwrap();
+        let _again = seat("a:1").unwrap();
         assert_eq!(count(&links), 1, "the one that nobody sits on is gone");
         links.forget("a:1");
         drop(more);
-        let _anew = links.seat(&world, "a:1").unwrap();
+        let _anew = seat("a:1").unwrap();
         assert_eq!(count(&links), 1);
-        assert!(links.seat(&world, "nonsense").is_err());
+        assert!(seat("nonsense").is_err());
     }
 }
