@@ -34,6 +34,12 @@ bugs! {
     AckBeforeSync = "ack-before-sync",
     /// The vote is acknowledged and never written.
     ForgetVote = "forget-vote",
+    /// Takes sled's flush for a sync: what it wrote survives the process and not the machine.
+    SkipDataSync = "skip-data-sync",
+    /// Leaves the names in a folder to the operating system: a file that was renamed is under its old name after a power cut.
+    SkipFolderSync = "skip-folder-sync",
+    /// Asks for a sync again after one has failed, and believes the second answer: by then the kernel has forgotten the pages.
+    GoOnAfterFailedSync = "go-on-after-failed-sync",
 
     // coord-core
 

@@ -153,7 +153,10 @@ impl Writer {
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        self.log.sync()?;
+        match self.log.sync() {
+            Err(_) if planted::is(Bug::GoOnAfterFailedSync) => self.log.sync()?,
+            synced => synced?,
+        }
         self.on_disk.mark.set(self.on_disk.group).map_err(|error| StorageError::Failed {
             why: format!("writing the mark of what was acknowledged: {error}"),
         })

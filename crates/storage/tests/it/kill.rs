@@ -16,13 +16,13 @@ const ROUNDS: u64 = 20;
 pub(crate) struct Acknowledged {
     /// The youngest value of each index.
     entries: BTreeMap<u64, u64>,
-    vote: u64,
-    purged: Option<u64>,
-    count: u64,
+    pub(crate) vote: u64,
+    pub(crate) purged: Option<u64>,
+    pub(crate) count: u64,
 }
 
 impl Acknowledged {
-    fn take(&mut self, line: &str) {
+    pub(crate) fn take(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |word: &str| word.parse::<u64>().unwrap();
         match words[..] {

@@ -7,9 +7,12 @@ mod damage;
 mod folder;
 mod full_disk;
 mod kill;
+mod kill_points;
+mod loop_disk;
 mod model;
 #[cfg(feature = "planted")]
 mod planted;
+mod power_cut;
 mod reopen;
 mod sim;
 mod sizes;

@@ -61,6 +61,12 @@ pub(crate) fn assert_no_blobs(path: &Path) {
     assert!(blobs.is_empty(), "sled wrote outside its log: {blobs:?}");
 }
 
+/// A folder in memory where there is one, for tests that sync thousands of times and cut no power: a sync is a call there as
+/// well, and takes no time.
+pub(crate) fn quick_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 /// Submits and waits for the callback.
 pub(crate) fn write(engine: &dyn LogEngine, ops: Vec<LogOp>) -> Result<(), StorageError> {
     let (done, outcome) = mpsc::channel();

@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use palisade_storage::{DataFolder, LogEngine, LogOp, MetaSlot, SledEngine, StorageError};
+use palisade_storage::{
+    DataFolder, FileSnapshots, LogEngine, LogOp, MetaSlot, SledEngine, SnapshotStore, StorageError,
+};
 
 use crate::support::{Rng, append, options};
 
@@ -21,8 +23,14 @@ const WINDOW: u64 = 48;
 pub(crate) enum Mode {
     /// Many writes in flight, without end.
     Stream,
+    /// The same with records of up to some hundred KiB: whole segments of sled between two syncs.
+    Heavy,
     /// Twenty writes, one at a time, announced before and after.
     Single,
+    /// As many writes, one at a time, however each of them ends; at the end, whether the engine can be written to.
+    Persistent,
+    /// New data folders and snapshots, without end.
+    Files,
 }
 
 /// What a test asks of the process.
@@ -70,16 +78,30 @@ fn the_process_itself() {
     // The test runner has begun a line of its own.
     say("");
     say("opening");
-    let folder = DataFolder::open(dir, 7).unwrap();
     plant(planted);
-    let engine = SledEngine::open(&folder, options()).unwrap();
     let (round, seed) = (round.parse().unwrap(), seed.parse().unwrap());
+    if mode == "Files" {
+        return files(Path::new(dir), round);
+    }
+    let engine = match DataFolder::open(dir, 7).and_then(|folder| SledEngine::open(&folder, options())) {
+        Ok(engine) => engine,
+        Err(error) => return say(&format!("not opened: {error}")),
+    };
+    say("opened");
     match mode {
-        "Stream" => stream(&engine, round, seed),
+        "Stream" => stream(&engine, round, seed, &LIGHT),
+        "Heavy" => stream(&engine, round, seed, &HEAVY),
         "Single" => single(&engine),
+        "Persistent" => persistent(&engine),
         _ => panic!("{mode}"),
     }
 }
+
+/// Below how many bytes an entry stays: mostly, and four times in a hundred.
+type Lengths = (u64, u64);
+
+const LIGHT: Lengths = (300, 60_000);
+const HEAVY: Lengths = (30_000, 300_000);
 
 #[cfg(feature = "planted")]
 fn plant(name: &str) {
@@ -112,7 +134,32 @@ fn single(engine: &SledEngine) {
     }
 }
 
-fn stream(engine: &SledEngine, round: u64, seed: u64) {
+fn persistent(engine: &SledEngine) {
+    for index in 0..20 {
+        let (sent, received) = mpsc::channel();
+        engine.submit(vec![put_vote(index)], Some(Box::new(move |outcome| sent.send(outcome).unwrap())));
+        match received.recv().unwrap() {
+            Ok(()) => say(&format!("vote {index}")),
+            Err(error) => say(&format!("refused {index} {error}")),
+        }
+    }
+    say(&format!("health {}", engine.health()));
+}
+
+/// Folder after folder, each with an id and a snapshot of its own; and in the first one snapshot after snapshot.
+fn files(dir: &Path, round: u64) {
+    let mut first = None;
+    for number in round.. {
+        let folder = DataFolder::open(dir.join(number.to_string()), number).unwrap();
+        say(&format!("folder {number}"));
+        let snapshots = FileSnapshots::open(&folder).unwrap();
+        let (first_number, first) = first.get_or_insert((number, snapshots));
+        first.save(number.to_string().as_bytes(), &vec![1; 5000]).unwrap();
+        say(&format!("snapshot {first_number} {number}"));
+    }
+}
+
+fn stream(engine: &SledEngine, round: u64, seed: u64, lengths: &Lengths) {
     let mut rng = Rng(seed);
     let (finished, slots) = mpsc::channel();
     let mut in_flight = 0;
@@ -123,7 +170,7 @@ fn stream(engine: &SledEngine, round: u64, seed: u64) {
             in_flight -= 1;
         }
         nonce += 1;
-        let (ops, acks) = step(engine, &mut rng, nonce);
+        let (ops, acks) = step(engine, &mut rng, nonce, *lengths);
         let finished = finished.clone();
         let done = move |outcome: Result<(), StorageError>| {
             outcome.unwrap();
@@ -138,7 +185,7 @@ fn stream(engine: &SledEngine, round: u64, seed: u64) {
 }
 
 /// Some operations, and what may be said once they are acknowledged.
-fn step(engine: &SledEngine, rng: &mut Rng, nonce: u64) -> (Vec<LogOp>, Vec<String>) {
+fn step(engine: &SledEngine, rng: &mut Rng, nonce: u64, (short, long): Lengths) -> (Vec<LogOp>, Vec<String>) {
     let state = engine.state();
     let next = state.next();
     let held = next - state.first;
@@ -149,7 +196,7 @@ fn step(engine: &SledEngine, rng: &mut Rng, nonce: u64) -> (Vec<LogOp>, Vec<Stri
             let mut ops = vec![LogOp::TruncateAfter { index: Some(from - 1) }];
             let mut acks = Vec::new();
             for index in from..next {
-                ops.push(append(index, content(index, nonce, rng.below(300))));
+                ops.push(append(index, content(index, nonce, rng.below(short))));
                 acks.push(format!("entry {index} {nonce}"));
             }
             (ops, acks)
@@ -159,7 +206,7 @@ fn step(engine: &SledEngine, rng: &mut Rng, nonce: u64) -> (Vec<LogOp>, Vec<Stri
             (vec![LogOp::Purge { up_to, marker: Bytes::from(up_to.to_string()) }], vec![format!("purged {up_to}")])
         }
         draw => {
-            let length = if draw > 95 { rng.below(60_000) } else { rng.below(300) };
+            let length = if draw > 95 { rng.below(long) } else { rng.below(short) };
             (vec![append(next, content(next, nonce, length))], vec![format!("entry {next} {nonce}")])
         }
     }
