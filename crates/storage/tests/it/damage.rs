@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use palisade_storage::{LogEngine, LogOp, LogState, MetaSlot, OpenError};
+use palisade_storage::{
+    DataFolder, FileSnapshots, LogEngine, LogOp, LogState, MetaSlot, OpenError, SledEngine, SnapshotStore,
+};
 
-use crate::support::{Rng, Store, all, append, open, write};
+use crate::support::{Rng, Store, all, append, open, options, write};
 
 /// A folder with some of everything in it, and what stands in it.
 struct Sample {
@@ -97,6 +99,76 @@ fn a_flipped_byte_is_lost_and_never_a_shorter_log() {
     }
     println!("{lost} flips were called lost");
     assert!(lost > 15, "flips that matter are found: {lost}");
+}
+
+/// As a killed process leaves it: nothing was closed in order, and the end of the log is what was acknowledged last.
+#[test]
+fn a_damaged_tail_after_a_kill_is_lost_or_does_not_matter() {
+    let mut store = Store::new();
+    let killed = tempfile::tempdir().unwrap();
+    for index in 0..40 {
+        write(store.engine(), vec![append(index, vec![9; 700])]).unwrap();
+    }
+    write(store.engine(), vec![crate::support::vote("the last word")]).unwrap();
+    let (state, entries) = (store.engine().state(), all(store.engine()));
+    copy(store.dir.path(), killed.path());
+    store.close();
+    let db = killed.path().join("log/db");
+    let bytes = fs::read(&db).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let mut lost = 0;
+    for before_the_end in [1, 2, 5, 9, 20, 40, 80, 150, 300, 600, 1200, 5000] {
+        for tear in [false, true] {
+            let mut damaged = bytes.clone();
+            let at = end - before_the_end;
+            if tear {
+                damaged[at..end].fill(0)
+            } else {
+                damaged[at] ^= 0x10
+            }
+            let dir = tempfile::tempdir().unwrap();
+            copy(killed.path(), dir.path());
+            fs::write(dir.path().join("log/db"), damaged).unwrap();
+            match open(dir.path()) {
+                Ok(engine) => assert!(engine.state() == state && all(&engine) == entries, "{before_the_end} {tear}"),
+                Err(error) => {
+                    let advice = "this node's store is lost: remove it and add it under a new id";
+                    assert!(error.to_string().starts_with(advice), "{before_the_end} {tear}: {error}");
+                    lost += 1;
+                }
+            }
+        }
+    }
+    assert!(lost > 12, "what was acknowledged stood there: {lost}");
+}
+
+#[test]
+fn a_damaged_small_file_is_told_by_name_and_never_a_new_store() {
+    let mut store = Store::new();
+    write(store.engine(), vec![append(0, "acknowledged")]).unwrap();
+    store.close();
+    let folder = DataFolder::open(store.dir.path(), 7).unwrap();
+    FileSnapshots::open(&folder).unwrap().save(b"meta", b"data").unwrap();
+    drop(folder);
+    for name in ["FORMAT", "STORE_ID", "ACKED", "SNAPSHOT"] {
+        let whole = fs::read(store.dir.path().join(name)).unwrap();
+        let flips = (0..whole.len()).map(|at| {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            flipped
+        });
+        for damaged in flips.chain([Vec::new(), whole[..whole.len() - 1].to_vec(), [&whole[..], b"x"].concat()]) {
+            fs::write(store.dir.path().join(name), damaged).unwrap();
+            let opened = DataFolder::open(store.dir.path(), 99)
+                .and_then(|folder| FileSnapshots::open(&folder).and_then(|_| SledEngine::open(&folder, options())));
+            let words = opened.err().unwrap_or_else(|| panic!("opened with a damaged {name}")).to_string();
+            assert!(words.contains(name), "{words}");
+            assert!(words.contains("this node's store is lost") || words.contains("has format"), "{words}");
+        }
+        fs::write(store.dir.path().join(name), whole).unwrap();
+    }
+    store.reopen();
+    assert_eq!(store.engine().state().last, Some(0), "all of it was put back");
 }
 
 #[test]

@@ -62,13 +62,13 @@ pub(crate) fn rounds(disk: &LoopDisk, rounds: u64, seed: u64, planted: &str) -> 
         let kind = kind[usize::try_from(rng.below(4)).unwrap()];
         let mode = if rng.below(3) == 0 { Mode::Stream } else { Mode::Heavy };
         let mut job = Job { mode, dir: &dir, round: 2 * round, seed: rng.next(), planted };
-        let moment = 1 + rng.below(500);
+        let moment = 1 + rng.below(300);
         if matches!(kind, Round::KillAndWrite | Round::KillAndOpen) {
             run_and_kill(&job, moment, &mut acknowledged);
             job = Job { round: 2 * round + 1, seed: rng.next(), ..job };
         }
         match kind {
-            Round::Write | Round::KillAndWrite => run_and_cut(disk, &job, 1 + rng.below(500), &mut acknowledged),
+            Round::Write | Round::KillAndWrite => run_and_cut(disk, &job, 1 + rng.below(300), &mut acknowledged),
             Round::KillAndOpen => cut_while_opening(disk, &job, &mut rng, &mut acknowledged),
             Round::CutAndOpen => {
                 run_and_cut(disk, &job, moment, &mut acknowledged);
