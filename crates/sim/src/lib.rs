@@ -24,6 +24,6 @@ pub mod witness;
 pub mod world;
 
 pub use plan::Plan;
-pub use run::{Report, run, run_with};
+pub use run::{Linger, Report, run, run_with};
 pub use shrink::shrink;
 pub use summary::Summary;

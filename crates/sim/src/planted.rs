@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use palisade_planted::{Bug, choose};
 
-use crate::{Plan, Report, run_with};
+use crate::{Linger, Plan, Report, run_with};
 
 /// Seeds until a planted bug must have been caught.
 pub const BUDGET: u64 = 200;
@@ -15,7 +15,10 @@ pub const BUDGET: u64 = 200;
 const DIRECTED_BUDGET: u64 = 20;
 
 /// A run that has caught its bug goes on for so long: others may object, too.
-const LINGER: Duration = Duration::from_secs(3);
+const LINGER: Duration = Duration::from_secs(1);
+
+/// One in which somebody else objected first goes on for so long at most, for the one who must.
+const LINGER_AT_MOST: Duration = Duration::from_secs(3);
 
 /// What is hunted, and the invariant that must object, first or a moment later; what takes longest first, so that no core is idle
 /// at the end.
@@ -45,7 +48,7 @@ pub const HUNTED: &[(Bug, &str)] = &[
     (Bug::StaysShut, "only-the-silent-expire"),
     (Bug::ExpireByWallClock, "serves-again"),
     (Bug::ReadWithoutRound, "registers-are-linearizable"),
-    (Bug::GrantBeforeEnd, "tokens-rise"),
+    (Bug::GrantBeforeEnd, "one-grant-at-each-seq"),
     (Bug::LostAfterResign, "beliefs-do-not-overlap"),
     (Bug::RetryUnknownWithoutId, "requests-take-effect-once"),
     (Bug::WipedNodeVotes, "wiped-nodes-do-not-count"),
@@ -66,6 +69,20 @@ macro_rules! directed {
 
 /// The plans that are run first, each for its bug.
 const DIRECTED: &[(Bug, &str)] = directed! {
+    AckBeforeSync = "ack-before-sync",
+    ForgetVote = "forget-vote",
+    GuardForgets = "guard-forgets",
+    WipedNodeVotes = "wiped-node-votes",
+    RetryUnknownWithoutId = "retry-unknown-without-id",
+    GrantBeforeEnd = "grant-before-end",
+    ReadWithoutRound = "read-without-round",
+    CompactionUntold = "compaction-untold",
+    LostTooLate = "lost-too-late",
+    StandUnasked = "stand-unasked",
+    DeadlinesOfBefore = "deadlines-of-before",
+    RestoredSourceSkipsAWord = "restored-source-skips-a-word",
+    ConditionsIgnored = "conditions-ignored",
+    KeepLetsGo = "keep-lets-go",
     LateTickNotMoved = "late-tick-not-moved",
     StaysShut = "stays-shut",
     ExpireByWallClock = "expire-by-wall-clock",
@@ -105,11 +122,12 @@ pub struct Verdict {
 
 /// Runs one plan with this bug in every host; it is chosen for the thread of that run and for no other.
 pub fn run(bug: Bug, plan: &Plan) -> Report {
-    run_with(plan, Duration::ZERO, move || choose(Some(bug)))
+    run_with(plan, Linger::default(), move || choose(Some(bug)))
 }
 
 /// Runs the directed plan of a bug if it has one, and then seeds from 1 on until `by` objects to the bug, or anybody if nobody is named.
-pub fn hunt(bug: Bug, by: Option<&str>) -> Verdict {
+pub fn hunt(bug: Bug, by: Option<&'static str>) -> Verdict {
+    let linger = Linger { least: LINGER, until: by, most: LINGER_AT_MOST };
     let directed = DIRECTED.iter().find(|(of, _)| *of == bug).map(|(_, text)| *text);
     let directed = directed.into_iter().flat_map(|text| {
         let plan: Plan = text.parse().expect("a directed plan is a plan; a test reads it");
@@ -117,7 +135,7 @@ pub fn hunt(bug: Bug, by: Option<&str>) -> Verdict {
     });
     let drawn = (1..=BUDGET).map(|seed| (By::Drawn(seed), Plan::draw(seed)));
     for (by_plan, plan) in directed.chain(drawn) {
-        let report = run_with(&plan, LINGER, move || choose(Some(bug)));
+        let report = run_with(&plan, linger, move || choose(Some(bug)));
         let caught = match by {
             Some(by) => report.violated() == Some(by) || report.objected.contains(by),
             None => report.violation.is_some(),

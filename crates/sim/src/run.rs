@@ -51,12 +51,22 @@ impl Report {
 
 /// Runs a plan to its end or to the first violation.
 pub fn run(plan: &Plan) -> Report {
-    run_with(plan, Duration::ZERO, || ())
+    run_with(plan, Linger::default(), || ())
 }
 
-/// The same; `prepare` is called on the thread of the run before anything starts, and after the first violation the run goes on
-/// for `linger` of simulated time, to see who else objects.
-pub fn run_with(plan: &Plan, linger: Duration, prepare: impl FnOnce() + Send + 'static) -> Report {
+/// How long a run goes on after the first violation, to see who else objects.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Linger {
+    /// So much simulated time in any case.
+    pub least: Duration,
+    /// Until this invariant has objected, too.
+    pub until: Option<&'static str>,
+    /// Not longer than that.
+    pub most: Duration,
+}
+
+/// The same; `prepare` is called on the thread of the run before anything starts, and after the first violation the run lingers.
+pub fn run_with(plan: &Plan, linger: Linger, prepare: impl FnOnce() + Send + 'static) -> Report {
     let trace = Trace::default();
     let (ended, outcome) = mpsc::channel();
     let (panicked, panic) = mpsc::channel();
@@ -168,9 +178,13 @@ impl Run<'_> {
     }
 
     /// Goes on after a violation, to see who else objects.
-    fn linger(&mut self, span: Duration) {
-        let until = self.sim.elapsed() + span;
-        while self.sim.elapsed() < until && self.sim.step().is_ok() {
+    fn linger(&mut self, linger: Linger) {
+        let began = self.sim.elapsed();
+        let goes_on = |lingered: Duration, witness: &Witness| {
+            let awaited = linger.until.is_some_and(|by| !witness.objected().contains(by));
+            lingered < linger.least || (awaited && lingered < linger.most)
+        };
+        while goes_on(self.sim.elapsed() - began, &self.stage.witness) && self.sim.step().is_ok() {
             self.stage.witness.tick(self.sim.elapsed());
         }
     }
