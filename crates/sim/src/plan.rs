@@ -1,5 +1,5 @@
 //! What a seed decides before anything runs: who takes part, parameters of network, disks and clocks, and the list of faults
-//! with their times. Pure: the same seed gives the same plan. A plan is also a text ([`text`]): a plan that found something is
+//! with their times. Pure: the same seed gives the same plan. A plan is also a text (`text`): a plan that found something is
 //! kept as a file and goes on meaning the same when the drawing changes.
 
 mod draw;

@@ -1,5 +1,5 @@
 //! The simulated seam: turmoil's sockets, the simulation's clock, randomness from the seed. Everything that a process can
-//! notice of the world comes through here, so here it can be paused ([`gate`]) and its clock be wrong ([`clock`]).
+//! notice of the world comes through here, so here it can be paused (`gate`) and its clock be wrong (`clock`).
 
 pub(crate) mod clock;
 mod files;
