@@ -28,7 +28,8 @@ pub(super) async fn run(args: GetArgs, global: &Global, client: &Client) -> Resu
         GetArgs { .. } => Show::One,
     };
     let key = args.key.clone();
-    let ranged = client.range(options(args)).await?;
+    // One document, however many answers it takes: they are all of one revision.
+    let ranged = client.range_all(options(args)).await?;
     let Found { kvs, count, more } = &ranged.found;
     let mut document = match (show, kvs.first()) {
         (Show::One, None) => return Err(Failure::absent("key_not_found", format!("key '{key}' does not exist"))),

@@ -48,6 +48,29 @@ fn get_writes_the_raw_value_or_a_table_or_a_number() {
 }
 
 #[test]
+fn get_shows_more_than_one_answer_of_the_store_can_hold() {
+    let cluster = Cluster::start();
+    let large = "x".repeat(100 << 10); // as much as a command line takes
+    for n in 10..34 {
+        cluster.json(&["kv", "put", &format!("many/{n}"), &large]);
+    }
+    let names = |document: &Value| -> Vec<String> {
+        let kvs = document["kvs"].as_array().unwrap();
+        kvs.iter().map(|kv| kv["key"].as_str().unwrap().to_owned()).collect()
+    };
+    let all: Vec<String> = (10..34).map(|n| format!("many/{n}")).collect();
+    let whole = cluster.json(&["kv", "get", "many/", "--prefix"]);
+    assert_eq!((names(&whole), &whole["more"], &whole["count"]), (all.clone(), &json!(false), &json!(24)));
+    assert_eq!(whole["kvs"][23]["value"].as_str().map(str::len), Some(large.len()));
+    let some = cluster.json(&["kv", "get", "many/", "--prefix", "--limit", "23"]);
+    assert_eq!((names(&some), &some["more"]), (all[..23].to_vec(), &json!(true)));
+    let down = cluster.json(&["kv", "get", "many/", "--prefix", "--sort", "mod_revision", "--descending"]);
+    assert_eq!(names(&down), all.iter().rev().cloned().collect::<Vec<_>>());
+    let table = stdout(&cluster, &["kv", "get", "many/", "--prefix"]);
+    assert_eq!(table.lines().filter(|line| line.trim_start().starts_with("many/")).count(), 24);
+}
+
+#[test]
 fn the_past_can_be_read_until_it_is_compacted() {
     let cluster = Cluster::start();
     let first = cluster.json(&["kv", "put", "k", "1"])["revision"].as_u64().unwrap();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use palisade_client::{
     Binding, Client, ClientConfig, Compare, DeleteOptions, Direction, ErrorKind, KeyOp, KeyOpResult, Keys,
-    OnDisconnect, PutOptions, RangeOptions, Reading, Relation, SessionOptions, SortBy, Txn, WatchOptions, Watched,
-    WatchedKind, Watcher,
+    OnDisconnect, PutOptions, RangeOptions, Ranged, Reading, Relation, SessionOptions, SortBy, Txn, WatchOptions,
+    Watched, WatchedKind, Watcher,
 };
 
 use crate::cluster::{Cluster, name, soon};
@@ -187,4 +187,47 @@ async fn ranges_and_transactions_say_what_was_found_and_done() {
     let deleted = DeleteOptions { show_previous: true, ..DeleteOptions::new(Keys::all()) };
     let deleted = client.delete(deleted).await.unwrap();
     assert_eq!((deleted.deleted, deleted.previous.len()), (Some(2), 2), "the lock and b");
+}
+
+fn names(ranged: &Ranged) -> Vec<String> {
+    ranged.found.kvs.iter().map(|kv| String::from_utf8(kv.key.clone()).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_one_answer_cannot_hold_goes_on_at_its_own_revision() {
+    let cluster = Cluster::start(3, 88).await;
+    cluster.leader().await;
+    let client = client(&cluster);
+    let large = vec![b'x'; 900 << 10];
+    for n in [3, 1, 5, 2, 4] {
+        client.put(PutOptions::new(format!("p/{n}"), [&[b'0' + 9 - n], &large[..]].concat())).await.unwrap();
+    }
+    put(&client, "q", "not meant").await;
+    let options = RangeOptions::new(Keys::prefix("p/"));
+    let first = client.range(options.clone()).await.unwrap();
+    assert_eq!((names(&first), first.found.more, first.found.count), (vec!["p/1".into(), "p/2".into()], true, 5));
+
+    // What is written now is not of that moment.
+    put(&client, "p/25", "later").await;
+    client.delete(DeleteOptions::new("p/4")).await.unwrap();
+    let rest = options.after(&first).expect("more is left");
+    let second = client.range(rest.clone()).await.unwrap();
+    assert_eq!((names(&second), second.found.more), (vec!["p/3".into(), "p/4".into()], true));
+    let rest = rest.after(&second).expect("more is left");
+    let third = client.range(rest.clone()).await.unwrap();
+    assert_eq!((names(&third), third.found.more, rest.after(&third)), (vec!["p/5".into()], false, None));
+
+    let all = async |options: RangeOptions| names(&client.range_all(options).await.unwrap()).join(" ");
+    let then = options.clone().at(first.header.revision);
+    assert_eq!(all(options.clone()).await, "p/1 p/2 p/25 p/3 p/5");
+    assert_eq!(all(then.clone()).await, "p/1 p/2 p/3 p/4 p/5");
+    assert_eq!(all(then.clone().sort(SortBy::Key, Direction::Descending)).await, "p/5 p/4 p/3 p/2 p/1");
+    let four = client.range_all(then.clone().limit(4)).await.unwrap();
+    assert_eq!((names(&four).join(" "), four.found.more, four.found.count), ("p/1 p/2 p/3 p/4".into(), true, 5));
+    // In other orders, too.
+    let newest = then.clone().sort(SortBy::ModRevision, Direction::Descending);
+    assert_eq!(all(newest.clone()).await, "p/4 p/2 p/5 p/1 p/3");
+    let newest = client.range_all(newest.limit(3)).await.unwrap();
+    assert_eq!((names(&newest).join(" "), newest.found.more), ("p/4 p/2 p/5".into(), true));
+    assert_eq!(all(then.sort(SortBy::Value, Direction::Ascending)).await, "p/5 p/4 p/3 p/2 p/1");
 }
