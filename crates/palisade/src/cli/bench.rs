@@ -9,16 +9,25 @@ use crate::units::duration;
 #[derive(Subcommand, Debug)]
 pub(crate) enum BenchCommand {
     /// Puts of 256 bytes.
+    #[command(after_help = "Example:\n  palisade bench put --own-cluster --clients 256 --pipelined")]
     Put(LoadArgs),
     /// Linearizable reads of 256 bytes.
+    #[command(after_help = "Example:\n  palisade bench get --own-cluster --clients 64 --rate 5000")]
     Get(LoadArgs),
     /// Campaign and resign, each caller in an election of its own.
+    #[command(after_help = "Example:\n  palisade bench elect --own-cluster --clients 64 --output json")]
     Elect(LoadArgs),
     /// Open a session, bind a key to it, close it; or, with --hold, keep many alive at once.
+    #[command(after_help = "Examples:\n  palisade bench session --own-cluster --clients 64\n  \
+palisade bench session --own-cluster --hold 100000 --for 60s")]
     Session(SessionLoadArgs),
-    /// Tells many observers of one election of its changes.
+    /// Tells many observers of one election, or watchers of one key, of its changes.
+    #[command(after_help = "Examples:\n  palisade bench watch --own-cluster --observers 10000\n  \
+palisade bench watch --own-cluster --observers 10000 --keys")]
     Watch(WatchLoadArgs),
     /// Kills, stops and asks real processes on this machine, with three nodes of its own.
+    #[command(after_help = "Examples:\n  palisade bench failover --mode holder --kills 1000\n  \
+palisade bench failover --mode transfer --kills 100\n  palisade bench failover --mode load-expiry --for 10m")]
     Failover(FailoverArgs),
 }
 
@@ -56,10 +65,13 @@ pub(crate) struct SessionLoadArgs {
 
 #[derive(Args, Debug, Clone)]
 pub(crate) struct WatchLoadArgs {
-    /// Observers; they share 12 connections.
+    /// Observers, or watchers, of 12 clients; a hundred share a connection.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub(crate) observers: u32,
-    /// How often the leader changes what it proclaims.
+    /// Watchers of a key that is written, instead of observers of an election.
+    #[arg(long)]
+    pub(crate) keys: bool,
+    /// How often the leader changes what it proclaims, or the key is written.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) changes: u32,
     /// Measure three nodes of its own on this machine instead of --endpoints.
@@ -78,7 +90,7 @@ pub(crate) struct FailoverArgs {
         value_name = "MODE,..."
     )]
     pub(crate) mode: Vec<FailoverMode>,
-    /// How many holders are killed, stopped or asked.
+    /// How many holders are killed, stopped, asked or transferred from.
     #[arg(long, default_value_t = 50)]
     pub(crate) kills: u32,
     /// How many store leaders are killed or paused.
@@ -100,6 +112,9 @@ pub(crate) enum FailoverMode {
     SilentHolder,
     /// The holder is asked to go: until the next is granted.
     HandOver,
+    /// An administrator hands the election over to a named candidate that waits: until that one is granted. Twice: holders that
+    /// are released when they are cut off lead no longer by one command; those that keep until their TTL are asked.
+    Transfer,
     /// The store leader is killed: the longest time without an acknowledged write.
     StoreLeader,
     /// The store leader stands still for a second: the longest time without an acknowledged write.

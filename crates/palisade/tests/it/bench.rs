@@ -41,6 +41,17 @@ fn loads_print_what_they_did_and_what_it_was_measured_on() {
     assert_eq!((&held["sessions"], &held["lost"]), (&50.into(), &0.into()));
     let watched = measured(&["watch", "--own-cluster", "--observers", "20", "--changes", "3"]);
     is_latencies(&watched, 60);
+    let watched = measured(&["watch", "--own-cluster", "--observers", "20", "--keys", "--changes", "3"]);
+    assert_eq!((&watched["what"], &watched["watchers"]), (&"watch-keys".into(), &20.into()));
+    is_latencies(&watched, 60);
+}
+
+#[test]
+fn transfers_go_to_the_candidate_that_is_named() {
+    let document = measured(&["failover", "--mode", "transfer", "--kills", "2"]);
+    for name in ["transfer_to_next_grant", "asked_transfer_to_next_grant"] {
+        is_latencies(&document[name], 2);
+    }
 }
 
 #[test]

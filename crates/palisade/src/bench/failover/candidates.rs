@@ -24,6 +24,11 @@ pub(super) struct Heard {
     pub(super) at: Duration,
 }
 
+/// What a candidate is called.
+pub(super) fn id(who: usize) -> String {
+    format!("candidate-{who}")
+}
+
 /// Candidates, numbered from 0.
 pub(super) struct Candidates {
     children: Vec<Child>,
@@ -59,7 +64,7 @@ impl Candidates {
     fn spawn(&self, who: usize) -> Result<Child, Failure> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(&self.command[who])
-            .args(["--id", &format!("candidate-{who}")])
+            .args(["--id", &id(who)])
             .env_remove("PALISADE_CONFIG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

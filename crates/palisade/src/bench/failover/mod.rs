@@ -46,9 +46,9 @@ pub(super) async fn run(args: FailoverArgs, global: &Global, world: World) -> Re
     for mode in &args.mode {
         // Each on nodes of its own: what one leaves behind does not count against the next.
         let mut nodes = Nodes::start(global, &world).await?;
-        let one = measure(*mode, &args, &mut nodes, &world).await;
+        let of_mode = measure(*mode, &args, &mut nodes, &world).await;
         nodes.stop().await;
-        found.push(one?);
+        found.extend(of_mode?);
     }
     let mut figures = Map::new();
     for one in &found {
@@ -68,28 +68,53 @@ pub(super) async fn run(args: FailoverArgs, global: &Global, world: World) -> Re
     }
 }
 
-async fn measure(mode: FailoverMode, args: &FailoverArgs, nodes: &mut Nodes, world: &World) -> Result<Found, Failure> {
+async fn measure(
+    mode: FailoverMode,
+    args: &FailoverArgs,
+    nodes: &mut Nodes,
+    world: &World,
+) -> Result<Vec<Found>, Failure> {
     use holders::Fate;
-    let fine = |name, title, latencies, more| Found { name, title, latencies, more, wrong: None };
-    match mode {
-        FailoverMode::Holder => {
-            let latencies = holders::measure(Fate::Killed, args, nodes, world).await?;
-            let more = json!({ "release_after_ms": 0 });
-            Ok(fine("holder_kill_to_next_grant", "holder kill -9 -> next grant", latencies, more))
-        }
-        FailoverMode::SilentHolder => {
-            let latencies = holders::measure(Fate::Stopped, args, nodes, world).await?;
-            let more = json!({ "ttl_ms": crate::units::ms(args.ttl) });
-            Ok(fine("silent_holder_to_next_grant", "holder stands still -> next grant", latencies, more))
-        }
+    let fates = match mode {
+        FailoverMode::Holder => vec![(
+            Fate::Killed,
+            "holder_kill_to_next_grant",
+            "holder kill -9 -> next grant",
+            json!({ "release_after_ms": 0 }),
+        )],
+        FailoverMode::SilentHolder => vec![(
+            Fate::Stopped,
+            "silent_holder_to_next_grant",
+            "holder stands still -> next grant",
+            json!({ "ttl_ms": crate::units::ms(args.ttl) }),
+        )],
         FailoverMode::HandOver => {
-            let latencies = holders::measure(Fate::Asked, args, nodes, world).await?;
-            Ok(fine("hand_over_to_next_grant", "holder SIGTERM -> next grant", latencies, json!({})))
+            vec![(Fate::Asked, "hand_over_to_next_grant", "holder SIGTERM -> next grant", json!({}))]
         }
-        FailoverMode::StoreLeader => stores::measure(stores::Fate::Killed, args, nodes, world).await,
-        FailoverMode::StorePause => stores::measure(stores::Fate::Paused, args, nodes, world).await,
-        FailoverMode::LoadExpiry => expiry::measure(args, nodes, world).await,
+        FailoverMode::Transfer => vec![
+            (
+                Fate::Transferred,
+                "transfer_to_next_grant",
+                "transfer -> grant of the named",
+                json!({ "release_after_ms": 0 }),
+            ),
+            (
+                Fate::AskedToHandOver,
+                "asked_transfer_to_next_grant",
+                "transfer, holder is asked -> grant of the named",
+                json!({}),
+            ),
+        ],
+        FailoverMode::StoreLeader => return Ok(vec![stores::measure(stores::Fate::Killed, args, nodes, world).await?]),
+        FailoverMode::StorePause => return Ok(vec![stores::measure(stores::Fate::Paused, args, nodes, world).await?]),
+        FailoverMode::LoadExpiry => return Ok(vec![expiry::measure(args, nodes, world).await?]),
+    };
+    let mut found = Vec::new();
+    for (fate, name, title, more) in fates {
+        let latencies = holders::measure(fate, args, nodes, world).await?;
+        found.push(Found { name, title, latencies, more, wrong: None });
     }
+    Ok(found)
 }
 
 /// The node of our own that leads the store.
