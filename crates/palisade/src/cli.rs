@@ -97,6 +97,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Bench(BenchCommand),
     /// Prints a completion script.
+    #[command(after_help = "Example:\n  palisade completions bash > /etc/bash_completion.d/palisade")]
     Completions {
         /// The shell to print it for.
         shell: clap_complete::Shell,
@@ -139,6 +140,9 @@ pub(crate) struct ServerArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  palisade jobmanager --id jm-1 --storage /srv/palisade --endpoints 127.0.0.1:7071,127.0.0.1:7072"
+)]
 pub(crate) struct JobmanagerArgs {
     /// This replica's name, unique among the replicas; its candidate id.
     #[arg(long)]
@@ -164,6 +168,9 @@ pub(crate) struct JobmanagerArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  palisade taskexecutor --id te-1 --storage /srv/palisade --data te1 --endpoints 127.0.0.1:7071"
+)]
 pub(crate) struct TaskexecutorArgs {
     /// This worker's name, unique among the workers.
     #[arg(long)]
@@ -189,6 +196,7 @@ pub(crate) struct TaskexecutorArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  palisade health 127.0.0.1:7071")]
 pub(crate) struct HealthArgs {
     /// The address to ask; by default the first of --endpoints.
     #[arg(value_name = "H:P")]
@@ -216,14 +224,20 @@ pub(crate) struct GuardianArgs {
 #[derive(Subcommand, Debug)]
 pub(crate) enum ClusterCommand {
     /// Asks every node what it knows.
+    #[command(after_help = "Examples:\n  palisade cluster status\n  palisade cluster status --output json")]
     Status,
     /// Lists the members as the store leader knows them.
+    #[command(after_help = "Example:\n  palisade cluster members --output json")]
     Members,
 }
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum JobCommand {
     /// Submits a job described by a JSON file.
+    #[command(after_help = "Example: counts the words of every regular file below a folder.\n  \
+echo '{\"name\": \"words\", \"kind\": \"word_count\", \"input\": \"docs\", \"parallelism\": 2}' > job.json\n  \
+palisade job submit job.json --wait\n\n\
+\"input\" may also be a list of files; \"checkpoint_interval_ms\" and \"source_bytes_per_second\" can be given.")]
     Submit {
         /// The job's description.
         file: PathBuf,
@@ -232,18 +246,22 @@ pub(crate) enum JobCommand {
         wait: bool,
     },
     /// Lists jobs.
+    #[command(after_help = "Example:\n  palisade job list --output json")]
     List,
     /// Shows one job.
+    #[command(after_help = "Example, with the id that `job submit` printed:\n  palisade job status ID")]
     Status {
         /// The job's id.
         id: String,
     },
     /// Cancels a job.
+    #[command(after_help = "Example, with the id that `job submit` printed:\n  palisade job cancel ID")]
     Cancel {
         /// The job's id.
         id: String,
     },
     /// Prints a finished job's result.
+    #[command(after_help = "Example, with the id that `job submit` printed:\n  palisade job result ID")]
     Result {
         /// The job's id.
         id: String,
@@ -251,6 +269,7 @@ pub(crate) enum JobCommand {
 }
 
 #[derive(Args, Debug, Clone)]
+#[command(after_help = "Examples:\n  palisade demo\n  palisade demo --input docs --kills 1 --keep run --output json")]
 pub(crate) struct DemoArgs {
     /// Count the words of every regular file below this folder; by default of the text files that git tracks here.
     #[arg(long, value_name = "DIR")]
@@ -270,4 +289,42 @@ pub(crate) struct DemoArgs {
     /// Keep data, logs and results in this folder (it must be empty or absent).
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory, Parser};
+
+    use super::Cli;
+
+    /// Every command that does something, with its name as it is typed.
+    fn leaves(command: &Command, name: &str, found: &mut Vec<(String, Command)>) {
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+            let name = format!("{name} {}", sub.get_name());
+            match sub.has_subcommands() {
+                true => leaves(sub, &name, found),
+                false => found.push((name, sub.clone())),
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_every_example_is_a_command_line() {
+        let mut found = Vec::new();
+        leaves(&Cli::command(), "palisade", &mut found);
+        assert!(found.len() > 25, "all commands are looked at: {}", found.len());
+        for (name, command) in found {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{name} --help has no example");
+            for line in help.lines().map(str::trim).filter(|line| line.starts_with("palisade ")) {
+                assert!(line.starts_with(&name), "{name} --help shows another command: {line}");
+                // Without what is the shell's, and what is said about it.
+                let typed = line.split(' ').take_while(|word| !["<", ">", "(has", "(the"].contains(word));
+                let words = typed.filter(|word| !word.is_empty()).map(|word| word.trim_matches(['"', '\'']));
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{name} --help: {line}: {error}");
+                }
+            }
+        }
+    }
 }

@@ -18,8 +18,8 @@ pub(crate) enum ElectCommand {
     Campaign(CampaignArgs),
     /// Prints the present state, then every change, until Ctrl-C.
     #[command(
-        after_help = "Example: go on after the event with seq 41; what followed is printed, or a gap and the present state.\n  \
-palisade elect observe billing --from 41 --output jsonl"
+        after_help = "Examples: from now on; and what followed the event with seq 41, or a gap and the present state.\n  \
+palisade elect observe billing\n  palisade elect observe billing --from 41 --output jsonl"
     )]
     Observe {
         /// Name of the election.
@@ -29,6 +29,7 @@ palisade elect observe billing --from 41 --output jsonl"
         from: Option<u64>,
     },
     /// Prints who leads; exit 3 if nobody does.
+    #[command(after_help = "Example:\n  palisade elect leader billing --output json")]
     Leader {
         /// Name of the election.
         election: String,
@@ -36,6 +37,7 @@ palisade elect observe billing --from 41 --output jsonl"
         read: ReadArgs,
     },
     /// Lists all elections.
+    #[command(after_help = "Example:\n  palisade elect list")]
     List {
         #[command(flatten)]
         read: ReadArgs,

@@ -9,6 +9,8 @@ use crate::units::duration;
 #[derive(Subcommand, Debug)]
 pub(crate) enum KvCommand {
     /// Writes a key; `-` reads the value from stdin.
+    #[command(after_help = "Examples:\n  palisade kv put config/rate 100\n  \
+palisade kv put billing/progress 42 --fence \"$PALISADE_FENCE\"\n  palisade kv put blob - < file")]
     Put {
         /// The key.
         key: String,
@@ -26,6 +28,7 @@ pub(crate) enum KvCommand {
     /// Reads keys; the raw value of a single one, unless --output is given.
     Get(GetArgs),
     /// Deletes keys; deleting nothing is no error.
+    #[command(after_help = "Examples:\n  palisade kv delete config/rate --prev\n  palisade kv delete config/ --prefix")]
     Delete {
         /// The key.
         key: String,
@@ -48,6 +51,7 @@ pub(crate) enum KvCommand {
     /// Prints every change of keys until Ctrl-C; goes on by itself when the store leader dies.
     Watch(WatchArgs),
     /// Forgets the past of keys before a revision.
+    #[command(after_help = "Example:\n  palisade kv compact 1207")]
     Compact {
         /// The first revision that can still be read and watched.
         revision: u64,
@@ -92,6 +96,12 @@ pub(crate) struct ManyArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "What one answer of the store cannot hold is read in several, all as of one revision.\n\nExamples:\n  \
+palisade kv get config/rate\n  palisade kv get config/ --prefix --output json\n  \
+palisade kv get '' --prefix --sort mod_revision --descending --limit 10\n  \
+palisade kv get config/ --prefix --rev 1207 --keys-only"
+)]
 pub(crate) struct GetArgs {
     /// The key.
     pub(crate) key: String,
@@ -134,6 +144,10 @@ pub(crate) enum Sort {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Example: every change after a `palisade kv get config/ --prefix --output json` that said \"revision\": 1207.\n  \
+palisade kv watch config/ --prefix --from 1208 --output jsonl"
+)]
 pub(crate) struct WatchArgs {
     /// The key.
     pub(crate) key: String,
