@@ -6,6 +6,7 @@ use palisade_fence::Token;
 use palisade_wire::coord::v1;
 use palisade_wire::coord::v1::election_service_client::ElectionServiceClient;
 
+use crate::kv::identified;
 use crate::requests::{Repeat, Shared};
 use crate::{Client, Demand, Ended, Error, Grant, Header, History, Reading, Session, Value};
 
@@ -139,42 +140,69 @@ impl Client {
         Ended::of(reply.header.as_ref(), reply.already, reply.requested)
     }
 
-    /// Hands a leadership over to a candidate that waits, or asks its holder to.
+    /// Hands a leadership over to a candidate that waits, or asks its holder to. After an unknown outcome it is not sent again:
+    /// [`Session::transfer`] is.
     pub async fn transfer(&self, options: TransferOptions) -> Result<Ended, Error> {
-        let TransferOptions { election, token, to, demand } = options;
-        let request = v1::TransferRequest {
-            election,
-            token: token.map_or(0, Token::get),
-            to,
-            force: demand.is_force(),
-            end_session: demand.ends_session(),
-            ..v1::TransferRequest::default()
-        };
-        let transfer = self.shared.request(Repeat::Unsafe, |channel| {
-            let request = request.clone();
-            async move { ElectionServiceClient::new(channel).transfer(request).await }
-        });
-        let reply = transfer.await?;
-        Ended::of(reply.header.as_ref(), false, reply.requested)
+        transfer(&self.shared, options, None).await
     }
 
-    /// Ends a candidacy by the candidate's id, or asks the candidate to if it leads.
+    /// Ends a candidacy by the candidate's id, or asks the candidate to if it leads. After an unknown outcome it is not sent
+    /// again: [`Session::withdraw`] is.
     pub async fn withdraw(&self, options: WithdrawOptions) -> Result<Ended, Error> {
-        let WithdrawOptions { election, candidate_id, demand } = options;
-        let request = v1::WithdrawRequest {
-            election,
-            candidate_id,
-            force: demand.is_force(),
-            end_session: demand.ends_session(),
-            ..v1::WithdrawRequest::default()
-        };
-        let withdraw = self.shared.request(Repeat::Unsafe, |channel| {
-            let request = request.clone();
-            async move { ElectionServiceClient::new(channel).withdraw(request).await }
-        });
-        let reply = withdraw.await?;
-        Ended::of(reply.header.as_ref(), false, reply.requested)
+        withdraw(&self.shared, options, None).await
     }
+}
+
+impl Session {
+    /// As [`Client::transfer`], by somebody who has a session: it remembers the answer, so that the request is repeated until it
+    /// is answered, within the request timeout, and takes effect once. Whose leadership it is makes no difference.
+    pub async fn transfer(&self, options: TransferOptions) -> Result<Ended, Error> {
+        transfer(self.shared(), options, Some(self)).await
+    }
+
+    /// As [`Client::withdraw`], likewise.
+    pub async fn withdraw(&self, options: WithdrawOptions) -> Result<Ended, Error> {
+        withdraw(self.shared(), options, Some(self)).await
+    }
+}
+
+async fn transfer(shared: &Arc<Shared>, options: TransferOptions, asker: Option<&Session>) -> Result<Ended, Error> {
+    let TransferOptions { election, token, to, demand } = options;
+    let (request_id, _serial) = identified(asker); // open until the answer is here
+    let request = v1::TransferRequest {
+        election,
+        token: token.map_or(0, Token::get),
+        to,
+        force: demand.is_force(),
+        end_session: demand.ends_session(),
+        request_id,
+        ..v1::TransferRequest::default()
+    };
+    let transfer = shared.request(repeat(&request.request_id), |channel| {
+        let request = request.clone();
+        async move { ElectionServiceClient::new(channel).transfer(request).await }
+    });
+    let reply = transfer.await?;
+    Ended::of(reply.header.as_ref(), false, reply.requested)
+}
+
+async fn withdraw(shared: &Arc<Shared>, options: WithdrawOptions, asker: Option<&Session>) -> Result<Ended, Error> {
+    let WithdrawOptions { election, candidate_id, demand } = options;
+    let (request_id, _serial) = identified(asker); // open until the answer is here
+    let request = v1::WithdrawRequest {
+        election,
+        candidate_id,
+        force: demand.is_force(),
+        end_session: demand.ends_session(),
+        request_id,
+        ..v1::WithdrawRequest::default()
+    };
+    let withdraw = shared.request(repeat(&request.request_id), |channel| {
+        let request = request.clone();
+        async move { ElectionServiceClient::new(channel).withdraw(request).await }
+    });
+    let reply = withdraw.await?;
+    Ended::of(reply.header.as_ref(), false, reply.requested)
 }
 
 pub(crate) async fn leader(

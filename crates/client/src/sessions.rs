@@ -1,12 +1,15 @@
 //! Sessions as somebody sees them who is not their client: a list of all, and the end of one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_wire::coord::v1;
 use palisade_wire::coord::v1::session_service_client::SessionServiceClient;
 
-use crate::requests::Repeat;
-use crate::{Client, Demand, Ended, Error, OnDisconnect, Reading, SessionWish};
+use crate::elections::repeat;
+use crate::kv::identified;
+use crate::requests::Shared;
+use crate::{Client, Demand, Ended, Error, OnDisconnect, Reading, Session, SessionWish};
 
 /// One session that lives.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,20 +50,32 @@ impl Client {
         }
     }
 
-    /// Ends a session from outside, or asks its client to if it keeps leaderships until its TTL. One's own: [`crate::Session::close`].
+    /// Ends a session from outside, or asks its client to if it keeps leaderships until its TTL. One's own: [`Session::close`].
+    /// After an unknown outcome it is not sent again: [`Session::close_another`] is.
     pub async fn close_session(&self, session: u64, demand: Demand) -> Result<Ended, Error> {
-        let request = v1::CloseSessionRequest {
-            session,
-            force: demand.is_force(),
-            end_session: demand.ends_session(),
-            request_id: None,
-        };
-        let close = self
-            .shared
-            .request(Repeat::Unsafe, |channel| async move { SessionServiceClient::new(channel).close(request).await });
-        let reply = close.await?;
-        Ended::of(reply.header.as_ref(), false, reply.requested)
+        close(&self.shared, session, demand, None).await
     }
+}
+
+impl Session {
+    /// As [`Client::close_session`], by somebody who has a session of their own: it remembers the answer, so that the request is
+    /// repeated until it is answered, within the request timeout, and takes effect once.
+    pub async fn close_another(&self, session: u64, demand: Demand) -> Result<Ended, Error> {
+        if session == self.id() {
+            return Err(Error::invalid("session", session, "another session than the one that asks"));
+        }
+        close(self.shared(), session, demand, Some(self)).await
+    }
+}
+
+async fn close(shared: &Arc<Shared>, session: u64, demand: Demand, asker: Option<&Session>) -> Result<Ended, Error> {
+    let (request_id, _serial) = identified(asker); // open until the answer is here
+    let request =
+        v1::CloseSessionRequest { session, force: demand.is_force(), end_session: demand.ends_session(), request_id };
+    let close = shared
+        .request(repeat(&request_id), |channel| async move { SessionServiceClient::new(channel).close(request).await });
+    let reply = close.await?;
+    Ended::of(reply.header.as_ref(), false, reply.requested)
 }
 
 fn summary(it: v1::SessionSummary) -> SessionSummary {

@@ -30,9 +30,10 @@ pub(crate) enum Told {
     Resign { token: u64 },
     Withdraw { session: u64, serial: u64 },
     Proclaim { address: String, request_id: Option<v1::RequestId> },
+    Transfer { to: String, request_id: Option<v1::RequestId> },
 }
 
-/// What becomes of the next put.
+/// What becomes of the next put, or of the next transfer.
 #[derive(Clone, Debug)]
 pub(crate) enum NextPut {
     /// It is applied and never answered.
@@ -544,8 +545,33 @@ impl ElectionService for FakeStore {
         Ok(Response::new(v1::ResignReply { header, already, requested: None }))
     }
 
-    async fn transfer(&self, _: Request<v1::TransferRequest>) -> Result<Response<v1::TransferReply>, Status> {
-        Err(Status::unimplemented("not here"))
+    async fn transfer(&self, request: Request<v1::TransferRequest>) -> Result<Response<v1::TransferReply>, Status> {
+        self.serve()?;
+        let v1::TransferRequest { to, request_id, .. } = request.into_inner();
+        self.say(Told::Transfer { to: to.clone(), request_id });
+        let next = self.lock().next_puts.pop_front();
+        if let Some(NextPut::Refuse(detail)) = next {
+            return Err(refuse(detail));
+        }
+        let reply = {
+            let mut state = self.lock();
+            let id = request_id.map(|id| (id.session, id.serial));
+            if !id.is_some_and(|id| state.answers.contains_key(&id)) {
+                let at = state.queue.iter().position(|it| it.candidate_id == to);
+                let Some(named) = at.and_then(|at| state.queue.remove(at)) else {
+                    return Err(refuse(not_applied(Kind::CandidateNotFound, "")));
+                };
+                let previous = state.leader.take().map_or(0, |grant| grant.token);
+                state.queue.push_front(named);
+                self.fill(&mut state, previous);
+            }
+            state.answers.extend(id.map(|id| (id, 0)));
+            v1::TransferReply { header: Some(state.header()), requested: None }
+        };
+        match next {
+            Some(NextPut::ApplyInSilence) => std::future::pending().await,
+            Some(NextPut::Refuse(_)) | None => Ok(Response::new(reply)),
+        }
     }
 
     async fn withdraw(&self, _: Request<v1::WithdrawRequest>) -> Result<Response<v1::WithdrawReply>, Status> {

@@ -3,6 +3,7 @@
 // The helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
+mod asking;
 mod fake_store;
 mod leadership;
 mod observing;
