@@ -1,5 +1,6 @@
 //! The one thread that writes: drain what is queued, write it in order, `flush`, `fdatasync`, then the callbacks in order.
-//! There is no timer: while one group syncs the next one gathers, so that a group is as large as the disk is slow.
+//! There is no timer: while one group syncs the next one gathers, so that a group is as large as the disk is slow. A mark of
+//! what is committed makes no group of its own: between two writes of a client it would make the second wait for its sync.
 //!
 //! It keeps true: groups are written in the order of their submits; a callback hears `Ok` only after the sync that covers
 //! it; after the first error nothing is written any more, for what is on the disk is then unknown.
@@ -50,7 +51,8 @@ pub(crate) struct Writer {
 
 /// What there is to do next.
 enum Next {
-    Group(Vec<Job>),
+    /// What was submitted, and a mark of what is committed, which speaks of nothing later.
+    Group(Vec<Job>, Option<LogOp>),
     /// Nothing is queued and items wait to be deleted.
     Purge,
     End,
@@ -69,7 +71,7 @@ impl Writer {
             match self.next() {
                 Next::End => return,
                 Next::Purge => self.purge(),
-                Next::Group(jobs) => self.group(jobs),
+                Next::Group(jobs, committed) => self.group(jobs, committed),
             }
         }
     }
@@ -81,6 +83,9 @@ impl Writer {
                 break;
             }
             if front.life == Life::Closing {
+                if front.failure.is_none() && front.committed.is_some() {
+                    break;
+                }
                 return Next::End;
             }
             if self.purging == Purging::More && front.failure.is_none() {
@@ -98,16 +103,18 @@ impl Writer {
             }
         }
         front.queued_bytes -= bytes;
+        // Not before the entries that it speaks of.
+        let committed = if front.queue.is_empty() { front.committed.take() } else { None };
         drop(front);
         self.shared.room.notify_all();
-        Next::Group(jobs)
+        Next::Group(jobs, committed.map(|bytes| LogOp::Put { slot: MetaSlot::Committed, bytes }))
     }
 
-    fn group(&mut self, mut jobs: Vec<Job>) {
+    fn group(&mut self, mut jobs: Vec<Job>, committed: Option<LogOp>) {
         let failure = self.shared.lock().failure.clone();
         let outcome = match failure {
             Some(failure) => Err(failure),
-            None => self.write(&jobs),
+            None => self.write(&jobs, committed.as_ref()),
         };
         if planted::is(Bug::AckBeforeSync) {
             call_back(&mut jobs, &outcome);
@@ -127,7 +134,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, jobs: &[Job]) -> Result<(), StorageError> {
+    fn write(&mut self, jobs: &[Job], committed: Option<&LogOp>) -> Result<(), StorageError> {
         let free_bytes = disk_space::free_bytes(&self.shared.path)
             .map_err(|error| StorageError::Failed { why: format!("asking for free space: {error}") })?;
         if free_bytes < self.shared.options.refuse_bytes {
@@ -135,7 +142,7 @@ impl Writer {
         }
         self.on_disk.group += 1;
         let (mut purged, mut purging) = (self.on_disk.purged, self.purging);
-        let ops = jobs.iter().flat_map(|job| &job.ops).filter(|op| match op {
+        let ops = jobs.iter().flat_map(|job| &job.ops).chain(committed).filter(|op| match op {
             LogOp::Purge { up_to, .. } => {
                 let newer = purged.is_none_or(|purged| purged < *up_to);
                 if newer {

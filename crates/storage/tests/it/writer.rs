@@ -25,7 +25,7 @@ pub(crate) enum Mode {
     Stream,
     /// The same with records of up to some hundred KiB: whole segments of sled between two syncs.
     Heavy,
-    /// Twenty writes, one at a time, announced before and after.
+    /// Twenty writes, one at a time, announced before and after; each is called committed when it is acknowledged.
     Single,
     /// As many writes, one at a time, however each of them ends; at the end, whether the engine can be written to.
     Persistent,
@@ -131,6 +131,8 @@ fn single(engine: &SledEngine) {
         };
         engine.submit(ops, Some(Box::new(done)));
         received.recv().unwrap();
+        let mark = LogOp::Put { slot: MetaSlot::Committed, bytes: Bytes::from(index.to_string()) };
+        engine.submit(vec![mark], None);
     }
 }
 
