@@ -33,7 +33,8 @@ pub(crate) const END_KEY: &[u8] = b"end";
 /// An index and the checksum of its record: the last one of the chain, `None` on an empty log.
 ///
 /// Under `END_KEY`, in the other tree, it is a promise: the log holds at least this record, and the chain up to it. It is
-/// raised after the entries were written and lowered before any is removed, so that it holds at every moment of a crash.
+/// raised, from time to time, after the entries were written and lowered before any is removed, so that it holds at every moment
+/// of a crash.
 /// sled recovers pages one by one; a damaged page of the log can fall back alone, and this is how that is seen.
 pub(crate) type End = Option<(u64, u32)>;
 
@@ -59,11 +60,12 @@ pub(crate) enum Purging {
 impl SledLog {
     /// Writes operations in their order, in as few batches as that order allows.
     ///
-    /// `Committed` goes last: several of them collapse into one, and it must not come before the entries it speaks of.
+    /// `Committed` goes last: several of them collapse into one, and it must not come before the entries it speaks of. A group
+    /// without a number has appended entries only, and its metadata stays as it was.
     pub(crate) fn write<'a>(
         &self,
         ops: impl Iterator<Item = &'a LogOp>,
-        group: u64,
+        group: Option<u64>,
         end: &mut End,
     ) -> Result<(), StorageError> {
         guarded(&self.path, || {
@@ -82,6 +84,7 @@ impl SledLog {
                 }
             }
             batch.apply()?;
+            let Some(group) = group else { return Ok(()) };
             let mut last = Batch::default();
             if let Some(committed) = committed {
                 insert(&mut last, slot_key(MetaSlot::Committed), committed);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::acked_mark::AckedMark;
+use crate::acked_mark::{Acked, AckedMark};
 use crate::data_folder::{io as io_error, lost};
 use crate::sled_log::{self, END_KEY, End, FORMAT_KEY, GROUP_KEY, PURGED_KEY, Scan, SledLog};
 use crate::{DataFolder, LogState, MetaSlot, OpenError, StorageError, disk_space, durable_file};
@@ -31,7 +31,7 @@ pub(crate) struct Opened {
     pub(crate) log: SledLog,
     pub(crate) state: LogState,
     pub(crate) mark: AckedMark,
-    /// The number of the last group on disk.
+    /// The number of the last group of metadata on disk.
     pub(crate) group: u64,
     /// Where the chain of records ends.
     pub(crate) end: End,
@@ -55,9 +55,8 @@ pub(crate) fn open(folder: &DataFolder, cache_bytes: u64) -> Result<Opened, Open
     let data = File::open(&data).map_err(io_error("opening", &data))?;
     let log = SledLog { log, meta, db, data, path: path.clone() };
     check_format(folder, &log)?;
-    let (state, end) = check(&log).map_err(|error| open_error(&path, "reading", error))?;
     let group = group(&log).map_err(|error| open_error(&path, "reading", error))?;
-    if group > 0 && !folder.log_was_made() {
+    if (group > 0 || !log.log.is_empty()) && !folder.log_was_made() {
         return Err(lost(&path, "it was in use, and its file LOG_MADE is gone"));
     }
     let mark_path = folder.path().join("ACKED");
@@ -65,13 +64,15 @@ pub(crate) fn open(folder: &DataFolder, cache_bytes: u64) -> Result<Opened, Open
         true => AckedMark::open(&mark_path)?,
         false => AckedMark::create(&mark_path)?,
     };
-    if group < mark.group() {
-        return Err(lost(&path, format!("group {} was acknowledged, the log ends with group {group}", mark.group())));
+    let acked = mark.acked();
+    if group < acked.group {
+        return Err(lost(&path, format!("group {} was acknowledged, the log ends with group {group}", acked.group)));
     }
+    // Later metadata may have shortened the log: then what it promises itself counts alone.
+    let acked_end = acked.end.filter(|_| group == acked.group);
+    let (state, end) = check(&log, acked_end).map_err(|error| open_error(&path, "reading", error))?;
     sync_all(folder, &log)?;
-    if group > mark.group() {
-        mark.set(group).map_err(io_error("writing", &mark_path))?;
-    }
+    mark.set(Acked { group, end }).map_err(io_error("writing", &mark_path))?;
     refuse_blobs(&path)?;
     if !folder.log_was_made() {
         folder.log_is_made()?;
@@ -157,8 +158,9 @@ fn check_format(folder: &DataFolder, log: &SledLog) -> Result<(), OpenError> {
     }
 }
 
-/// Reads everything: metadata, and every entry from the first to the last, each with its checksum and without a hole.
-fn check(log: &SledLog) -> Result<(LogState, End), StorageError> {
+/// Reads everything: metadata, and every entry from the first to the last, each with its checksum and without a hole. The log
+/// must hold what its metadata promises, and what was acknowledged.
+fn check(log: &SledLog, acked: End) -> Result<(LogState, End), StorageError> {
     let mut state = LogState::default();
     for slot in [MetaSlot::Vote, MetaSlot::Committed, MetaSlot::Identity] {
         *state.slot_mut(slot) = log.meta_value(sled_log::slot_key(slot))?;
@@ -170,24 +172,22 @@ fn check(log: &SledLog) -> Result<(LogState, End), StorageError> {
         None => log.first_from(0)?.unwrap_or(0),
     };
     let promised = log.meta_value(END_KEY)?.map_or(Ok(None), |value| sled_log::parse_end(&value))?;
-    let mut kept = promised.is_none();
+    let mut missing: Vec<End> = [promised, acked].into_iter().filter(Option::is_some).collect();
     let mut end = None;
     log.scan(state.first, u64::MAX, |index, record| {
         state.last = Some(index);
         end = Some((index, record.checksum));
-        kept |= end == promised;
+        missing.retain(|kept| *kept != end);
         Scan::GoOn
     })?;
-    match promised {
-        Some((index, _)) if !kept => Err(sled_log::corrupt(match state.last {
+    if let Some((index, _)) = missing.into_iter().flatten().max() {
+        return Err(sled_log::corrupt(match state.last {
             Some(last) if last >= index => format!("entry {index} is not the one that was written last"),
             last => format!("the log was written up to entry {index} and ends with {last:?}"),
-        })),
-        Some(_) | None => {
-            state.check_invariants();
-            Ok((state, end))
-        }
+        }));
     }
+    state.check_invariants();
+    Ok((state, end))
 }
 
 fn group(log: &SledLog) -> Result<u64, StorageError> {
