@@ -24,7 +24,7 @@ pub(crate) async fn run(args: ServerArgs, world: World) -> Result<(), Failure> {
             "joining a running cluster is not built yet; start a new cluster with --initial",
         ));
     }
-    let config = config(&args)?;
+    let config = NodeConfig { process: world.random_u64(), ..config(&args)? };
     warn_if_open(&args.listen);
     let stores = open(&args, &world)?;
     let mut terminate = signal(SignalKind::terminate())?;

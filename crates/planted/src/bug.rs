@@ -90,6 +90,8 @@ bugs! {
 
     /// Does not compare store ids: a wiped node under its old id votes and acknowledges.
     WipedNodeVotes = "wiped-node-votes",
+    /// Counts a node whose data folder was replaced by an older copy as if nothing were missing.
+    OlderCopyCounts = "older-copy-counts",
     /// Succeeds a store leader although nobody else has lost it.
     StandUnasked = "stand-unasked",
     /// Lets a new store leader serve before it has applied its own first entry.

@@ -60,16 +60,19 @@ impl<M: Machine> AppendStream<M> {
             None
         } else {
             let window = Arc::new(Window { room: Semaphore::new(IN_FLIGHT), waiting: AtomicUsize::new(0) });
-            let (requests, revoke) = revocable(requests(input, peer.clone(), credentials, Arc::clone(&window)).boxed());
+            let (requests, revoke) = {
+                let requests = requests(input, peer.clone(), Arc::clone(&credentials), Arc::clone(&window));
+                revocable(requests.boxed())
+            };
             let replies = match world.timeout(patience, client.append(requests)).await {
                 Some(opened) => opened?.into_inner(),
                 None => return Err(CallError::Broken(format!("{peer} opened no stream within {patience:?}"))),
             };
-            Some(Answers { peer, replies, window, world, patience, _revoke: revoke })
+            Some(Answers { peer, credentials, replies, window, world, patience, _revoke: revoke })
         };
         Ok(stream::unfold(answers, |answers| async move {
             let mut answers = answers?;
-            let answer = answers.next::<M>().await?;
+            let answer = answers.next().await?;
             let goes_on = matches!(answer, Ok(Ok(_)));
             Some((answer, goes_on.then_some(answers)))
         }))
@@ -94,13 +97,15 @@ where
             window.room.acquire().await.ok()?.forget();
             let request = input.next().await?;
             window.waiting.fetch_add(1, Ordering::AcqRel);
+            credentials.acknowledged.committed(request.leader_commit.map(|id| id.index));
             Some((append_request(Some(credentials.envelope(&peer)), &request), (input, window)))
         }
     })
 }
 
-struct Answers {
+struct Answers<M: Machine> {
     peer: Peer,
+    credentials: Arc<Credentials<M>>,
     replies: Streaming<wire::AppendReply>,
     window: Arc<Window>,
     world: World,
@@ -109,10 +114,10 @@ struct Answers {
     _revoke: Revoke<wire::AppendRequest>,
 }
 
-impl Answers {
+impl<M: Machine> Answers<M> {
     /// The next answer; `None` when the follower has closed the stream and owes nothing. Silence counts only while
     /// something is in flight, and is noticed after one to two times the patience.
-    async fn next<M: Machine>(&mut self) -> Option<Outcome<M>> {
+    async fn next(&mut self) -> Option<Outcome<M>> {
         loop {
             let waiting_before = self.window.waiting.load(Ordering::Acquire);
             let reply = match self.world.timeout(self.patience, self.replies.message()).await {
@@ -127,7 +132,7 @@ impl Answers {
                 Ok(Some(reply)) => {
                     self.window.waiting.fetch_sub(1, Ordering::AcqRel);
                     self.window.room.add_permits(1);
-                    Some(append_result(&self.peer, reply))
+                    Some(append_result(&self.peer, &self.credentials.acknowledged, reply))
                 }
                 Ok(None) if self.window.waiting.load(Ordering::Acquire) == 0 => None,
                 Ok(None) => Some(Err(CallError::Broken(format!("{} closed the stream", self.peer)))),

@@ -13,6 +13,8 @@ pub struct ReplicaConfig {
     pub node_id: u64,
     /// Of its data folder.
     pub store_id: u64,
+    /// Drawn at each start: tells this process from another one on a copy of its folder. 0: not drawn, nobody is told apart.
+    pub process: u64,
     /// How other nodes reach it, `HOST:PORT`.
     pub address: String,
     /// Raft's timers.

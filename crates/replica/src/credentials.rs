@@ -9,12 +9,15 @@ use palisade_planted::{self as planted, Bug};
 use palisade_wire::replica::v1::{Envelope, Responder};
 use tokio::sync::watch;
 
+use crate::acknowledged::Acknowledged;
 use crate::{Cluster, Gate, Machine, Peer, ReplicaStatus};
 
 /// This node, as others must know it.
 pub(crate) struct Credentials<M> {
     pub(crate) node_id: u64,
     pub(crate) store_id: u64,
+    pub(crate) process: u64,
+    pub(crate) acknowledged: Acknowledged,
     pub(crate) machine: Arc<M>,
     /// Whose membership is believed: this node's own.
     pub(crate) status: watch::Receiver<ReplicaStatus>,
@@ -160,7 +163,8 @@ mod tests {
     fn node(node_id: u64, cluster: Cluster) -> Credentials<Of> {
         let members = (1..=3).map(|id| Member { peer: peer(id), voter: true }).collect();
         let (_, status) = watch::channel(ReplicaStatus { members, ..ReplicaStatus::unknown() });
-        Credentials { node_id, store_id: node_id * 10, machine: Arc::new(Of(cluster)), status }
+        let (store_id, acknowledged) = (node_id * 10, Acknowledged::default());
+        Credentials { node_id, store_id, process: 0, acknowledged, machine: Arc::new(Of(cluster)), status }
     }
 
     fn open() -> Gate {

@@ -13,6 +13,7 @@
 //! `peer_service` and `credentials` (from other nodes, and who is refused), `succession` (a store leader whose connection is
 //! gone), `rounds` (shared quorum rounds), `watcher` (metrics as status).
 
+mod acknowledged;
 mod append_stream;
 mod codec;
 mod config;

@@ -21,6 +21,7 @@ use palisade_wire::replica::v1 as wire;
 use palisade_world::World;
 use tonic::Code;
 
+use crate::acknowledged::Acknowledged;
 use crate::append_stream::AppendStream;
 use crate::codec::{self, CodecError};
 use crate::credentials::{Credentials, Refused, check_responder};
@@ -169,12 +170,13 @@ impl<M: Machine> Wire<M> {
         request: AppendEntriesRequest<Types<M::Reply>>,
         option: &RPCOption,
     ) -> Result<StreamAppendResult<Types<M::Reply>>, CallError> {
+        self.credentials.acknowledged.committed(request.leader_commit.map(|id| id.index));
         let request = append_request(self.envelope(), &request);
         let mut client = self.links()?.control;
         // openraft gives it up itself at the hard limit. The follower answers when its disk has synced what it took
         // before, so every millisecond counts; just below the limit the silence is noted here.
         let reply = self.call(option.hard_ttl() * 15 / 16, client.heartbeat(request)).await;
-        let result = reply.and_then(|reply| append_result(&self.peer, reply));
+        let result = reply.and_then(|reply| append_result(&self.peer, &self.credentials.acknowledged, reply));
         self.reach.note(&self.peer, self.world.now(), result.as_ref().err());
         result
     }
@@ -213,9 +215,10 @@ pub(crate) fn append_request<R: Send + Sync + fmt::Debug + 'static>(
     }
 }
 
-/// What `asked` says to an append.
+/// What `asked` says to an append; a store that went back is not heard.
 pub(crate) fn append_result<R: Send + Sync + fmt::Debug + 'static>(
     asked: &Peer,
+    acknowledged: &Acknowledged,
     reply: wire::AppendReply,
 ) -> Result<StreamAppendResult<Types<R>>, CallError> {
     use openraft::raft::StreamAppendError;
@@ -223,9 +226,20 @@ pub(crate) fn append_result<R: Send + Sync + fmt::Debug + 'static>(
 
     const WHAT: &str = "answer to an append";
     check_responder(asked, reply.responder)?;
+    let store_id = reply.responder.map_or(0, |responder| responder.store);
     Ok(match reply.outcome {
-        Some(Outcome::Matched(matched)) => Ok(codec::log_id_option(WHAT, matched.log_id)?),
-        Some(Outcome::Conflict(at)) => Err(StreamAppendError::Conflict(codec::log_id_from(WHAT, at)?)),
+        Some(Outcome::Matched(matched)) => {
+            let matched = codec::log_id_option(WHAT, matched.log_id)?;
+            acknowledged.heard(store_id, matched.map(|id| id.index));
+            Ok(matched)
+        }
+        Some(Outcome::Conflict(at)) => {
+            let at = codec::log_id_from(WHAT, at)?;
+            if let Some(why) = acknowledged.missing(asked, store_id, at.index) {
+                return Err(CallError::Unreachable(why));
+            }
+            Err(StreamAppendError::Conflict(at))
+        }
         Some(Outcome::HigherVote(vote)) => Err(StreamAppendError::HigherVote(codec::vote_from(WHAT, Some(vote))?)),
         None => return Err(CallError::Unreachable(format!("{asked} answered an append with nothing"))),
     })

@@ -43,4 +43,8 @@ pub struct Hello {
     pub initialized: bool,
     /// The store id that its membership names for the asker; `None`: it names no such node.
     pub names_you: Option<u64>,
+    /// Drawn when it started; 0: unknown.
+    pub process: u64,
+    /// The highest committed entry that it has heard the asker's store acknowledge.
+    pub acknowledged: Option<u64>,
 }

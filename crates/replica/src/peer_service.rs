@@ -263,6 +263,8 @@ impl<M: Machine> ReplicaService for PeerService<M> {
             generation,
             initialized: replica.is_initialized(),
             names_you: credentials.names(asker.node_id),
+            process: credentials.process,
+            acknowledged: credentials.acknowledged.of(asker.store_id),
         }))
     }
 }

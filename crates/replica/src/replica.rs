@@ -18,6 +18,7 @@ use palisade_wire::replica::v1::replica_service_server::ReplicaServiceServer;
 use palisade_world::{Task, World};
 use tokio::sync::{Semaphore, watch};
 
+use crate::acknowledged::Acknowledged;
 use crate::credentials::Credentials;
 use crate::links::LinkTable;
 use crate::log_store::LogStore;
@@ -103,8 +104,10 @@ impl<M: Machine> Replica<M> {
         let found_log = log.last.is_some() || log.purged.is_some() || store.has_snapshot();
         let applied = store.applied();
         let (status, status_watch) = watch::channel(ReplicaStatus::unknown());
-        let ReplicaConfig { node_id, store_id, timings, .. } = config;
-        let credentials = Arc::new(Credentials { node_id, store_id, machine, status: status_watch });
+        let ReplicaConfig { node_id, store_id, process, timings, .. } = config;
+        let acknowledged = Acknowledged::default();
+        let credentials =
+            Arc::new(Credentials { node_id, store_id, process, acknowledged, machine, status: status_watch });
         let links = LinkTable::new(world.clone());
         let succession = Succession::new(timings.election_max, world.clone());
         let network = Network {
@@ -224,9 +227,19 @@ impl<M: Machine> Replica<M> {
             None => Err(no_answer(format!("not within {HELLO_LIMIT:?}"))),
             Some(Err(status)) => Err(no_answer(format!("{:?}: {}", status.code(), status.message()))),
             Some(Ok(reply)) => {
-                let wire::HelloReply { node_id, store_id, cluster_id, generation, initialized, names_you } =
-                    reply.into_inner();
-                Ok(Hello { node_id, store_id, cluster_id, generation, initialized, names_you })
+                let wire::HelloReply {
+                    node_id,
+                    store_id,
+                    cluster_id,
+                    generation,
+                    initialized,
+                    names_you,
+                    process,
+                    acknowledged,
+                } = reply.into_inner();
+                let who =
+                    Hello { node_id, store_id, cluster_id, generation, initialized, names_you, process, acknowledged };
+                Ok(who)
             }
         }
     }

@@ -26,6 +26,8 @@ pub(crate) const SNAPSHOT_EVERY: u64 = 20_000;
 pub struct NodeConfig {
     /// This node's id: from 1, unique in the cluster, never used again for another data folder.
     pub node_id: u64,
+    /// Drawn at each start: tells this process from another one on a copy of its data folder. 0: not drawn.
+    pub process: u64,
     /// Where to listen, `HOST:PORT`; port 0 takes a free one.
     pub listen: String,
     /// How the other nodes and the clients reach this node, `HOST:PORT`.
@@ -61,6 +63,7 @@ impl NodeConfig {
         let named = initial.iter().find(|(id, _)| *id == node_id).map(|(_, address)| address.clone());
         NodeConfig {
             node_id,
+            process: 0,
             advertise: named.unwrap_or_else(|| listen.clone()),
             listen,
             initial,

@@ -20,6 +20,10 @@ pub(crate) struct Own {
     pub(crate) store: Store,
     /// The cluster that the store belongs to, if it holds its name.
     pub(crate) cluster: Option<ClusterId>,
+    /// Tells this process from another one on a copy of its folder; 0: nothing does.
+    pub(crate) process: u64,
+    /// The last entry of its log, or of what its snapshot covers. Read after the answers that it is judged by.
+    pub(crate) last: Option<u64>,
 }
 
 /// What a store holds.
@@ -42,6 +46,10 @@ pub(crate) struct Told {
     pub(crate) store: Store,
     /// The store id that its membership names for the asking node; `None`: it names no such node.
     pub(crate) names_me: Option<u64>,
+    /// Drawn when it started; 0: unknown.
+    pub(crate) process: u64,
+    /// The highest committed entry that it has heard the asking node's store acknowledge.
+    pub(crate) acknowledged: Option<u64>,
 }
 
 /// Where this node stands.
@@ -100,6 +108,35 @@ pub enum Misfit {
         other: u64,
         /// This node's store.
         own: u64,
+    },
+    /// Another process with this node's own store answers at its address.
+    #[error(
+        "a data folder was copied: another process with the same store {store:016x} answers at {address} as node {node_id}; \
+         remove the copy, for two nodes of one store can lose what was acknowledged"
+    )]
+    FolderCopied {
+        /// This node.
+        node_id: u64,
+        /// Where the other answers.
+        address: String,
+        /// The store of both.
+        store: u64,
+    },
+    /// The store has forgotten what it had acknowledged.
+    #[error(
+        "this node's store is lost: remove it and add it under a new id (node {by} knows that node {node_id} had acknowledged \
+         entry {acknowledged}, and its log ends {end}: the data folder was replaced by an older copy)",
+        end = last.map_or("before the first entry".to_owned(), |last| format!("with entry {last}"))
+    )]
+    OlderCopy {
+        /// This node.
+        node_id: u64,
+        /// The node that says so.
+        by: u64,
+        /// What was acknowledged.
+        acknowledged: u64,
+        /// What is there.
+        last: Option<u64>,
     },
     /// The store was written in another cluster.
     #[error("the data folder belongs to cluster {own}, and the node at {address} to cluster {other}")]
@@ -176,13 +213,7 @@ fn form(own: &Own, addresses: &BTreeMap<u64, String>, told: &BTreeMap<u64, Told>
 /// What is wrong with this node in the eyes of one other, or with that other.
 fn misfit(own: &Own, expected: u64, address: &str, told: &Told) -> Option<Misfit> {
     if expected == own.node_id {
-        let twice = told.store_id != own.store_id;
-        return twice.then(|| Misfit::IdUsedTwice {
-            node_id: own.node_id,
-            address: address.to_owned(),
-            other: told.store_id,
-            own: own.store_id,
-        });
+        return twin(own, address, told);
     }
     if told.node_id != expected {
         return Some(Misfit::WrongNode { address: address.to_owned(), told: told.node_id, expected });
@@ -191,6 +222,9 @@ fn misfit(own: &Own, expected: u64, address: &str, told: &Told) -> Option<Misfit
         && own != other
     {
         return Some(Misfit::OtherCluster { own, other, address: address.to_owned() });
+    }
+    if let Some(acknowledged) = told.acknowledged.filter(|acknowledged| Some(*acknowledged) > own.last) {
+        return Some(Misfit::OlderCopy { node_id: own.node_id, by: told.node_id, acknowledged, last: own.last });
     }
     match (told.store, told.names_me) {
         (Store::Fresh, _) => None,
@@ -204,6 +238,16 @@ fn misfit(own: &Own, expected: u64, address: &str, told: &Told) -> Option<Misfit
     }
 }
 
+/// What is wrong if another process answers where this node is reached.
+fn twin(own: &Own, address: &str, told: &Told) -> Option<Misfit> {
+    let (node_id, address) = (own.node_id, address.to_owned());
+    if told.store_id != own.store_id {
+        return Some(Misfit::IdUsedTwice { node_id, address, other: told.store_id, own: own.store_id });
+    }
+    let known = own.process != 0 && told.process != 0;
+    (known && told.process != own.process).then_some(Misfit::FolderCopied { node_id, address, store: own.store_id })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,11 +257,12 @@ mod tests {
     }
 
     fn own(node_id: u64) -> Own {
-        Own { node_id, store_id: node_id * 10, store: Store::Fresh, cluster: None }
+        Own { node_id, store_id: node_id * 10, store: Store::Fresh, cluster: None, process: node_id, last: None }
     }
 
     fn fresh(node_id: u64) -> Told {
-        Told { node_id, store_id: node_id * 10, cluster: None, store: Store::Fresh, names_me: None }
+        let (cluster, store, names_me, acknowledged) = (None, Store::Fresh, None, None);
+        Told { node_id, store_id: node_id * 10, cluster, store, names_me, process: node_id, acknowledged }
     }
 
     fn member(node_id: u64, names_me: Option<u64>) -> Told {
@@ -286,5 +331,31 @@ mod tests {
         );
         let copied = Told { store_id: 20, ..fresh(3) };
         assert!(refusal(&own(2), [fresh(1), copied]).starts_with("nodes 2 and 3 have the same store"));
+    }
+
+    #[test]
+    fn another_process_on_a_copy_of_the_folder_is_told() {
+        let used = Own { store: Store::InUse, ..own(2) };
+        assert_eq!(standing(&used, [fresh(2)]), Standing::Member, "it has asked itself");
+        let copy = Own { process: 77, ..used.clone() };
+        let words = refusal(&copy, [member(1, Some(20)), fresh(2)]);
+        assert!(words.starts_with("a data folder was copied") && words.contains("n2:1"), "{words}");
+        for (own, other) in [(0, 2), (77, 0)] {
+            let told = Told { process: other, ..fresh(2) };
+            let own = Own { process: own, ..used.clone() };
+            assert_eq!(standing(&own, [told]), Standing::Member, "nothing is known of one of them");
+        }
+    }
+
+    #[test]
+    fn a_store_that_has_forgotten_what_it_acknowledged_is_lost() {
+        let used = Own { store: Store::InUse, last: Some(7), ..own(2) };
+        let told = |acknowledged| Told { acknowledged: Some(acknowledged), ..member(1, Some(20)) };
+        assert_eq!(standing(&used, [told(7)]), Standing::Member);
+        let words = refusal(&used, [told(8)]);
+        assert!(words.starts_with("this node's store is lost: remove it and add it under a new id"), "{words}");
+        assert!(words.contains("entry 8, and its log ends with entry 7: the data folder was replaced"), "{words}");
+        let words = refusal(&Own { last: None, ..used }, [told(0)]);
+        assert!(words.contains("entry 0, and its log ends before the first entry"), "{words}");
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use palisade_fence::ClusterId;
 use palisade_replica::{Gate, Peer, Replica};
+use palisade_storage::LogEngine;
 use palisade_world::{Task, World};
 use tokio::sync::watch;
 
@@ -66,6 +67,7 @@ pub(crate) fn start(
     config: &NodeConfig,
     store_id: u64,
     gate: Gate,
+    engine: Arc<dyn LogEngine>,
     replica: &Replica<CoordMachine>,
     machine: &Arc<CoordMachine>,
     world: &World,
@@ -77,6 +79,8 @@ pub(crate) fn start(
         initial: config.initial.iter().cloned().collect(),
         advertise: config.advertise.clone(),
         gate,
+        process: config.process,
+        engine,
         replica: replica.clone(),
         machine: Arc::clone(machine),
         world: world.clone(),
@@ -92,6 +96,8 @@ struct Joiner {
     initial: BTreeMap<u64, String>,
     advertise: String,
     gate: Gate,
+    process: u64,
+    engine: Arc<dyn LogEngine>,
     replica: Replica<CoordMachine>,
     machine: Arc<CoordMachine>,
     world: World,
@@ -122,6 +128,8 @@ impl Joiner {
                 store_id: self.store_id,
                 store: self.store(),
                 cluster: *self.machine.founded().borrow(),
+                process: self.process,
+                last: last_entry(&*self.engine),
             };
             let standing = match self.stranger(&own, &addresses).await {
                 Some(misfit) => Standing::Refused(misfit),
@@ -162,7 +170,7 @@ impl Joiner {
         if self.replica.is_initialized() { Store::InUse } else { Store::Fresh }
     }
 
-    /// Whom to ask: the members once there are some, else what `--initial` names. This node's own address is asked, too:
+    /// Whom to ask: the members once there are some, else what `--initial` names. Also where the others reach this node itself:
     /// another process may answer there.
     fn addresses(&self) -> BTreeMap<u64, String> {
         let status = self.replica.status();
@@ -172,7 +180,7 @@ impl Joiner {
         }
         let mut addresses: BTreeMap<u64, String> =
             members.iter().map(|member| (member.peer.node_id, member.peer.address.clone())).collect();
-        addresses.insert(self.node_id, self.advertise.clone());
+        addresses.entry(self.node_id).or_insert_with(|| self.advertise.clone());
         addresses
     }
 
@@ -231,6 +239,12 @@ impl Joiner {
     }
 }
 
+/// The last entry that a store holds or has purged.
+fn last_entry(engine: &dyn LogEngine) -> Option<u64> {
+    let state = engine.state();
+    state.last.or(state.purged.map(|(purged, _)| purged))
+}
+
 fn told(hello: palisade_replica::Hello) -> Told {
     Told {
         node_id: hello.node_id,
@@ -238,5 +252,7 @@ fn told(hello: palisade_replica::Hello) -> Told {
         cluster: (hello.cluster_id != 0).then_some(ClusterId(hello.cluster_id)),
         store: if hello.initialized { Store::InUse } else { Store::Fresh },
         names_me: hello.names_you,
+        process: hello.process,
+        acknowledged: hello.acknowledged,
     }
 }

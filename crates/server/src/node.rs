@@ -169,7 +169,8 @@ impl Node {
             world: world.clone(),
         };
         let gate = Gate::closed();
-        let (formation, joining) = joining::start(&config, store_id, gate.clone(), &replica, &machine, &world);
+        let (formation, joining) =
+            joining::start(&config, store_id, gate.clone(), Arc::clone(&engine), &replica, &machine, &world);
         let health = Health { status: replica.status(), formation, disk, touch };
         // No other node can have won an election before a follower's longest wait is over.
         let election_timeout = config.timings.election_max * 2;
@@ -288,6 +289,7 @@ fn replica_config(config: &NodeConfig, store_id: u64) -> ReplicaConfig {
     ReplicaConfig {
         node_id: config.node_id,
         store_id,
+        process: config.process,
         address: config.advertise.clone(),
         timings: config.timings.clone(),
         snapshot_every: config.snapshot_every,

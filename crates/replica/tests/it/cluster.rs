@@ -91,6 +91,7 @@ impl Place {
         let config = ReplicaConfig {
             node_id: self.peer.node_id,
             store_id: folder.store_id(),
+            process: 0,
             address: self.peer.address.clone(),
             timings: self.timings.clone(),
             snapshot_every: self.snapshot_every,
@@ -116,7 +117,7 @@ impl Place {
     }
 
     /// The folder, once the node that was killed has let it go.
-    async fn folder_of(&self, store_id: u64) -> DataFolder {
+    pub(crate) async fn folder_of(&self, store_id: u64) -> DataFolder {
         let mut folder = None;
         until("the folder is free", || match DataFolder::open(self.folder.path(), store_id) {
             Ok(opened) => folder.replace(opened).is_none(),

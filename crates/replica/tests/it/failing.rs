@@ -32,7 +32,14 @@ impl LogEngine for SyncAtOnce {
 }
 
 fn config(timings: Timings) -> ReplicaConfig {
-    ReplicaConfig { node_id: 1, store_id: 10, address: "127.0.0.1:1".to_owned(), timings, snapshot_every: 100 }
+    ReplicaConfig {
+        node_id: 1,
+        store_id: 10,
+        process: 0,
+        address: "127.0.0.1:1".to_owned(),
+        timings,
+        snapshot_every: 100,
+    }
 }
 
 async fn start(disk: &SimDisk, timings: Timings) -> Result<Replica<Notes>, StartError> {

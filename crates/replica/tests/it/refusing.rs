@@ -120,3 +120,50 @@ async fn a_wiped_store_under_the_old_id_counts_for_nothing() {
     three.restart(other).await;
     assert_eq!(three.note("two").await, 2, "the two whose stores are whole go on");
 }
+
+/// Trap: a folder is put back from a copy, and what was acknowledged since then is lost.
+#[tokio::test]
+async fn an_older_copy_of_a_store_is_not_counted_and_disturbs_nobody() {
+    let mut three = Three::formed(1_000).await;
+    three.note("one").await;
+    let (leader, leadership) = three.leader().await;
+    let victim = three.followers().await[0];
+    three.place(victim).running().has(1).await;
+    three.place_mut(victim).kill();
+    // Once it is free, the folder is as the process has left it.
+    drop(three.place(victim).folder_of(0).await);
+    let older = tempfile::tempdir().unwrap();
+    copy(three.place(victim).folder.path(), older.path());
+    three.restart(victim).await;
+    let leads = three.place(leader).running().replica.clone();
+    let address = three.place(leader).peer.address.clone();
+    let mut notes = 1;
+    let acknowledged = loop {
+        notes = three.note("more").await.max(notes);
+        three.place(victim).running().has(notes).await;
+        let hello = within("an answer", three.place(victim).running().replica.hello(&address)).await.unwrap();
+        match hello.acknowledged {
+            Some(acknowledged) if notes > 3 => break acknowledged,
+            _ => {}
+        }
+    };
+    assert!(acknowledged >= 2, "more than the copy has: {acknowledged}");
+    three.place_mut(victim).kill();
+    three.place_mut(victim).folder = older;
+
+    // Even a server that forgets to ask and opens the gate must not make the store leader count it, or fall over it.
+    three.restart(victim).await;
+    let hello = within("an answer", three.place(victim).running().replica.hello(&address)).await.unwrap();
+    assert!(hello.acknowledged >= Some(acknowledged), "it could know that it is an older copy");
+    for _ in 0..5 {
+        notes = three.note("after").await;
+    }
+    let now = within("an answer", leads.confirm_leadership()).await.unwrap();
+    assert_eq!((now.node, now.term), (leader, leadership.term), "the same one leads");
+    assert!(three.place(victim).running().machine.list().borrow().len() < notes, "nothing was sent to it");
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let copied = std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap();
+    assert!(copied.success());
+}

@@ -51,7 +51,7 @@ fn a_planted_bug_does_nothing_until_a_crash() {
 }
 
 /// The rounds within which a power cut must have shown a bug.
-const CUTS: u64 = 10;
+const CUTS: u64 = 30;
 
 #[test]
 fn what_was_not_synced_is_missed_after_a_power_cut() {
