@@ -35,6 +35,15 @@ pub enum Fact {
         /// Of the command that granted it.
         seq: u64,
     },
+    /// An observer begins, or comes back.
+    ObserveBegan {
+        /// Which observer.
+        observer: String,
+        /// Which election.
+        election: String,
+        /// What is to follow: all after this `seq`. `None`: the present state first.
+        after: Option<u64>,
+    },
     /// An observer was told something about an election.
     Observed {
         /// Which observer.
@@ -341,6 +350,8 @@ impl Fact {
             Fact::LeadsStore { .. } => "store leaders",
             Fact::Ledger(fact) => return fact.counts_as(),
             Fact::Restored { .. } => "snapshots restored",
+            Fact::ObserveBegan { after: Some(_), .. } => "observers that came back",
+            Fact::ObserveBegan { after: None, .. } => return None,
             Fact::Observed { news: News::State(_), .. } => "observers told the state",
             Fact::Observed { .. } => "changes observed",
             Fact::Applied(applied) => return applied.counts_as(),

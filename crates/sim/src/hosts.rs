@@ -2,6 +2,7 @@
 //! that ship; what is simulated lies below the seam.
 
 pub mod administrator;
+pub mod caller;
 pub mod candidate;
 pub mod duplicator;
 pub mod jobmanager;
@@ -136,6 +137,9 @@ impl Process {
     pub(crate) async fn opens(&self, client: &Client, options: SessionOptions) -> Result<Session, Error> {
         let session = client.open_session(options).await?;
         self.witness.saw(self.who, Fact::SessionOpened { session: session.id(), by: self.who });
+        if self.plan.behind.contains_key(&self.who) {
+            self.witness.count("sessions behind one node");
+        }
         Ok(session)
     }
 
@@ -152,9 +156,12 @@ impl Process {
         Ok(())
     }
 
-    /// The addresses of the simulated cluster.
+    /// The addresses of the simulated cluster, as far as it reaches them.
     pub(crate) fn nodes(&self) -> Vec<String> {
-        self.plan.all(Role::Node).map(address).collect()
+        match self.plan.behind.get(&self.who) {
+            Some(node) => vec![address(Who::node(*node))],
+            None => self.plan.all(Role::Node).map(address).collect(),
+        }
     }
 
     /// A client of the simulated cluster.
@@ -187,6 +194,7 @@ pub(crate) fn assemble(sim: &mut Sim<'_>, stage: &Stage) -> Cast {
                 let tape = tape.clone();
                 install(sim, stage, &machine, who, move |process| candidate::run(process, tape.clone()));
             }
+            Role::Caller => install(sim, stage, &machine, who, caller::run),
             Role::Writer => install(sim, stage, &machine, who, writer::run),
             Role::Duplicator => install(sim, stage, &machine, who, duplicator::run),
             Role::Transactor => install(sim, stage, &machine, who, transactor::run),
@@ -226,7 +234,7 @@ where
                 seed(&stage.plan, who, start),
                 &machine.clock,
                 &machine.gate,
-                &stage.traffic,
+                (&stage.traffic, stage.plan.behind.get(&who).copied()),
                 stage.files.of(who),
             ),
             witness: stage.witness.clone(),

@@ -6,6 +6,7 @@ mod answers;
 mod asked;
 mod beliefs;
 mod bound;
+mod disconnects;
 mod fenced;
 mod grants;
 mod guards;
@@ -93,8 +94,9 @@ pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Invariant>> {
         Box::new(observed::ObserveIsComplete::new(plan)),
         Box::new(replicas::ReplicasAgree::new(plan)),
         Box::new(wiped::WipedNodesDoNotCount::default()),
-        Box::new(link::OneLinkDeposesNobody::default()),
-        Box::new(silent::OnlyTheSilentExpire::default()),
+        Box::new(link::OneLinkDeposesNobody::new(plan)),
+        Box::new(silent::OnlyTheSilentExpire::new(plan)),
+        Box::new(disconnects::OnlyTheGoneAreDisconnected::default()),
         Box::new(serves::ServesAgain::new(plan)),
         Box::new(stands::CandidatesStand::new(plan)),
         Box::new(rest::ComesToRest::new(plan)),

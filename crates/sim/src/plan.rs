@@ -21,6 +21,8 @@ pub struct Plan {
     pub seed: u64,
     /// How many of each role take part; numbered from 1.
     pub cast: BTreeMap<Role, usize>,
+    /// Who reaches the store through one node only, and through which. Everybody else reaches all nodes.
+    pub behind: BTreeMap<Who, usize>,
     /// Latency of a message is between these two.
     pub latency: (Duration, Duration),
     /// A disk syncs what it has once in this time.

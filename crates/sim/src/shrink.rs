@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Plan, Role};
+use crate::plan::{Plan, Role, Who};
 
 /// The smallest plan that was found, and how many runs that took. `fails` runs a plan and says whether it still shows what is
 /// looked for; at most `budget` runs are made.
@@ -50,16 +50,24 @@ fn smaller(plan: &Plan) -> Vec<Plan> {
         // A cluster has an odd number of nodes; the others go one by one.
         let step = if *role == Role::Node { 2 } else { 1 };
         let fewer = count.saturating_sub(step);
+        let relays = plan.behind.values().copied().map(Who::node);
         let named = plan
             .faults
             .iter()
             .flat_map(|planned| planned.fault.names())
+            .chain(relays)
             .any(|who| who.role == *role && who.number > fewer);
         if fewer < *count && fewer >= usize::from(*role == Role::Node) && !named {
             let mut less = plan.clone();
             less.cast.insert(*role, fewer);
+            less.behind.retain(|who, _| who.role != *role || who.number <= fewer);
             plans.push(less);
         }
+    }
+    for who in plan.behind.keys() {
+        let mut less = plan.clone();
+        less.behind.remove(who);
+        plans.push(less);
     }
     for at in 0..count {
         let lasts = plan.faults[at].lasts;

@@ -11,7 +11,7 @@ use crate::witness::Counts;
 const ENOUGH: u64 = 100;
 
 /// What must have happened in [`ENOUGH`] seeds, beside every kind of fault.
-const REQUIRED: [&str; 55] = [
+const REQUIRED: [&str; 62] = [
     "grants",
     "resignations",
     "leaderships lost",
@@ -31,6 +31,8 @@ const REQUIRED: [&str; 55] = [
     "nodes that stopped by themselves",
     "writes not applied",
     "unknown writes",
+    "writes on a data stream",
+    "reads on a data stream",
     "answers remembered",
     "answers forgotten",
     "sessions expired",
@@ -39,6 +41,7 @@ const REQUIRED: [&str; 55] = [
     "snapshots restored",
     "changes observed",
     "observers told the state",
+    "observers that came back",
     "histories told",
     "revisions watched",
     "watchers that went on",
@@ -51,6 +54,10 @@ const REQUIRED: [&str; 55] = [
     "candidacies withdrawn",
     "candidacies removed",
     "campaigns abandoned",
+    "grants to callers",
+    "withdrawals by calls",
+    "sessions attached again by calls",
+    "sessions behind one node",
     "sessions with given ids",
     "appends",
     "notes",

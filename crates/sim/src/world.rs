@@ -18,11 +18,19 @@ pub(crate) use gate::Gate;
 pub use traffic::Traffic;
 
 /// A world for one process. `seed` should differ between processes and between starts of a process.
-pub(crate) fn simulated(seed: u64, clock: &SimClock, gate: &Gate, traffic: &Traffic, files: SimFiles) -> World {
+///
+/// `behind`: the only node that it reaches, if it does not reach all.
+pub(crate) fn simulated(
+    seed: u64,
+    clock: &SimClock,
+    gate: &Gate,
+    (traffic, behind): (&Traffic, Option<usize>),
+    files: SimFiles,
+) -> World {
     World::new(
         Arc::new(clock.clone()),
         Arc::new(SeededRandom::new(seed)),
-        Arc::new(net::SimNet::new(gate.clone(), traffic.clone())),
+        Arc::new(net::SimNet::new(gate.clone(), traffic.clone(), behind)),
     )
     // Threads draw from a source of their own: how often they do must not shift what everybody else draws.
     .with_threads(Arc::new(threads::SimThreads::new(gate.clone(), SeededRandom::new(!seed))))

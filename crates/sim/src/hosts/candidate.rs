@@ -136,6 +136,10 @@ impl Life<'_> {
                 () = self.wished_away() => return Ok(()),
                 () = unless_at_rest(process, world.now().saturating_add(patience)) => {
                     process.witness.count("campaigns abandoned");
+                    // For good, now and then: nobody comes back who would take the place that it left.
+                    if election == ELECTIONS[1] && process.one_in(2) {
+                        return Ok(());
+                    }
                     world.sleep(world.jitter(IMPATIENCE)).await;
                     continue;
                 }

@@ -10,8 +10,7 @@ use palisade_world::{World, grpc};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use super::{Process, address};
-use crate::plan::Role;
+use super::Process;
 
 /// The longest that one request may take.
 const ATTEMPT: Duration = Duration::from_millis(700);
@@ -53,7 +52,7 @@ impl Wire {
             let channel = grpc::channel(&world, &address).expect("the simulated addresses are well formed");
             (address, channel)
         };
-        let nodes = process.plan.all(Role::Node).map(address).map(channel).collect();
+        let nodes = process.nodes().into_iter().map(channel).collect();
         Wire { nodes, leader: 0, world }
     }
 
@@ -92,6 +91,11 @@ impl Wire {
             Some(Err(refused)) => Err(Unanswered::of(&refused)),
             None => Err(Unanswered { known: Known::Unknown, kind: Kind::Unspecified, header: None, hint: None }),
         }
+    }
+
+    /// Asks somebody else next time.
+    pub(super) fn learn_silent(&mut self) {
+        self.leader = self.any();
     }
 
     /// Asks the node that answered again next time, or the one that it hints at.

@@ -1,9 +1,12 @@
 //! A writer: puts, removes and reads a few registers that it shares with the other writers, and keeps honest books of what it
-//! was told. Every other one names its requests, so that an unknown outcome is settled by asking again.
+//! was told. Every other one names its requests, so that an unknown outcome is settled by asking again. Some of what it asks travels
+//! on a data stream.
 
 use std::time::Duration;
 
-use palisade_client::{Client, DeleteOptions, Error, ErrorKind, Fence, Outcome, PutOptions, Session, SessionOptions};
+use palisade_client::{
+    Client, DeleteOptions, Error, ErrorKind, Fence, Outcome, Pipeline, PutOptions, Session, SessionOptions,
+};
 
 use super::Process;
 use super::candidate::ELECTIONS;
@@ -19,7 +22,10 @@ pub(super) fn register(number: u64) -> String {
 
 /// Runs until the simulation ends.
 pub(crate) async fn run(process: Process) -> turmoil::Result {
-    let mut writer = Writer { client: process.client(), session: None, fence: None, process };
+    let client = process.client();
+    // A client opens data streams to the store leader alone, which who is behind one node does not reach.
+    let pipeline = (!process.plan.behind.contains_key(&process.who)).then(|| client.pipeline());
+    let mut writer = Writer { client, pipeline, session: None, fence: None, process };
     let mut acknowledged: Option<String> = None;
     for number in 1_u64.. {
         let process = writer.process.clone();
@@ -41,6 +47,7 @@ pub(crate) async fn run(process: Process) -> turmoil::Result {
 struct Writer {
     process: Process,
     client: Client,
+    pipeline: Option<Pipeline>,
     /// Of those who name their requests.
     session: Option<Session>,
     /// The last token that it heard of, whoever holds it: some writes are made under it.
@@ -65,12 +72,21 @@ impl Writer {
         let deed = if world.random_u64().is_multiple_of(5) { Deed::Delete } else { Deed::Put };
         let asked = Fact::WriteBegan { write: name.into(), key: key.into(), deed, session: session.map(Session::id) };
         self.saw(asked);
+        let stream = self.stream("writes on a data stream");
         let applied = if deed == Deed::Put {
             let put = PutOptions { fence, session, ..PutOptions::new(key, name) };
-            self.client.put(put).await.map(|put| (put.header, true))
+            let done = match stream {
+                Some(stream) => stream.put(put).await,
+                None => self.client.put(put).await,
+            };
+            done.map(|put| (put.header, true))
         } else {
             let delete = DeleteOptions { fence, session, ..DeleteOptions::new(key) };
-            self.client.delete(delete).await.map(|deleted| (deleted.header, deleted.deleted > Some(0)))
+            let done = match stream {
+                Some(stream) => stream.delete(delete).await,
+                None => self.client.delete(delete).await,
+            };
+            done.map(|deleted| (deleted.header, deleted.deleted > Some(0)))
         };
         let ended = match &applied {
             Ok((header, changed)) => Ended::Applied { seq: header.seq, revision: header.revision, changed: *changed },
@@ -89,6 +105,13 @@ impl Writer {
         matches!(ended, Ended::Applied { .. })
     }
 
+    /// The data stream, for a third of what is asked.
+    fn stream(&self, counted_as: &'static str) -> Option<&Pipeline> {
+        let stream = self.pipeline.as_ref().filter(|_| self.process.one_in(3));
+        stream.iter().for_each(|_| self.process.witness.count(counted_as));
+        stream
+    }
+
     async fn token(&mut self) -> Option<Fence> {
         if self.fence.is_none() {
             self.fence = self.client.leader(ELECTIONS[0]).await.ok().flatten().map(|grant| grant.fence());
@@ -98,7 +121,11 @@ impl Writer {
 
     async fn read(&self, name: &str, key: &str) {
         self.saw(Fact::ReadBegan { read: name.to_owned() });
-        let Ok(got) = self.client.get(key.into()).await else { return };
+        let got = match self.stream("reads on a data stream") {
+            Some(stream) => stream.get(key.into()).await,
+            None => self.client.get(key.into()).await,
+        };
+        let Ok(got) = got else { return };
         let found = got.kv.map(|kv| Found {
             write: String::from_utf8_lossy(&kv.value).into_owned(),
             mod_revision: kv.mod_revision,

@@ -1,4 +1,5 @@
-//! One link between two nodes that is cut, with nothing else wrong, deposes nobody: neither the store leader nor a holder.
+//! One link between two nodes that is cut, with nothing else wrong, deposes nobody: neither the store leader nor a holder, unless he
+//! reaches the store leader over that link alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use palisade_fence::Token;
 use super::Invariant;
 use super::history::History;
 use crate::facts::{Applied, Fact};
-use crate::plan::{Fault, Pattern, Role};
+use crate::plan::{Fault, Pattern, Plan, Role, Who};
 
 /// The last trouble must be this long ago: what it set going must be over.
 const QUIET: Duration = Duration::from_millis(1_500);
@@ -28,6 +29,10 @@ pub(super) struct OneLinkDeposesNobody {
     history: History,
     /// Leaderships that somebody ended from outside.
     removed: BTreeSet<Token>,
+    /// Who reaches the store through one node only.
+    behind: BTreeMap<Who, usize>,
+    /// The ends of the link.
+    ends: [usize; 2],
     /// The session of each leadership.
     held_by: BTreeMap<Token, SessionId>,
     /// Sessions whose end somebody asked for: all that they hold goes with them.
@@ -35,6 +40,15 @@ pub(super) struct OneLinkDeposesNobody {
 }
 
 impl OneLinkDeposesNobody {
+    pub(super) fn new(plan: &Plan) -> OneLinkDeposesNobody {
+        OneLinkDeposesNobody { behind: plan.behind.clone(), ..Default::default() }
+    }
+
+    /// Whether this candidate may have no way to the store leader but that link.
+    fn depends(&self, candidate: &str) -> bool {
+        self.behind.iter().any(|(who, node)| who.has_name(candidate) && self.ends.contains(node))
+    }
+
     fn is_to_blame(&self, at: Duration) -> bool {
         self.alone || self.mended.is_some_and(|mended| at < mended + QUIET)
     }
@@ -65,10 +79,12 @@ impl Invariant for OneLinkDeposesNobody {
     }
 
     fn fault(&mut self, fault: &Fault, begins: bool, at: Duration) {
-        let between_nodes = matches!(
-            fault,
-            Fault::Cut(Pattern::Link(one, other), _) if one.role == Role::Node && other.role == Role::Node
-        );
+        let ends = match fault {
+            Fault::Cut(Pattern::Link(one, other), _) if [one, other].iter().all(|it| it.role == Role::Node) => {
+                Some([one.number, other.number])
+            }
+            _ => None,
+        };
         // A clock that is a little wrong is no trouble, and what hangs on the wall concerns nobody.
         if matches!(fault, Fault::ClockRate(..) | Fault::ClockJump(..)) {
             return;
@@ -76,7 +92,10 @@ impl Invariant for OneLinkDeposesNobody {
         // A node that lost its store is missing for good.
         self.wiped |= matches!(fault, Fault::Wipe(_));
         self.mended = (self.alone && !begins).then_some(at);
-        self.alone = !self.wiped && begins && between_nodes && self.faults == 0 && at >= self.trouble + QUIET;
+        self.alone = !self.wiped && begins && ends.is_some() && self.faults == 0 && at >= self.trouble + QUIET;
+        if self.alone {
+            self.ends = ends.unwrap_or_default();
+        }
         self.faults = if begins { self.faults + 1 } else { self.faults - 1 };
         self.trouble = at;
     }
@@ -89,7 +108,9 @@ impl Invariant for OneLinkDeposesNobody {
             Fact::LeadsStore { term, node } if self.is_to_blame(at) => {
                 Err(format!("node {node} was elected in term {term} although only one link was cut"))
             }
-            Fact::Lost { candidate, token, .. } if self.is_to_blame(at) && !self.was_taken(*token) => {
+            Fact::Lost { candidate, token, .. }
+                if self.is_to_blame(at) && !self.was_taken(*token) && !self.depends(candidate) =>
+            {
                 Err(format!("{candidate} lost its leadership although only one link was cut"))
             }
             Fact::LeadsStore { .. } => {
@@ -107,7 +128,7 @@ mod tests {
 
     use super::super::history::tests::{applied, campaigned, fact};
     use super::*;
-    use crate::plan::{Cut, Who};
+    use crate::plan::Cut;
 
     #[test]
     fn it_can_object() {

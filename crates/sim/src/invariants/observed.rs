@@ -1,6 +1,6 @@
 //! Observe is complete and in order: after the state that an observer is told first, it is told every change of its election,
-//! once, in the order of `seq`; a gap is closed by the state, which is the true one at its `seq`. When everything has come to
-//! rest, every observer knows who leads.
+//! once, in the order of `seq`; a gap is closed by the state, which is the true one at its `seq`. One that comes back to a `seq` is told
+//! every change after it. When everything has come to rest, every observer knows who leads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -87,6 +87,15 @@ impl Invariant for ObserveIsComplete {
         if let Some(applied) = self.history.next(fact) {
             self.apply(applied);
         }
+        if let Fact::ObserveBegan { observer, election, after } = fact {
+            let observes = (observer.clone(), election.clone());
+            match after {
+                // It knows who led then.
+                Some(seq) => self.told.insert(observes, (*seq, News::State(self.leads(election, *seq)))),
+                None => self.told.remove(&observes),
+            };
+            return Ok(());
+        }
         let Fact::Observed { observer, election, seq, news } = fact else { return Ok(()) };
         let told = self.told.insert((observer.clone(), election.clone()), (*seq, news.clone()));
         let judged = self.observed(told.map(|(last, _)| last), election, *seq, news);
@@ -150,6 +159,24 @@ mod tests {
         assert!(told(std::slice::from_ref(&first)).is_err(), "no state before it");
         assert!(told(&[state.clone(), first.clone(), first.clone()]).is_err(), "the same twice");
         assert!(told(&[state.clone(), (6, News::Vacant(token(1)))]).is_err(), "it never happened");
+    }
+
+    #[test]
+    fn who_comes_back_is_told_what_followed() {
+        let token = |counter| Token::new(0, counter);
+        let comes_back = |after, seq, news| {
+            let (observer, election) = (String::from("o"), String::from("e"));
+            let mut observe = told(&[(1, News::State(None)), (5, News::Elected(token(1), None))]).expect("all is true");
+            let began = Fact::ObserveBegan { observer: observer.clone(), election: election.clone(), after };
+            observe.on(&began, Duration::ZERO).expect("nothing is told");
+            observe.on(&Fact::Observed { observer, election, seq, news }, Duration::ZERO)
+        };
+        let (first, second) = (News::Elected(token(1), None), News::Elected(token(2), Some(token(1))));
+        assert!(comes_back(Some(5), 8, second.clone()).is_ok());
+        assert!(comes_back(Some(1), 5, first.clone()).is_ok(), "it asked for it again");
+        assert!(comes_back(Some(1), 8, second.clone()).is_err(), "it was not told of the first");
+        assert!(comes_back(Some(8), 8, second.clone()).is_err(), "it has seen that");
+        assert!(comes_back(None, 8, second).is_err(), "no state before it");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Only the silent expire: a session whose client does all it should is not expired while the network is whole and the store
-//! leader is the same, however long nodes stand still or wait for their disks.
+//! leader is the same, however long nodes stand still or wait for their disks. Who reaches the store through one node depends on that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use palisade_coord_core::{EndReason, Op, Reply};
@@ -9,7 +9,7 @@ use palisade_coord_core::{EndReason, Op, Reply};
 use super::Invariant;
 use super::history::History;
 use crate::facts::Fact;
-use crate::plan::{Fault, Who};
+use crate::plan::{Fault, Plan, Role, Who};
 
 /// The last trouble must be this long ago: longer than every TTL of the run, and than it takes to find a store leader.
 const QUIET: Duration = Duration::from_millis(2_500);
@@ -19,16 +19,24 @@ pub(super) struct OnlyTheSilentExpire {
     history: History,
     /// Whose clients keep them alive.
     kept: BTreeMap<u64, Who>,
+    /// Through which nodes somebody reaches the store.
+    relays: BTreeSet<usize>,
     /// Troubles in force.
     troubles: usize,
     /// When the last one began or ended, or a store leader was elected.
     last: Duration,
 }
 
+impl OnlyTheSilentExpire {
+    pub(super) fn new(plan: &Plan) -> OnlyTheSilentExpire {
+        OnlyTheSilentExpire { relays: plan.behind.values().copied().collect(), ..Default::default() }
+    }
+}
+
 /// What may keep a client's word from the store leader. That a node stands still, or waits, or has a wrong clock, may not.
-fn is_trouble(fault: &Fault) -> bool {
+fn is_trouble(fault: &Fault, relays: &BTreeSet<usize>) -> bool {
     match fault {
-        Fault::Pause(who) => who.role != crate::plan::Role::Node,
+        Fault::Pause(who) => who.role != Role::Node || relays.contains(&who.number),
         Fault::SlowDisk(_) | Fault::ClockRate(..) | Fault::ClockJump(..) => false,
         Fault::Crash(_)
         | Fault::CrashAll
@@ -80,7 +88,7 @@ impl Invariant for OnlyTheSilentExpire {
     }
 
     fn fault(&mut self, fault: &Fault, begins: bool, at: Duration) {
-        if is_trouble(fault) {
+        if is_trouble(fault, &self.relays) {
             self.troubles = if begins { self.troubles + 1 } else { self.troubles - 1 };
             self.last = at;
         }
@@ -91,7 +99,6 @@ impl Invariant for OnlyTheSilentExpire {
 mod tests {
     use super::super::history::tests::{ended, fact};
     use super::*;
-    use crate::plan::Role;
 
     #[test]
     fn it_can_object() {

@@ -23,7 +23,7 @@ pub(super) struct CandidatesStand {
 
 impl CandidatesStand {
     pub(super) fn new(plan: &Plan) -> CandidatesStand {
-        let candidates = plan.all(Role::Candidate).collect();
+        let candidates = plan.all(Role::Candidate).chain(plan.all(Role::Caller)).collect();
         CandidatesStand { history: History::default(), candidates, standing: BTreeMap::new(), resting: false }
     }
 

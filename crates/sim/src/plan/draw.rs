@@ -28,6 +28,7 @@ impl Plan {
         let mut plan = Plan {
             seed,
             cast,
+            behind: BTreeMap::new(),
             latency: (least, most),
             // One disk in three is slow: what is acknowledged before it is synced is then easily lost.
             sync_every: match rng.random_range(0..3) {
@@ -55,6 +56,9 @@ impl Plan {
         let mut wiped = false;
         plan.faults.retain(|planned| !matches!(planned.fault, Fault::Wipe(_)) || !std::mem::replace(&mut wiped, true));
         plan.faults.sort_by_key(|planned| planned.at);
+        // What was added to the drawing later comes last: the rest of a seed's plan is what it was.
+        plan.cast.insert(Role::Caller, rng.random_range(0..2));
+        draw_behind(&mut rng, &mut plan);
         plan
     }
 }
@@ -79,6 +83,24 @@ fn draw_cast(rng: &mut SmallRng) -> BTreeMap<Role, usize> {
         _ => cast.extend([(Role::JobManager, 2), (Role::TaskExecutor, 2), (Role::Submitter, 1)]),
     }
     cast
+}
+
+/// In one run of three some reach the store through one node only: their calls are forwarded and their sessions relayed.
+fn draw_behind(rng: &mut SmallRng, plan: &mut Plan) {
+    let node = rng.random_range(1..=plan.count(Role::Node));
+    let wiped = plan.faults.iter().any(|planned| planned.fault == Fault::Wipe(node));
+    // A wiped node is gone for good, and everybody behind it.
+    if rng.random_range(0..3) > 0 || wiped {
+        return;
+    }
+    // Who leads ledgers observes who leads, and a client observes at the store leader alone.
+    let calls = plan.count(Role::Ledger) > 0;
+    let may_be = |who: &Who| who.role.may_be_behind() && !(calls && who.role == Role::Candidate);
+    for who in plan.everybody().filter(may_be).collect::<Vec<_>>() {
+        if rng.random_range(0..2) == 0 {
+            plan.behind.insert(who, node);
+        }
+    }
 }
 
 fn draw_faults(rng: &mut SmallRng, plan: &Plan, count: std::ops::Range<usize>) -> Vec<Planned> {
@@ -256,6 +278,14 @@ mod tests {
         let kinds: std::collections::BTreeSet<_> =
             (0..500).flat_map(|seed| Plan::draw(seed).faults).map(|planned| planned.fault.kind()).collect();
         assert_eq!(kinds, Fault::KINDS.into());
+    }
+
+    #[test]
+    fn some_are_behind_one_node_and_never_behind_one_that_is_gone() {
+        let plans: Vec<_> = (0..200).map(Plan::draw).filter(|plan| !plan.behind.is_empty()).collect();
+        assert!(plans.len() > 20);
+        let gone = |plan: &Plan, node: usize| plan.faults.iter().any(|planned| planned.fault == Fault::Wipe(node));
+        assert!(plans.iter().all(|plan| !plan.behind.values().any(|node| gone(plan, *node))));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! seed 93
 //! cast node 3 candidate 2 writer 1 observer 1
+//! behind node-2 candidate-1
 //! latency 0.7ms to 4.2ms
 //! sync-every 2ms
 //! snapshot-every 120
@@ -11,11 +12,12 @@
 //! at 3s for 1.2s cut hold isolate candidate-1
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Cut, Fault, Pattern, Plan, Planned, Role};
+use super::{Cut, Fault, Pattern, Plan, Planned, Role, Who};
 
 /// A line that is not part of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,9 @@ impl fmt::Display for Plan {
         writeln!(f, "seed {}", self.seed)?;
         let cast: Vec<_> = self.cast.iter().map(|(role, count)| format!("{} {count}", role.name())).collect();
         writeln!(f, "cast {}", cast.join(" "))?;
+        for (who, node) in &self.behind {
+            writeln!(f, "behind {} {who}", Who::node(*node))?;
+        }
         writeln!(f, "latency {:?} to {:?}", self.latency.0, self.latency.1)?;
         writeln!(f, "sync-every {:?}", self.sync_every)?;
         writeln!(f, "snapshot-every {}", self.snapshot_every)?;
@@ -102,6 +107,7 @@ impl FromStr for Plan {
         let mut plan = Plan {
             seed: 0,
             cast: [(Role::Node, 3)].into(),
+            behind: BTreeMap::new(),
             latency: (Duration::from_millis(1), Duration::from_millis(4)),
             sync_every: Duration::from_millis(2),
             snapshot_every: 200,
@@ -112,8 +118,9 @@ impl FromStr for Plan {
             let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
             read_line(&mut plan, &words).map_err(|why| ParseError { line: number + 1, why })?;
         }
-        let missing =
-            plan.faults.iter().flat_map(|planned| planned.fault.names()).find(|who| who.number > plan.count(who.role));
+        let of_faults = plan.faults.iter().flat_map(|planned| planned.fault.names());
+        let behind = plan.behind.iter().flat_map(|(who, node)| [*who, Who::node(*node)]);
+        let missing = of_faults.chain(behind).find(|who| who.number > plan.count(who.role));
         match missing {
             Some(who) => Err(ParseError { line: 0, why: format!("{who} does not take part") }),
             None => Ok(plan),
@@ -131,6 +138,13 @@ fn read_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
                 let [role, count] = pair else { return Err("cast: a role without a number".to_owned()) };
                 plan.cast.insert(role.parse()?, number(count)?);
             }
+        }
+        ["behind", node, who] => {
+            let (node, who): (Who, Who) = (node.parse()?, who.parse()?);
+            if node.role != Role::Node || !who.role.may_be_behind() {
+                return Err(format!("behind: {who} cannot be behind {node}"));
+            }
+            plan.behind.insert(who, node.number);
         }
         ["latency", least, "to", most] => plan.latency = (span(least)?, span(most)?),
         ["sync-every", every] => plan.sync_every = span(every)?,
@@ -225,6 +239,8 @@ mod tests {
         assert_eq!(error("seed 1\nat 1s for 1s crash"), "line 2: 'crash' is no fault");
         assert_eq!(error("latency 1 to 2ms"), "line 1: '1' is not a time such as 1.5s, 20ms, 700µs");
         assert_eq!(error("cast node 3\nat 1s for 1s crash node-4"), "line 0: node-4 does not take part");
+        assert_eq!(error("behind node-1 node-2"), "line 1: behind: node-2 cannot be behind node-1");
+        assert_eq!(error("cast node 3 writer 1\nbehind node-4 writer-1"), "line 0: node-4 does not take part");
         assert_eq!(error("cast wizard 3"), "line 1: no role 'wizard'");
     }
 }

@@ -32,10 +32,12 @@ pub enum Role {
     TaskExecutor,
     /// Has words counted, one job after the other.
     Submitter,
+    /// Campaigns without a client: attaches its session by a stream that only the store sends on, and calls for everything else.
+    Caller,
 }
 
 /// Every role, in order.
-pub(super) const ROLES: [Role; 13] = [
+pub(super) const ROLES: [Role; 14] = [
     Role::Node,
     Role::Candidate,
     Role::Writer,
@@ -49,6 +51,7 @@ pub(super) const ROLES: [Role; 13] = [
     Role::JobManager,
     Role::TaskExecutor,
     Role::Submitter,
+    Role::Caller,
 ];
 
 impl Role {
@@ -68,13 +71,14 @@ impl Role {
             Role::JobManager => "jobmanager",
             Role::TaskExecutor => "taskexecutor",
             Role::Submitter => "submitter",
+            Role::Caller => "caller",
         }
     }
 
     /// Whether faults may end such a process. The others keep the books of a run: what they saw must not be lost.
     pub fn may_crash(self) -> bool {
         match self {
-            Role::Node | Role::Candidate | Role::Ledger | Role::JobManager | Role::TaskExecutor => true,
+            Role::Node | Role::Candidate | Role::Caller | Role::Ledger | Role::JobManager | Role::TaskExecutor => true,
             Role::Writer
             | Role::Duplicator
             | Role::Transactor
@@ -86,12 +90,31 @@ impl Role {
         }
     }
 
+    /// Whether such a process can do with one node: whoever takes hints, and asks to be helped where they do not help.
+    pub fn may_be_behind(self) -> bool {
+        match self {
+            Role::Candidate | Role::Caller | Role::Writer => true,
+            Role::Node
+            | Role::Duplicator
+            | Role::Transactor
+            | Role::Observer
+            | Role::Watcher
+            | Role::Administrator
+            | Role::Ledger
+            | Role::Repeater
+            | Role::JobManager
+            | Role::TaskExecutor
+            | Role::Submitter => false,
+        }
+    }
+
     /// Whether such a process writes keys under names, of which it says what became.
     pub fn writes(self) -> bool {
         match self {
             Role::Writer | Role::Duplicator | Role::Transactor => true,
             Role::Node
             | Role::Candidate
+            | Role::Caller
             | Role::Observer
             | Role::Watcher
             | Role::Administrator

@@ -11,18 +11,27 @@ use palisade_world::{AcceptSocket, Listener, Net, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Gate, Traffic};
+use crate::plan::{Role, Who};
 
 /// The network of one process.
 #[derive(Clone)]
 pub(super) struct SimNet {
     gate: Gate,
     traffic: Traffic,
+    /// The only node that it reaches; `None`: it reaches all.
+    behind: Option<usize>,
     sockets: Sockets,
 }
 
 impl SimNet {
-    pub(super) fn new(gate: Gate, traffic: Traffic) -> SimNet {
-        SimNet { gate, traffic, sockets: Sockets::default() }
+    pub(super) fn new(gate: Gate, traffic: Traffic, behind: Option<usize>) -> SimNet {
+        SimNet { gate, traffic, behind, sockets: Sockets::default() }
+    }
+
+    fn reaches(&self, address: &str) -> bool {
+        let to: Option<Who> = address.rsplit_once(':').and_then(|(host, _)| host.parse().ok());
+        let node = to.filter(|to| to.role == Role::Node).map(|to| to.number);
+        self.behind.is_none() || node.is_none() || self.behind == node
     }
 
     fn opened(&self, stream: turmoil::net::TcpStream) -> SimSocket {
@@ -136,6 +145,9 @@ impl Net for SimNet {
     async fn connect(&self, address: &str) -> io::Result<Socket> {
         self.traffic.dialled();
         self.gate.opened().await;
+        if !self.reaches(address) {
+            return Err(io::ErrorKind::NetworkUnreachable.into());
+        }
         let stream = turmoil::net::TcpStream::connect(address).await?;
         let peer = stream.peer_addr().ok();
         Ok(Socket::new(self.opened(stream), peer))
