@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use palisade_coord_core::{EndReason, Op, Reply};
+use palisade_coord_core::{EndReason, Event, Op, Reply, Wish};
 
 use super::Invariant;
 use super::history::History;
@@ -58,6 +58,12 @@ impl Invariant for OnlyTheSilentExpire {
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {
         if let Some(applied) = self.history.next(fact) {
+            for event in &applied.outcome.events {
+                // Whatever its client does, it is renewed no more.
+                if let Event::SessionAsked { session, wish: Wish::StopRenewing } = event {
+                    self.kept.remove(&session.get());
+                }
+            }
             let (Op::EndSession { session, why: EndReason::Expired, .. }, Ok(Reply::SessionEnded)) =
                 (&applied.command.op, &applied.outcome.reply)
             else {
