@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::Targets;
 
 pub(crate) use self::bench::{BenchCommand, FailoverArgs, FailoverMode, LoadArgs, SessionLoadArgs, WatchLoadArgs};
 pub(crate) use self::elect::{CampaignArgs, DemandArgs, ElectCommand, ReadArgs, RunArgs, SessionArgs, SessionCommand};
@@ -54,7 +55,7 @@ pub(crate) struct Global {
     pub(crate) config: Option<PathBuf>,
     /// What to log to stderr, such as info or palisade_server=debug.
     #[arg(long, global = true, value_name = "FILTER")]
-    pub(crate) log: Option<String>,
+    pub(crate) log: Option<Targets>,
     /// How to log.
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub(crate) log_format: LogFormat,

@@ -23,6 +23,7 @@ mod workers;
 use std::process::ExitCode;
 
 use palisade_world::World;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::cli::{Cli, Command};
 
@@ -75,17 +76,19 @@ async fn run(cli: Cli, world: World) -> Result<(), exit::Failure> {
     }
 }
 
-/// Logs go to stderr: text for people, JSON with `--log-format json`; `--log` takes the usual filter syntax.
+/// Logs go to stderr: text for people, JSON with `--log-format json`; `--log` says which.
 fn init_logs(cli: &Cli) {
-    use tracing_subscriber::EnvFilter;
-    let quiet = !matches!(cli.command, Command::Server(_) | Command::Jobmanager(_) | Command::Taskexecutor(_));
-    let default = if quiet { "error" } else { "info,openraft=error" };
-    let filter = cli.global.log.as_deref().unwrap_or(default);
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(default));
+    use tracing_subscriber::layer::{Layer, SubscriberExt};
+    use tracing_subscriber::util::SubscriberInitExt;
+    let speaks = matches!(cli.command, Command::Server(_) | Command::Jobmanager(_) | Command::Taskexecutor(_));
+    let default = Targets::new().with_target("openraft", LevelFilter::ERROR);
+    let default = default.with_default(if speaks { LevelFilter::INFO } else { LevelFilter::ERROR });
+    let filter = cli.global.log.clone().unwrap_or(default);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
-    match cli.global.log_format {
-        cli::LogFormat::Text => builder.with_target(false).init(),
-        cli::LogFormat::Json => builder.json().init(),
-    }
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+    let layer = match cli.global.log_format {
+        cli::LogFormat::Text => layer.with_target(false).boxed(),
+        cli::LogFormat::Json => layer.json().boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
 }

@@ -11,6 +11,9 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use palisade_sim::{Plan, Report, Summary, found, run, shrink};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Deterministic simulation of the whole: the same seed gives the same trace.
 ///
@@ -87,8 +90,15 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     // Filtered by RUST_LOG; silent by default.
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = match std::env::var("RUST_LOG").map_or(Ok(Targets::new()), |filter| filter.parse()) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("RUST_LOG: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    tracing_subscriber::registry().with(layer).init();
     let done = match Cli::parse().command {
         Command::Run { seeds, from, keep_going } => Ok(run_many(seeds, from, keep_going)),
         Command::Replay(what) => what.runner().map(|(plan, run)| tell(&run(&plan))),
