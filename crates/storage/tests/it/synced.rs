@@ -18,13 +18,9 @@ pub(crate) fn strace_is_missing() -> Option<String> {
     }
 }
 
-/// Traces a writer; returns how many acknowledgements were seen to follow their sync, or the first one that does not.
-pub(crate) fn trace(planted: &str) -> Result<usize, String> {
-    check(&record(planted))
-}
-
-/// What a traced writer did.
-fn record(planted: &str) -> String {
+/// Traces a writer; returns how many acknowledgements were seen to follow their sync, and how often it synced for them, or the
+/// first acknowledgement that does not follow one.
+pub(crate) fn trace(planted: &str) -> Result<(usize, usize), String> {
     let dir = tempfile::tempdir().unwrap();
     let trace = dir.path().join("trace");
     let store = dir.path().join("store");
@@ -34,7 +30,8 @@ fn record(planted: &str) -> String {
     let said = lines(&mut child).filter(|line| line.starts_with("ack ")).count();
     assert!(child.wait().unwrap().success());
     assert_eq!(said, 20, "the writer did its work");
-    std::fs::read_to_string(&trace).unwrap()
+    let trace = std::fs::read_to_string(&trace).unwrap();
+    check(&trace).map(|seen| (seen, syncs(&trace)))
 }
 
 /// Syncs of sled's data file after the first submit, until the engine was dropped.
@@ -83,10 +80,8 @@ fn a_callback_implies_that_the_data_was_synced() {
     if let Some(reason) = strace_is_missing() {
         return skip("a_callback_implies_that_the_data_was_synced", "strace", &reason);
     }
-    let trace = record("");
-    assert_eq!(check(&trace), Ok(20));
     // The writer also says what is committed after each of its writes: only the last of that needs a sync of its own.
-    assert_eq!(syncs(&trace), 21);
+    assert_eq!(trace(""), Ok((20, 21)));
 }
 
 #[test]
