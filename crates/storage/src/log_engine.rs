@@ -35,8 +35,8 @@ pub trait LogEngine: Send + Sync + 'static {
     /// changes nothing and calls `done` with the error. An operation that breaks the log (a gap, an oversized record)
     /// fails the engine: only a wrong caller can submit one.
     ///
-    /// A `MetaSlot::Committed` alone and without `done` only spares work at the next start: it reaches the disk with whatever is
-    /// submitted after it, at the latest when the engine is dropped.
+    /// A `MetaSlot::Committed` alone and without `done` only spares work at the next start: it reaches the disk with some later
+    /// group, in a quiet moment, or when the engine is dropped.
     ///
     /// The queue is bounded in bytes. When it is full the sled engine *blocks* until one group has been synced: refusing
     /// would be fatal to Raft, which takes any storage error as the end, and a slow disk is not the end.

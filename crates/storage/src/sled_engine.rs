@@ -77,8 +77,11 @@ pub(crate) struct Front {
     pub(crate) tail: Tail,
     pub(crate) queue: VecDeque<Job>,
     pub(crate) queued_bytes: usize,
-    /// The newest mark of what is committed that is not written yet. Nobody waits for it, so it causes no sync of its own.
+    /// The newest mark of what is committed that is not written yet. Nobody waits for it, so it is no reason for a sync while
+    /// others write.
     pub(crate) committed: Option<Bytes>,
+    /// The writer waits for work without a limit.
+    pub(crate) writer_sleeps: bool,
     /// Submits so far: each job's number.
     submits: u64,
     /// Raised by each truncation, so that a read that went to the disk meanwhile looks again.
@@ -117,6 +120,7 @@ impl SledEngine {
             queue: VecDeque::new(),
             queued_bytes: 0,
             committed: None,
+            writer_sleeps: false,
             submits: 0,
             truncations: 0,
             failure: None,
@@ -263,6 +267,9 @@ impl Shared {
         }
         if let ([LogOp::Put { slot: MetaSlot::Committed, bytes }], None) = (&ops[..], &done) {
             front.committed = Some(bytes.clone());
+            if front.writer_sleeps {
+                self.work.notify_one();
+            }
             return Ok(());
         }
         let submit = front.submits;

@@ -1,12 +1,13 @@
 //! The one thread that writes: drain what is queued, write it in order, `flush`, `fdatasync`, then the callbacks in order.
 //! There is no timer: while one group syncs the next one gathers, so that a group is as large as the disk is slow. A mark of
-//! what is committed makes no group of its own: between two writes of a client it would make the second wait for its sync.
+//! what is committed makes no group of its own while writes follow each other: the next would wait for its sync.
 //!
 //! It keeps true: groups are written in the order of their submits; a callback hears `Ok` only after the sync that covers
 //! it; after the first error nothing is written any more, for what is on the disk is then unknown.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use palisade_planted::{self as planted, Bug};
 
@@ -19,6 +20,10 @@ use crate::{DataFolder, LogOp, MetaSlot, StorageError, disk_space};
 /// small group's time; without it a start applies a little less before it hears from the others, and the promise of the log's end,
 /// which is the second of two checks, lags behind.
 const APPENDS_BETWEEN: u32 = 64;
+
+/// So long nothing is submitted before a mark of what is committed is written by itself: longer than between two writes of one
+/// client, and short, because a process that died before knows less of its own cluster when it starts.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// A group takes no further submit beyond this: some milliseconds of writing, so that the first of it does not wait long.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
@@ -113,7 +118,17 @@ impl Writer {
             if self.purging == Purging::More && front.failure.is_none() {
                 return Next::Purge;
             }
-            front = self.shared.work.wait(front).unwrap_or_else(std::sync::PoisonError::into_inner);
+            let (woken, waited) = self.shared.work.wait_timeout(front, QUIET).unwrap_or_else(PoisonError::into_inner);
+            front = woken;
+            if !waited.timed_out() || !front.queue.is_empty() || front.life == Life::Closing {
+                continue;
+            }
+            if front.committed.is_some() && front.failure.is_none() {
+                break;
+            }
+            front.writer_sleeps = true;
+            front = self.shared.work.wait(front).unwrap_or_else(PoisonError::into_inner);
+            front.writer_sleeps = false;
         }
         let mut jobs = Vec::new();
         let mut bytes = 0;

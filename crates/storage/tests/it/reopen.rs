@@ -1,9 +1,12 @@
 //! What was acknowledged is there after opening again: entries, metadata, truncations and purges.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use palisade_storage::{EngineHealth, LogEngine, LogOp, LogState, MetaSlot, StorageError};
 
-use crate::support::{Store, all, append, vote, write};
+use crate::damage::copy;
+use crate::support::{Store, all, append, open, vote, write};
 
 fn put(slot: MetaSlot, bytes: &'static [u8]) -> LogOp {
     LogOp::Put { slot, bytes: Bytes::from_static(bytes) }
@@ -49,6 +52,24 @@ fn entries_and_metadata_come_back() {
     assert_eq!(all(store.engine()), entries);
     assert_eq!(entries.len(), 100);
     assert_eq!(entries[42], (42, Bytes::from("entry 42")));
+}
+
+/// A process that is killed in its first quiet minute must know its cluster when it starts again.
+#[test]
+fn what_is_committed_is_on_disk_after_a_quiet_moment_without_another_write() {
+    let store = Store::new();
+    fill(&store, 0..3);
+    store.engine().submit(vec![put(MetaSlot::Committed, b"2")], None);
+    // As a kill would leave it: what a copy of the folder says. A copy that is taken while the engine writes may be called lost.
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let copied = tempfile::tempdir().unwrap();
+        copy(store.dir.path(), copied.path());
+        if open(copied.path()).is_ok_and(|engine| engine.state().committed == Some(Bytes::from("2"))) {
+            return;
+        }
+        assert!(Instant::now() < until, "nothing was written in a long quiet time");
+    }
 }
 
 #[test]

@@ -80,8 +80,10 @@ fn a_callback_implies_that_the_data_was_synced() {
     if let Some(reason) = strace_is_missing() {
         return skip("a_callback_implies_that_the_data_was_synced", "strace", &reason);
     }
-    // The writer also says what is committed after each of its writes: only the last of that needs a sync of its own.
-    assert_eq!(trace(""), Ok((20, 21)));
+    let (acknowledged, syncs) = trace("").unwrap();
+    assert_eq!(acknowledged, 20);
+    // The writer also says what is committed after each of its writes: that needs a sync of its own where there is a pause only.
+    assert!((21..40).contains(&syncs), "{syncs}");
 }
 
 #[test]
