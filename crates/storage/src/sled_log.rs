@@ -29,6 +29,9 @@ pub(crate) const FORMAT_KEY: &[u8] = b"format";
 pub(crate) const GROUP_KEY: &[u8] = b"group";
 pub(crate) const PURGED_KEY: &[u8] = b"purged";
 pub(crate) const END_KEY: &[u8] = b"end";
+/// The number of the group that last removed records. Written with the lowered promise, before any is removed: what was
+/// acknowledged before that group need not be the end of the log any more, also where a crash cut the group short.
+pub(crate) const SHORTENED_KEY: &[u8] = b"shortened";
 
 /// An index and the checksum of its record: the last one of the chain, `None` on an empty log.
 ///
@@ -69,7 +72,7 @@ impl SledLog {
         end: &mut End,
     ) -> Result<(), StorageError> {
         guarded(&self.path, || {
-            let mut batch = LogBatch { log: self, batch: Batch::default(), bytes: 0, end };
+            let mut batch = LogBatch { log: self, group, batch: Batch::default(), bytes: 0, end };
             let mut committed = None;
             for op in ops {
                 match op {
@@ -241,6 +244,8 @@ impl Parts {
 /// Appends and truncations that go to the log tree together.
 struct LogBatch<'a> {
     log: &'a SledLog,
+    /// Of the group that is written; only one that appends and nothing else has none.
+    group: Option<u64>,
     batch: Batch,
     bytes: usize,
     /// Where the chain ends once this batch is applied.
@@ -281,7 +286,7 @@ impl LogBatch<'_> {
             }
             None => None,
         };
-        self.log.put_meta(END_KEY, &end_value(*self.end))?;
+        self.shortened(Batch::default())?;
         let from = index.map_or(0, |index| index + 1);
         for key in self.log.log.range(record::key(from, 0)..).keys() {
             self.batch.remove(key?);
@@ -296,7 +301,14 @@ impl LogBatch<'_> {
         *self.end = self.end.filter(|(last, _)| *last > up_to);
         let mut batch = Batch::default();
         insert(&mut batch, PURGED_KEY, &purged_value(up_to, marker));
+        self.shortened(batch)
+    }
+
+    /// Lowers the promise of the log's end, with whatever else is to stand before records are removed.
+    fn shortened(&self, mut batch: Batch) -> sled::Result<()> {
+        let group = self.group.expect("a group that removes records has a number");
         insert(&mut batch, END_KEY, &end_value(*self.end));
+        insert(&mut batch, SHORTENED_KEY, &group.to_be_bytes());
         self.log.meta.apply_batch(batch)
     }
 
@@ -400,4 +412,41 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::sled_open::{self, Opened};
+    use crate::{DataFolder, LogEngine, SledEngine, SledOptions};
+
+    /// What is found where a process died after records were removed and before the rest of their group was written.
+    fn cut_short(remove: impl FnOnce(&mut LogBatch<'_>) -> sled::Result<()>) -> Option<u64> {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(dir.path(), 7).unwrap();
+        let engine = SledEngine::open(&folder, SledOptions::default()).unwrap();
+        for index in 0..10 {
+            let (done, written) = mpsc::channel();
+            let append = LogOp::Append { index, bytes: Bytes::from_static(b"entry") };
+            engine.submit(vec![append], Some(Box::new(move |outcome| done.send(outcome).unwrap())));
+            written.recv().unwrap().unwrap();
+        }
+        drop(engine);
+        let Opened { log, group, mut end, .. } = sled_open::open(&folder, 1 << 20).unwrap();
+        let (group, batch) = (Some(group + 1), Batch::default());
+        let mut batch = LogBatch { log: &log, group, batch, bytes: 0, end: &mut end };
+        remove(&mut batch).and_then(|()| batch.apply()).unwrap();
+        log.flush().unwrap();
+        drop(log);
+        SledEngine::open(&folder, SledOptions::default()).unwrap().state().last
+    }
+
+    #[test]
+    fn a_group_that_was_cut_short_after_it_removed_records_is_no_lost_store() {
+        assert_eq!(cut_short(|batch| batch.truncate_after(Some(4))), Some(4));
+        assert_eq!(cut_short(|batch| batch.truncate_after(None)), None);
+        assert_eq!(cut_short(|batch| batch.purge(9, b"marker")), None);
+    }
 }

@@ -12,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::acked_mark::{Acked, AckedMark};
 use crate::data_folder::{io as io_error, lost};
-use crate::sled_log::{self, END_KEY, End, FORMAT_KEY, GROUP_KEY, PURGED_KEY, Scan, SledLog};
+use crate::sled_log::{self, END_KEY, End, FORMAT_KEY, GROUP_KEY, PURGED_KEY, SHORTENED_KEY, Scan, SledLog};
 use crate::{DataFolder, LogState, MetaSlot, OpenError, StorageError, disk_space, durable_file};
 
 /// Fixed at creation: sled refuses another one. Measured as fast as the default; large enough that no leaf of our items
@@ -55,7 +55,7 @@ pub(crate) fn open(folder: &DataFolder, cache_bytes: u64) -> Result<Opened, Open
     let data = File::open(&data).map_err(io_error("opening", &data))?;
     let log = SledLog { log, meta, db, data, path: path.clone() };
     check_format(folder, &log)?;
-    let group = group(&log).map_err(|error| open_error(&path, "reading", error))?;
+    let group = group_under(&log, GROUP_KEY).map_err(|error| open_error(&path, "reading", error))?;
     if (group > 0 || !log.log.is_empty()) && !folder.log_was_made() {
         return Err(lost(&path, "it was in use, and its file LOG_MADE is gone"));
     }
@@ -68,8 +68,9 @@ pub(crate) fn open(folder: &DataFolder, cache_bytes: u64) -> Result<Opened, Open
     if group < acked.group {
         return Err(lost(&path, format!("group {} was acknowledged, the log ends with group {group}", acked.group)));
     }
-    // Later metadata may have shortened the log: then what it promises itself counts alone.
-    let acked_end = acked.end.filter(|_| group == acked.group);
+    // A later group may have shortened the log, or begun to: then what the log promises itself counts alone.
+    let shortened = group_under(&log, SHORTENED_KEY).map_err(|error| open_error(&path, "reading", error))?;
+    let acked_end = acked.end.filter(|_| shortened <= acked.group);
     let (state, end) = check(&log, acked_end).map_err(|error| open_error(&path, "reading", error))?;
     sync_all(folder, &log)?;
     mark.set(Acked { group, end }).map_err(io_error("writing", &mark_path))?;
@@ -190,9 +191,11 @@ fn check(log: &SledLog, acked: End) -> Result<(LogState, End), StorageError> {
     Ok((state, end))
 }
 
-fn group(log: &SledLog) -> Result<u64, StorageError> {
-    let Some(value) = log.meta_value(GROUP_KEY)? else { return Ok(0) };
-    let value = value[..].try_into().map_err(|_| sled_log::corrupt("metadata group: wrong length".to_owned()))?;
+/// The number of a group that metadata names; 0 before the first.
+fn group_under(log: &SledLog, key: &[u8]) -> Result<u64, StorageError> {
+    let Some(value) = log.meta_value(key)? else { return Ok(0) };
+    let wrong = |_| sled_log::corrupt(format!("metadata {}: wrong length", String::from_utf8_lossy(key)));
+    let value = value[..].try_into().map_err(wrong)?;
     Ok(u64::from_be_bytes(value))
 }
 
