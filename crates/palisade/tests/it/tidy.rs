@@ -197,11 +197,12 @@ fn every_file_says_what_it_is() {
     let mut files = sources(&root().join("crates"));
     files.extend(sources(&root().join("jepsen-lite")));
     assert!(files.len() > 20, "the walk found nothing to check");
+    // Put together here, so that this file is no exception.
+    let marks = [["to", "do!("], ["unimple", "mented!("], ["FIX", "ME"], ["#[ig", "nore"]].map(|parts| parts.concat());
     for (file, text) in files {
         assert!(text.starts_with("//!"), "{} does not start with //!: what it is, what it does not do", file.display());
-        for mark in ["todo!(", "unimplemented!(", "FIXME", "#[ignore"].map(|mark| mark.to_owned()) {
-            let found = text.contains(&mark) && !file.ends_with("tidy.rs");
-            assert!(!found, "{} holds {mark}", file.display());
+        for mark in &marks {
+            assert!(!text.contains(mark), "{} holds {mark}", file.display());
         }
     }
 }
