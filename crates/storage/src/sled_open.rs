@@ -23,8 +23,9 @@ const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 const RELEASE_TRIES: u32 = 5000;
 const RELEASE_PAUSE: Duration = Duration::from_millis(1);
 
-/// What the trees hold is version 1: keys and records as in `record`, metadata as in `sled_log`.
-const FORMAT: [u8; 4] = 1u32.to_be_bytes();
+/// What the trees and the file `ACKED` hold: keys and records as in `record`, metadata as in `sled_log`. In version 1 `ACKED` did not
+/// say where the log ended.
+const FORMAT: u32 = 2;
 
 /// An opened and checked log.
 pub(crate) struct Opened {
@@ -150,12 +151,16 @@ fn open_error(path: &Path, action: &'static str, error: StorageError) -> OpenErr
 /// A log that was made once says its format; one that was not has nothing in it.
 fn check_format(folder: &DataFolder, log: &SledLog) -> Result<(), OpenError> {
     match log.meta_value(FORMAT_KEY).map_err(|error| open_error(&log.path, "reading", error))? {
-        Some(found) if *found == FORMAT => Ok(()),
-        Some(found) => Err(OpenError::Format { path: log.path.clone(), found: format!("{found:?}"), known: 1 }),
+        Some(found) if *found == FORMAT.to_be_bytes() => Ok(()),
+        Some(found) => {
+            let number = found[..].try_into().map(u32::from_be_bytes);
+            let found = number.map_or_else(|_| format!("{found:?}"), |number| number.to_string());
+            Err(OpenError::Format { path: log.path.clone(), found, known: FORMAT })
+        }
         None if folder.log_was_made() || !log.log.is_empty() || !log.meta.is_empty() => {
             Err(lost(&log.path, "the log does not say its format"))
         }
-        None => log.put_meta(FORMAT_KEY, &FORMAT).map_err(|error| sled_error(&log.path, error)),
+        None => log.put_meta(FORMAT_KEY, &FORMAT.to_be_bytes()).map_err(|error| sled_error(&log.path, error)),
     }
 }
 
@@ -225,5 +230,22 @@ fn refuse_blobs(path: &Path) -> Result<(), OpenError> {
     match first {
         None => Ok(()),
         Some(_) => Err(lost(&blobs, "sled wrote a page outside its log, which it never syncs")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_of_another_version_is_named_and_not_called_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(dir.path(), 7).unwrap();
+        let Opened { log, .. } = open(&folder, 1 << 20).unwrap();
+        log.put_meta(FORMAT_KEY, &1u32.to_be_bytes()).unwrap();
+        log.flush().unwrap();
+        drop(log);
+        let words = open(&folder, 1 << 20).map(|_| ()).unwrap_err().to_string();
+        assert!(words.ends_with("has format 1; this version reads format 2"), "{words}");
     }
 }
