@@ -6,20 +6,20 @@
 #![allow(clippy::disallowed_methods)] // It runs in the real world only, and shares no seam with what it checks.
 
 mod api;
-mod checkers;
-mod clock;
-mod history;
 mod processes;
 mod scenarios;
-mod verdict;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::verdict::{HARNESS, USAGE, Verdict};
+use jepsen_lite::checkers::Budget;
+use jepsen_lite::verdict::{Finding, HARNESS, USAGE, Verdict};
+use jepsen_lite::{checkers, export, history};
 
 /// Chaos on real processes, checked histories. Not affiliated with Jepsen.
 ///
@@ -59,6 +59,12 @@ enum Command {
     Check {
         /// A history.jsonl.
         history: PathBuf,
+        /// Also writes it as EDN, for Jepsen's own checkers.
+        #[arg(long, value_name = "FILE")]
+        edn: Option<PathBuf>,
+        /// Searches give up after this long, and say "unknown". Without it a number of steps bounds them, which is the same everywhere.
+        #[arg(long, value_parser = seconds)]
+        budget: Option<Duration>,
     },
     /// Writes the report of a run (not built yet).
     Report {
@@ -85,6 +91,21 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Judges a recorded history, after exporting it if that was asked for.
+fn check(history: &Path, edn: Option<&Path>, budget: Option<Duration>) -> anyhow::Result<Vec<Finding>> {
+    let history = history::read(history).with_context(|| history.display().to_string())?;
+    if let Some(path) = edn {
+        let file = std::fs::File::create(path).with_context(|| format!("--edn {}", path.display()))?;
+        export::edn(&history, &mut std::io::BufWriter::new(file))
+            .with_context(|| format!("--edn {}", path.display()))?;
+    }
+    let budget = match budget {
+        Some(span) => Budget { steps: u64::MAX, until: Some(Instant::now() + span) },
+        None => Budget::default(),
+    };
+    Ok(checkers::check_within(&history, budget))
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let verdict = match cli.command {
@@ -105,9 +126,7 @@ fn main() -> ExitCode {
             }
             scenarios::run(scenario, seed, span, &palisade, &store)
         }
-        Command::Check { history } => {
-            history::read(&history).map(|history| checkers::check(&history, &checkers::Expected::default()))
-        }
+        Command::Check { history, edn, budget } => check(&history, edn.as_deref(), budget),
         Command::Report { dir } => {
             eprintln!("jepsen-lite: report {}: not built yet; read {0}/history.jsonl, or check it", dir.display());
             return ExitCode::from(USAGE);

@@ -16,7 +16,8 @@ pub(crate) struct Launcher {
 
 impl Launcher {
     /// Refuses a binary of another commit: a verdict must be about the code that the harness was built with.
-    pub(crate) async fn check_commit(&self) -> anyhow::Result<()> {
+    /// Gives what the binary says of its version.
+    pub(crate) async fn check_commit(&self) -> anyhow::Result<String> {
         let ours = env!("JEPSEN_LITE_COMMIT");
         let path = self.palisade.display();
         let output = Command::new(&self.palisade)
@@ -33,7 +34,7 @@ impl Launcher {
                 &ours[..12]
             );
         }
-        Ok(())
+        Ok(version)
     }
 
     fn command(&self, args: &[String], log: &str) -> anyhow::Result<Command> {

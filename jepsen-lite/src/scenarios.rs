@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::checkers;
-use crate::clock::RunClock;
-use crate::history::Recorder;
+use jepsen_lite::checkers::{self, RunInfo};
+use jepsen_lite::clock::RunClock;
+use jepsen_lite::history::{self, Record, Recorder, f};
+use jepsen_lite::verdict::Finding;
+
 use crate::processes::{Launcher, run_folder};
-use crate::verdict::Finding;
 
 /// One line of `jepsen-lite list`.
 pub(crate) struct Scenario {
@@ -40,9 +41,30 @@ pub(crate) fn run(
     let recorder = Recorder::create(&history_file, RunClock::start())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     eprintln!("jepsen-lite: {} with seed {seed} for {span:?}, history in {}", scenario.name, history_file.display());
-    let expected = runtime.block_on(async {
-        launcher.check_commit().await?;
+    runtime.block_on(async {
+        let version = launcher.check_commit().await?;
+        let (gates, checkers) = kill_holder::asks_for(span);
+        let info = RunInfo {
+            scenario: scenario.name.to_owned(),
+            seed,
+            for_s: span.as_secs(),
+            target: "local".to_owned(),
+            palisade: version,
+            commit: env!("JEPSEN_LITE_COMMIT").to_owned(),
+            started_unix_ms: unix_ms(),
+            gates,
+            checkers,
+        };
+        recorder.record(info.record());
         kill_holder::run(&launcher, &recorder, seed, span).await
     })?;
-    Ok(checkers::check(&recorder.finish()?, &expected))
+    recorder.record(Record::seen("harness", f::END));
+    recorder.finish().context("keeping the history")?;
+    // What is judged is what is in the file.
+    Ok(checkers::check(&history::read(&history_file)?))
+}
+
+fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,15 +11,16 @@ use std::time::Duration;
 use anyhow::Context;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+
+use jepsen_lite::checkers::{Gate, Pattern};
+use jepsen_lite::history::{OnDisconnect, Record, Recorder, Type, f};
 
 use crate::api::v1::error_detail::Kind;
 use crate::api::v1::observe_event;
 use crate::api::{Api, Outcome};
-use crate::checkers::Expected;
-use crate::history::{Record, Recorder, Type};
 use crate::processes::{Candidate, Launcher, free_addresses, kill};
 
 pub(crate) const NAME: &str = "kill-holder";
@@ -56,12 +57,19 @@ struct Granted {
     token: u64,
 }
 
-pub(crate) async fn run(
-    launcher: &Launcher,
-    recorder: &Recorder,
-    seed: u64,
-    span: Duration,
-) -> anyhow::Result<Expected> {
+/// What must have happened, and what must have been checked.
+pub(crate) fn asks_for(span: Duration) -> (Vec<Gate>, Vec<String>) {
+    // One kill in three seconds at least: a failover takes a small part of that.
+    let kills = usize::try_from(span.as_secs() / 3).unwrap_or(usize::MAX).max(1);
+    let gates = vec![
+        Gate::at_least(kills, "holders killed", Pattern::fault("kill").role("holder")),
+        Gate::at_least(1, "stale writes refused", Pattern::of(f::WRITE, Type::Fail).error("stale")),
+        Gate::at_least(1, "reads after the faults", Pattern::of(f::READ, Type::Ok).within("final")),
+    ];
+    (gates, ["election", "fence", "durable", "replay", "linearizable"].map(str::to_owned).to_vec())
+}
+
+pub(crate) async fn run(launcher: &Launcher, recorder: &Recorder, seed: u64, span: Duration) -> anyhow::Result<()> {
     let addresses = free_addresses(3)?;
     let mut nodes = (1..=3).map(|id| launcher.node(id, &addresses)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut api = Api::new(&addresses)?;
@@ -86,14 +94,14 @@ pub(crate) async fn run(
         ended.context("a client of the harness panicked")?;
     }
     let kills = kills?;
+    run.recorder.record(Record { value: "final".into(), ..Record::seen("harness", f::PHASE) });
     final_reads(&run, &mut api).await?;
     for node in &mut nodes {
         anyhow::ensure!(node.try_wait()?.is_none(), "a store node ended by itself; see its log in the run folder");
         kill(node).await?;
     }
     eprintln!("jepsen-lite: killed {kills} holders");
-    // One kill in three seconds at least: a failover takes a small part of that.
-    Ok(Expected { kills: usize::try_from(span.as_secs() / 3).unwrap_or(usize::MAX).max(1), stale_refused: 1 })
+    Ok(())
 }
 
 async fn wait_until_serving(api: &mut Api) -> anyhow::Result<()> {
@@ -125,6 +133,7 @@ async fn torment(
         let mut campaign = Record::new(&name, Type::Invoke, "campaign");
         campaign.election = Some(ELECTION.to_owned());
         campaign.value = name.as_str().into();
+        campaign.on_disconnect = Some(OnDisconnect::ReleaseAfter);
         run.recorder.record(campaign);
         let Candidate { name, child, events } = candidate;
         tasks.spawn(listen(run.clone(), name.clone(), events, granted.clone()));
@@ -146,7 +155,8 @@ async fn torment(
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..400))).await;
         let Some(at) = candidates.iter().position(|(name, _)| *name == holder.name) else { continue };
         let mut nemesis = Record::new("nemesis", Type::Invoke, "kill");
-        nemesis.value = holder.name.as_str().into();
+        nemesis.key = Some(format!("kill-{kills}"));
+        nemesis.value = json!({"phase": "start", "targets": [&holder.name], "role": "holder"});
         run.recorder.record(nemesis.clone());
         let (_, mut child) = candidates.swap_remove(at);
         kill(&mut child).await?;
@@ -167,6 +177,7 @@ async fn listen(
     mut events: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStdout>>,
     granted: mpsc::Sender<Granted>,
 ) {
+    let mut open = true;
     while let Ok(Some(line)) = events.next_line().await {
         let event: Value = serde_json::from_str(&line).unwrap_or_default();
         let (Some("granted"), Some(token), Some(seq)) =
@@ -174,16 +185,25 @@ async fn listen(
         else {
             continue;
         };
-        let mut record = Record::new(&name, Type::Ok, "campaign");
+        // The first grant answers its campaign; it goes on by itself when it loses one.
+        let mut record = Record::new(&name, Type::Ok, if std::mem::take(&mut open) { f::CAMPAIGN } else { f::GRANT });
         record.election = Some(ELECTION.to_owned());
         record.value = name.as_str().into();
+        record.on_disconnect = Some(OnDisconnect::ReleaseAfter);
         (record.token, record.seq) = (Some(token), Some(seq));
         run.recorder.record(record);
         if granted.send(Granted { name: name.clone(), token }).await.is_err() {
             return;
         }
     }
-    run.recorder.record(Record::new(&name, Type::Info, "campaign"));
+    if open {
+        let mut record = Record::new(&name, Type::Info, f::CAMPAIGN);
+        record.election = Some(ELECTION.to_owned());
+        record.value = name.as_str().into();
+        record.on_disconnect = Some(OnDisconnect::ReleaseAfter);
+        record.error = Some("killed".to_owned());
+        run.recorder.record(record);
+    }
 }
 
 /// Writes under one token until the run stops. Stops early when too many writers of dead holders are about.
@@ -213,11 +233,11 @@ async fn write(run: Run, token: u64, mut rng: SmallRng, live: Arc<AtomicU64>) {
                 });
             }
             Outcome::Fail(kind) => {
-                let value = if kind == Kind::StaleToken { "stale".into() } else { format!("{kind:?}").into() };
-                run.recorder.record(Record { kind: Type::Fail, value, ..record });
+                let error = if kind == Kind::StaleToken { "stale".to_owned() } else { format!("{kind:?}") };
+                run.recorder.record(Record { error: Some(error), ..record.ended(Type::Fail) });
             }
             Outcome::Info(why) => {
-                run.recorder.record(Record { kind: Type::Info, value: why.into(), ..record });
+                run.recorder.record(Record { error: Some(why), ..record.ended(Type::Info) });
                 process = run.process();
             }
         }
@@ -252,8 +272,12 @@ async fn read_once(run: &Run, api: &mut Api, process: String, key: &str) -> (Str
             (process, true)
         }
         // A read has no effect, whatever became of it.
-        Outcome::Fail(_) | Outcome::Info(_) => {
-            run.recorder.record(Record { kind: Type::Fail, ..record });
+        Outcome::Fail(kind) => {
+            run.recorder.record(Record { error: Some(format!("{kind:?}")), ..record.ended(Type::Fail) });
+            (process, false)
+        }
+        Outcome::Info(why) => {
+            run.recorder.record(Record { error: Some(why), ..record.ended(Type::Fail) });
             (process, false)
         }
     }
@@ -293,9 +317,9 @@ async fn observe(run: Run) {
             for event in reply.events {
                 let Some(observe_event::Kind::Elected(elected)) = event.kind else { continue };
                 let Some(grant) = elected.leader else { continue };
-                let mut record = Record::new("observer", Type::Ok, "elected");
+                let mut record = Record::seen("observer", f::OBSERVE);
                 record.election = Some(ELECTION.to_owned());
-                record.value = grant.candidate_id.into();
+                record.value = json!({"event": "elected", "candidate": grant.candidate_id});
                 (record.token, record.seq) = (Some(grant.token), Some(grant.seq));
                 run.recorder.record(record);
             }
