@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use palisade_fence::LeaderSource;
 use palisade_world::World;
 
@@ -106,7 +107,13 @@ struct Inner {
 
 impl RpcService {
     /// Starts listening, if it is to.
-    pub async fn start(config: RpcServiceConfig, world: World) -> Result<RpcService, StartError> {
+    ///
+    /// Boxed, so that the transport below it is compiled once, with this crate, and not again in every program that has one.
+    pub fn start(config: RpcServiceConfig, world: World) -> BoxFuture<'static, Result<RpcService, StartError>> {
+        Box::pin(RpcService::begin(config, world))
+    }
+
+    async fn begin(config: RpcServiceConfig, world: World) -> Result<RpcService, StartError> {
         let listener = match &config.listen {
             None => None,
             Some(address) => Some(

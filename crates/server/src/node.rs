@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use palisade_replica::{Gate, Replica, ReplicaConfig, ReplicaStatus};
 use palisade_storage::{DataFolder, LogEngine, SnapshotStore};
 use palisade_wire::coord::v1::cluster_service_server::ClusterServiceServer;
@@ -128,12 +129,24 @@ enum Stop {
 impl Node {
     /// Starts a node. It answers status and health from now on; whether it belongs to a cluster shows later
     /// ([`Node::wait_failed`]).
-    pub async fn start(config: NodeConfig, stores: Stores, world: World) -> Result<Node, StartError> {
-        Node::start_audited(config, stores, None, world).await
+    ///
+    /// Boxed, here and below, so that what a node is made of is compiled once, with this crate, and not again in every program
+    /// that starts one.
+    pub fn start(config: NodeConfig, stores: Stores, world: World) -> BoxFuture<'static, Result<Node, StartError>> {
+        Node::start_audited(config, stores, None, world)
     }
 
     /// The same; `audit` sees everything that this node applies. For tests.
-    pub async fn start_audited(
+    pub fn start_audited(
+        config: NodeConfig,
+        stores: Stores,
+        audit: Option<Arc<dyn Audit>>,
+        world: World,
+    ) -> BoxFuture<'static, Result<Node, StartError>> {
+        Box::pin(Node::begin(config, stores, audit, world))
+    }
+
+    async fn begin(
         config: NodeConfig,
         stores: Stores,
         audit: Option<Arc<dyn Audit>>,
@@ -243,8 +256,8 @@ impl Node {
     }
 
     /// Asks another node to take the leadership of the store over, if this one has it. Returns whether this node gave it up.
-    pub async fn hand_over_to(&self, node_id: u64) -> bool {
-        self.replica.hand_over_to(node_id).await
+    pub fn hand_over_to(&self, node_id: u64) -> BoxFuture<'_, bool> {
+        Box::pin(self.replica.hand_over_to(node_id))
     }
 
     /// Waits until the node must stop, and says why. Cancelling it is harmless.
@@ -258,7 +271,11 @@ impl Node {
 
     /// Ends the node: sessions are let go (which releases nobody), leadership of the store is handed over, replication
     /// stops, requests in flight get a moment, and the disks are closed.
-    pub async fn shutdown(self) {
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(self.end())
+    }
+
+    async fn end(self) {
         let Node { machine, replica, engine, stop, line, server, sessions, tasks, world, folder, .. } = self;
         end(sessions).await;
         machine.hub().close();

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use palisade_client::{
     CampaignOptions, Client, ClientConfig, ConfigError, ElectionFollower, EndRequest, Leadership, LostWhy,
     OnDisconnect, Session, SessionOptions, Value,
@@ -78,7 +79,14 @@ enum Stop {
 
 impl JobManager {
     /// Starts it: it listens when this returns, and campaigns in the background.
-    pub async fn start(config: JobManagerConfig, world: World) -> Result<JobManager, StartError> {
+    ///
+    /// Boxed, here and below, so that what a JobManager is made of is compiled once, with this crate, and not again in every program
+    /// that starts one.
+    pub fn start(config: JobManagerConfig, world: World) -> BoxFuture<'static, Result<JobManager, StartError>> {
+        Box::pin(JobManager::begin(config, world))
+    }
+
+    async fn begin(config: JobManagerConfig, world: World) -> Result<JobManager, StartError> {
         let client =
             Client::new(ClientConfig { endpoints: config.endpoints.clone(), request_timeout: REQUEST }, world.clone())?;
         let storage = StorageFolder::open(world.files(), &config.storage)?;
@@ -116,7 +124,11 @@ impl JobManager {
     }
 
     /// Ends it in order: closes the fences, resigns, tears down.
-    pub async fn shutdown(self) {
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(self.end())
+    }
+
+    async fn end(self) {
         self.stop.send_replace(Stop::Yes);
         let _ = self.main.await;
         if let Err(error) = self.service.close().await {

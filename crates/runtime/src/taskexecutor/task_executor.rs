@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use palisade_client::{Client, ClientConfig, ConfigError};
 use palisade_fence::{ClusterId, LeaderSource, LeaderView, Token};
 use palisade_rpc::{EndpointHandle, GuardFile, GuardFileError, GuardSpec, Guards, RpcService, RpcServiceConfig};
@@ -98,15 +99,30 @@ struct Process {
 
 impl TaskExecutor {
     /// Starts it: it listens when this returns, and looks for a leader in the background.
-    pub async fn start(config: TaskExecutorConfig, world: World) -> Result<TaskExecutor, TaskExecutorStartError> {
-        let client =
-            Client::new(ClientConfig { endpoints: config.endpoints.clone(), request_timeout: REQUEST }, world.clone())?;
-        let follower = Arc::new(client.follow(&config.election));
-        TaskExecutor::start_following(config, follower, world).await
+    ///
+    /// Boxed, here and below, so that what a TaskExecutor is made of is compiled once, with this crate, and not again in every program
+    /// that starts one.
+    pub fn start(
+        config: TaskExecutorConfig,
+        world: World,
+    ) -> BoxFuture<'static, Result<TaskExecutor, TaskExecutorStartError>> {
+        Box::pin(async move {
+            let client = ClientConfig { endpoints: config.endpoints.clone(), request_timeout: REQUEST };
+            let follower = Arc::new(Client::new(client, world.clone())?.follow(&config.election));
+            TaskExecutor::begin(config, follower, world).await
+        })
     }
 
     /// As [`TaskExecutor::start`], with an election of the caller's.
-    pub async fn start_following(
+    pub fn start_following(
+        config: TaskExecutorConfig,
+        follower: Arc<dyn LeaderSource>,
+        world: World,
+    ) -> BoxFuture<'static, Result<TaskExecutor, TaskExecutorStartError>> {
+        Box::pin(TaskExecutor::begin(config, follower, world))
+    }
+
+    async fn begin(
         config: TaskExecutorConfig,
         follower: Arc<dyn LeaderSource>,
         world: World,
@@ -177,7 +193,11 @@ impl TaskExecutor {
     }
 
     /// Ends it in order: tells its leader, ends its tasks, closes.
-    pub async fn shutdown(self) {
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(self.end())
+    }
+
+    async fn end(self) {
         self.stop.send_replace(Stop::Yes);
         let _ = self.main.await;
         if let Err(error) = self.service.close().await {
