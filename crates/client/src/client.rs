@@ -1,7 +1,7 @@
 //! The entry point: endpoints in, requests and sessions out. Cheap to clone; nothing is dialled before it is needed.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use palisade_wire::coord::v1::cluster_service_client::ClusterServiceClient;
@@ -25,7 +25,7 @@ use crate::{ElectionFollower, Error, ErrorKind, ObserveFrom, Observer, OnDisconn
 /// How to reach a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientConfig {
-    /// `HOST:PORT` of some nodes; the others are learnt from their hints.
+    /// `HOST:PORT` of some nodes; the others, and those that take their place one day, are learnt from them.
     pub endpoints: Vec<String>,
     /// The longest a single request may take, its repetitions included. A campaign that waits is not a request.
     pub request_timeout: Duration,
@@ -69,7 +69,8 @@ impl Client {
         let links = Links::new(world.clone(), endpoints);
         let (stream_links, ways_back, seen) = (StreamLinks::default(), WaysBack::default(), Seen::default());
         let request_timeout = config.request_timeout;
-        let shared = Shared { world, links, stream_links, ways_back, seen, request_timeout };
+        let members = OnceLock::new();
+        let shared = Shared { world, links, stream_links, ways_back, seen, request_timeout, members };
         Ok(Client { shared: Arc::new(shared), driver: Arc::default() })
     }
 
@@ -148,6 +149,7 @@ impl Client {
 
     /// The task that carries the sessions; started with the first of them.
     fn driver(&self) -> mpsc::UnboundedSender<Ask> {
+        self.shared.keep_members();
         let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
         match &*driver {
             Some(running) if !running.is_closed() => running.clone(),

@@ -77,8 +77,7 @@ enum Knocked {
 pub(crate) async fn dial(shared: Arc<Shared>, hint: Option<String>, search: Search) -> Dialed {
     let mut doors: BTreeMap<String, Door> = BTreeMap::new();
     let mut knocking = FuturesUnordered::new();
-    let given = shared.links.endpoints().iter().cloned();
-    for address in given.chain(hint) {
+    for address in shared.links.known().into_iter().chain(hint) {
         doors.entry(address.clone()).or_insert_with(|| {
             let knock = Knock { asking: Asking::Itself, pause: Duration::ZERO, hinted: Arc::default() };
             knocking.push(Box::pin(knock.at(Arc::clone(&shared), address)));

@@ -63,6 +63,8 @@ pub enum ErrorKind {
     KeyNotFound,
     /// The id that was given for a new session names a live one.
     SessionExists,
+    /// This change of the members is refused: `limit` says why.
+    Membership,
     /// The candidacy ended before it became a leadership that this process could hold (removed by an administrator, say).
     CandidacyEnded,
     /// The connection broke after the request was sent, and no answer came.
@@ -170,6 +172,7 @@ impl Error {
             Kind::FutureRevision => ErrorKind::FutureRevision,
             Kind::KeyNotFound => ErrorKind::KeyNotFound,
             Kind::SessionExists => ErrorKind::SessionExists,
+            Kind::Membership => ErrorKind::Membership,
         };
         let outcome = match detail.outcome() {
             WireOutcome::NotApplied => Outcome::NotApplied,

@@ -80,7 +80,7 @@
 //!
 //! [`Client`] (connections and requests), [`Session`] and [`Leadership`] (what a holder has in its hands), `session_core` (what is
 //! done about sessions: pure) and `session_driver` (which carries it out), `dial` (where the store leader is looked for),
-//! [`Observer`] and [`ElectionFollower`] (everybody else's view), [`Keys`] with [`Client::put`], [`Client::range`],
+//! `members` (which learns where the nodes are, whoever they are today), [`Observer`] and [`ElectionFollower`] (everybody else's view), [`Keys`] with [`Client::put`], [`Client::range`],
 //! [`Client::txn`] and [`Watcher`], `requests` (what is sent again, and what never is), `course` (whom to ask next, and when to
 //! ask through another node), [`Pipeline`] (many of them on one stream), [`Error`].
 //!
@@ -101,6 +101,7 @@ mod kv;
 mod leadership;
 mod links;
 mod listening;
+mod members;
 mod observer;
 mod pipeline;
 mod range;
@@ -126,6 +127,7 @@ pub use history::{History, Reading, Reign};
 pub use keys::{KeyValue, Keys};
 pub use kv::{Binding, DeleteOptions, Deleted, Got, Put, PutOptions};
 pub use leadership::{EndRequest, LeaderToken, Leadership, LeadershipState, LostWhy};
+pub use members::{ClusterMember, ClusterMembers};
 pub use observer::{ObserveFrom, Observed, ObservedKind, Observer};
 pub use palisade_fence::{Fence, Token};
 pub use pipeline::Pipeline;

@@ -3,11 +3,12 @@
 //! to lead the store.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade_wire::metadata;
 use palisade_world::World;
 use palisade_world::grpc::{self, BadAddress};
+use tokio::sync::Notify;
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -50,6 +51,8 @@ pub(crate) struct Links {
     world: World,
     endpoints: Vec<String>,
     inner: Mutex<Inner>,
+    /// Who leads the store has changed, or somebody did not help.
+    changed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +60,8 @@ struct Inner {
     channels: BTreeMap<(Purpose, String), transport::Channel>,
     /// Where the store leader was last.
     leader: Option<String>,
+    /// Where the members are, as the store leader told last; without those that are endpoints anyway.
+    members: Vec<String>,
     /// Which endpoint to ask when nobody is known to lead.
     turn: usize,
 }
@@ -68,11 +73,29 @@ impl Links {
         // Clients of one list do not all begin with the same node.
         let turn = usize::try_from(world.random_u64() % endpoints.len() as u64).unwrap_or(0);
         let inner = Mutex::new(Inner { turn, ..Inner::default() });
-        Links { world, endpoints, inner }
+        Links { world, endpoints, inner, changed: Arc::default() }
     }
 
-    pub(crate) fn endpoints(&self) -> &[String] {
-        &self.endpoints
+    /// Whom to ask: the endpoints that were given, which may be names of whoever serves today, and the members that are known.
+    pub(crate) fn known(&self) -> Vec<String> {
+        let inner = self.lock();
+        self.endpoints.iter().chain(&inner.members).cloned().collect()
+    }
+
+    /// How many those are.
+    pub(crate) fn count(&self) -> usize {
+        self.endpoints.len() + self.lock().members.len()
+    }
+
+    /// The members are these now.
+    pub(crate) fn set_members(&self, members: impl IntoIterator<Item = String>) {
+        let others = members.into_iter().filter(|member| !self.endpoints.contains(member));
+        self.lock().members = others.take(LEARNT).collect();
+    }
+
+    /// Told when another address leads the store, and when somebody did not help.
+    pub(crate) fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
     }
 
     /// The channel to an address; made when first asked for, connected when first used.
@@ -112,7 +135,13 @@ impl Links {
     /// Whom to ask: who was last known to lead, else the endpoint whose turn it is.
     pub(crate) fn first_choice(&self) -> String {
         let inner = self.lock();
-        inner.leader.clone().unwrap_or_else(|| self.endpoints[inner.turn % self.endpoints.len()].clone())
+        inner.leader.clone().unwrap_or_else(|| self.at(&inner).to_owned())
+    }
+
+    /// Whose turn it is, among all that are known.
+    fn at<'a>(&'a self, inner: &'a Inner) -> &'a str {
+        let turn = inner.turn % (self.endpoints.len() + inner.members.len());
+        self.endpoints.get(turn).unwrap_or_else(|| &inner.members[turn - self.endpoints.len()])
     }
 
     /// Whom to ask after `failed` did not help.
@@ -124,13 +153,15 @@ impl Links {
         if let Some(leader) = &inner.leader {
             return leader.clone();
         }
-        for _ in 0..self.endpoints.len() {
-            inner.turn = (inner.turn + 1) % self.endpoints.len();
-            if self.endpoints[inner.turn] != failed {
+        self.changed.notify_one();
+        let known = self.endpoints.len() + inner.members.len();
+        for _ in 0..known {
+            inner.turn = (inner.turn + 1) % known;
+            if self.at(&inner) != failed {
                 break;
             }
         }
-        self.endpoints[inner.turn].clone()
+        self.at(&inner).to_owned()
     }
 
     /// This address leads the store, as it says itself or as another node says.
@@ -138,6 +169,7 @@ impl Links {
         let mut inner = self.lock();
         if inner.leader.as_deref() != Some(address) {
             inner.leader = Some(address.to_owned());
+            self.changed.notify_one();
         }
     }
 
@@ -149,6 +181,23 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn members_that_are_learnt_have_their_turn_and_go_again() {
+        let links = Links::new(World::real(), vec!["a:1".to_owned()]);
+        links.set_members(["a:1", "b:1", "c:1"].map(str::to_owned));
+        assert_eq!((links.known(), links.count()), (["a:1", "b:1", "c:1"].map(str::to_owned).to_vec(), 3));
+        let mut asked = vec![links.first_choice()];
+        for _ in 0..2 {
+            asked.push(links.next_choice(asked.last().unwrap()));
+        }
+        asked.sort();
+        assert_eq!(asked, ["a:1", "b:1", "c:1"]);
+        links.set_members(["d:1".to_owned()]);
+        assert_eq!(links.known(), ["a:1", "d:1"], "what was given stays");
+        links.set_members([]);
+        assert_eq!(links.next_choice("a:1"), "a:1", "there is nobody else");
+    }
 
     #[test]
     fn a_failed_leader_is_forgotten_and_everybody_has_a_turn() {

@@ -59,6 +59,7 @@ impl<M> Listening<M> {
         Fut: Future<Output = Result<Response<Streaming<M>>, Status>>,
     {
         let Listening { shared, course, open } = self;
+        shared.keep_members();
         let pause = course.attempt(&shared.links, &shared.world);
         if !pause.is_zero() {
             shared.world.sleep(pause).await;

@@ -36,6 +36,7 @@ pub struct Pipeline {
 impl Client {
     /// A data stream of its own; call it within a runtime. At most 4,096 of its calls are in flight: further ones wait.
     pub fn pipeline(&self) -> Pipeline {
+        self.shared.keep_members();
         let (asks, queue) = mpsc::channel(MAX_OPEN);
         let driver = Driver::new(Arc::clone(&self.shared), queue);
         self.shared.world.spawn("palisade-pipeline", driver.run()).detach();

@@ -4,7 +4,7 @@
 //! attempt may have been applied, only an answer of the state machine itself can say what became of it: a later "not
 //! applied" of some node is about that attempt alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use palisade_planted::{self as planted, Bug};
@@ -12,7 +12,7 @@ use palisade_wire::coord::v1;
 use palisade_wire::coord::v1::ErrorDetail;
 use palisade_wire::coord::v1::error_detail::{Kind, Outcome as WireOutcome};
 use palisade_wire::status;
-use palisade_world::World;
+use palisade_world::{Task, World};
 use tonic::{Response, Status};
 
 use crate::backoff::{AT_MOST, Backoff};
@@ -77,7 +77,8 @@ answers!(
     TransferReply,
     WithdrawReply,
     CloseSessionReply,
-    ListSessionsReply
+    ListSessionsReply,
+    MembersReply
 );
 
 /// What all parts of a client share.
@@ -89,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) ways_back: WaysBack,
     pub(crate) seen: Seen,
     pub(crate) request_timeout: Duration,
+    /// Keeps the addresses of the members; started with the first use.
+    pub(crate) members: OnceLock<Task<()>>,
 }
 
 /// What became of one attempt.
@@ -116,6 +119,7 @@ impl Shared {
         F: Fn(Channel) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
+        self.keep_members();
         let give_up_at = self.world.now() + self.request_timeout;
         let floor = self.seen.newest();
         let mut course = Course::new(&self.links, Backoff::up_to(AT_MOST));

@@ -62,6 +62,11 @@ impl Seen {
         }
     }
 
+    /// Whether an answer is of the cluster and the generation that were seen; learns nothing from it.
+    pub(crate) fn fits(&self, header: &Header) -> bool {
+        self.lock().is_none_or(|(cluster, seen)| cluster == header.cluster && seen.generation == header.generation)
+    }
+
     fn lock(&self) -> Option<(ClusterId, Position)> {
         // A position is whole at any time, so a poisoned lock holds a good one.
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner)

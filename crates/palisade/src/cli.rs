@@ -88,7 +88,7 @@ pub(crate) enum Command {
     /// Reads and writes keys.
     #[command(subcommand)]
     Kv(KvCommand),
-    /// Looks at the cluster.
+    /// Looks at the cluster, and changes who belongs to it.
     #[command(subcommand)]
     Cluster(ClusterCommand),
     /// Submits jobs and asks about them.
@@ -112,7 +112,9 @@ pub(crate) enum Command {
 #[command(after_help = "Example, three nodes on one machine:
   palisade server --id 1 --listen 127.0.0.1:7071 --data d1 --initial 1=127.0.0.1:7071,2=127.0.0.1:7072,3=127.0.0.1:7073
   palisade server --id 2 --listen 127.0.0.1:7072 --data d2 --initial ...    (the same list)
-  palisade server --id 3 --listen 127.0.0.1:7073 --data d3 --initial ...")]
+  palisade server --id 3 --listen 127.0.0.1:7073 --data d3 --initial ...
+Example, a fourth that joins them after `palisade cluster add 4 127.0.0.1:7074`:
+  palisade server --id 4 --listen 127.0.0.1:7074 --data d4 --join 127.0.0.1:7071")]
 pub(crate) struct ServerArgs {
     /// This node's id, 1 or more, unique in the cluster and never used again for another data folder.
     #[arg(long)]
@@ -129,9 +131,10 @@ pub(crate) struct ServerArgs {
     /// All nodes of a new cluster, this one included. Ignored with a notice once the data folder is in use.
     #[arg(long, value_delimiter = ',', value_name = "ID=H:P,...", required_unless_present = "join")]
     pub(crate) initial: Vec<String>,
-    /// Joins a running cluster (not built yet).
-    #[arg(long, value_name = "H:P", conflicts_with = "initial")]
-    pub(crate) join: Option<String>,
+    /// Members of a running cluster to join, after `palisade cluster add` on one of them: one is enough. Ignored with a notice
+    /// once the data folder is in use.
+    #[arg(long, value_delimiter = ',', value_name = "H:P,...", conflicts_with = "initial")]
+    pub(crate) join: Vec<String>,
     /// Lowest session TTL that a client may ask for.
     #[arg(long, value_parser = duration, default_value = "200ms")]
     pub(crate) min_ttl: Duration,
@@ -227,9 +230,55 @@ pub(crate) enum ClusterCommand {
     /// Asks every node what it knows.
     #[command(after_help = "Examples:\n  palisade cluster status\n  palisade cluster status --output json")]
     Status,
-    /// Lists the members as the store leader knows them.
+    /// Lists the members as the store leader knows them: who votes, who has joined, how far behind each is.
     #[command(after_help = "Example:\n  palisade cluster members --output json")]
     Members,
+    /// Adds a node as a learner: it gets a copy of everything and does not vote. Start it with --join then.
+    #[command(
+        after_help = "An id is used once, and ids rise: a machine that lost its disk comes back under a new one. The node counts for \
+nothing before it is started and has joined; its data folder must be empty.\n\nExample, a fourth node (then start it there with \
+`palisade server --id 4 --join`, and let it vote with `palisade cluster promote 4 --wait 1m`):\n  \
+palisade cluster add 4 127.0.0.1:7074"
+    )]
+    Add {
+        /// The node's id, above every id that the cluster ever had.
+        id: u64,
+        /// Where the other nodes and the clients reach it.
+        #[arg(value_name = "H:P")]
+        address: String,
+    },
+    /// Lets a learner vote, once it has caught up.
+    #[command(
+        after_help = "Refused while the node has not joined, does not answer, or is more than 1,000 log entries behind. --wait repeats it \
+until then.\n\nExample:\n  palisade cluster promote 4 --wait 1m"
+    )]
+    Promote {
+        /// The learner.
+        id: u64,
+        /// How long to wait for it to be fit.
+        #[arg(long, value_parser = duration, default_value = "0s", value_name = "D")]
+        wait: Duration,
+    },
+    /// Removes a node for good. A store leader hands over first.
+    #[command(
+        after_help = "Refused where the voters that answer would be no majority of those that remain: bring silent ones back, or remove \
+those first. The removed node stops by itself within seconds if it runs. Its id and its data folder are never used again.\n\n\
+Example:\n  palisade cluster remove 2"
+    )]
+    Remove {
+        /// The node.
+        id: u64,
+    },
+    /// Has another node lead the store.
+    #[command(
+        name = "transfer-leader",
+        after_help = "Refused unless the node votes, answers and has caught up. No session is lost and no leadership changes by it.\n\n\
+Example:\n  palisade cluster transfer-leader 3"
+    )]
+    TransferLeader {
+        /// The voter that is to lead.
+        id: u64,
+    },
 }
 
 #[derive(Subcommand, Debug)]

@@ -1,9 +1,11 @@
-//! `palisade cluster …`: what the nodes say about themselves. Every node is asked; one that does not answer is shown as such.
+//! `palisade cluster …`: what the nodes say about themselves (every node is asked; one that does not answer is shown as such), and
+//! changes of who belongs to the cluster, which the store leader makes or refuses.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::join_all;
-use palisade_client::Client;
+use palisade_client::{Client, ClusterMember, ClusterMembers, ErrorKind};
 use palisade_wire::coord::v1::StatusReply;
 use palisade_world::World;
 use serde_json::json;
@@ -17,6 +19,22 @@ pub(crate) async fn run(command: ClusterCommand, global: &Global, world: World) 
     match command {
         ClusterCommand::Status => status(global, &client).await,
         ClusterCommand::Members => members(global, &client).await,
+        ClusterCommand::Add { id, address } => {
+            changed(global, id, &client.add_node(id, &address).await?);
+            Ok(())
+        }
+        ClusterCommand::Promote { id, wait } => {
+            changed(global, id, &promote(&client, id, wait).await?);
+            Ok(())
+        }
+        ClusterCommand::Remove { id } => {
+            changed(global, id, &client.remove_node(id).await?);
+            Ok(())
+        }
+        ClusterCommand::TransferLeader { id } => {
+            changed(global, id, &client.transfer_store_leader(id).await?);
+            Ok(())
+        }
     }
 }
 
@@ -120,20 +138,71 @@ async fn status(global: &Global, client: &Client) -> Result<(), Failure> {
 }
 
 async fn members(global: &Global, client: &Client) -> Result<(), Failure> {
-    let Survey { best, .. } = survey(global, client).await?;
-    let document = json!({ "members": best.members.iter().map(|member| json!({
-        "id": member.node_id, "address": member.address, "role": member.role, "store_id": format!("{:016x}", member.store_id),
-    })).collect::<Vec<_>>() });
-    output::show(global.output, &document, || {
-        let rows = best.members.iter().map(|member| {
-            vec![
-                member.node_id.to_string(),
-                member.address.clone(),
-                member.role.clone(),
-                format!("{:016x}", member.store_id),
-            ]
-        });
-        output::table(&["ID", "ADDRESS", "ROLE", "STORE"], rows.collect())
-    });
+    let known = client.members().await?;
+    let document = document(&known);
+    output::show(global.output, &document, || table(&known));
     Ok(())
+}
+
+/// Between two tries of a promotion that has to wait.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Promotes a learner as soon as it is fit, within `wait`. Whatever else is in the way will not pass by itself.
+async fn promote(client: &Client, id: u64, wait: Duration) -> Result<ClusterMembers, Failure> {
+    let world = client.world();
+    let give_up_at = world.now() + wait;
+    let mut told = false;
+    loop {
+        match client.promote_node(id).await {
+            Err(error) if error.kind == ErrorKind::Membership && world.now() + AGAIN < give_up_at => {
+                if !std::mem::replace(&mut told, true) {
+                    eprintln!("palisade: waiting: {error}");
+                }
+                world.sleep(AGAIN).await;
+            }
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// What a change came to: the node, and everybody.
+fn changed(global: &Global, id: u64, known: &ClusterMembers) {
+    let mut all = document(known);
+    all["id"] = id.into();
+    let node = known.members.iter().find(|member| member.node_id == id);
+    all["role"] = node.map_or("removed", role).into();
+    output::show(global.output, &all, || table(known));
+}
+
+fn role(member: &ClusterMember) -> &'static str {
+    if member.votes { "voter" } else { "learner" }
+}
+
+fn document(known: &ClusterMembers) -> serde_json::Value {
+    let member = |it: &ClusterMember| {
+        json!({
+            "id": it.node_id,
+            "address": it.address,
+            "role": role(it),
+            "joined": it.store_id.is_some(),
+            "store_id": it.store_id.map(|store| format!("{store:016x}")),
+            "behind": it.behind,
+            "answers": it.answers,
+        })
+    };
+    json!({ "members": known.members.iter().map(member).collect::<Vec<_>>(), "store_leader": known.store_leader })
+}
+
+fn table(known: &ClusterMembers) -> String {
+    let row = |it: &ClusterMember| {
+        vec![
+            it.node_id.to_string(),
+            it.address.clone(),
+            if known.store_leader == Some(it.node_id) { "voter, leads".to_owned() } else { role(it).to_owned() },
+            it.store_id.map_or("not joined yet".to_owned(), |store| format!("{store:016x}")),
+            it.behind.map_or("-".to_owned(), |behind| behind.to_string()),
+            if it.answers { "yes" } else { "no" }.to_owned(),
+        ]
+    };
+    output::table(&["ID", "ADDRESS", "ROLE", "STORE", "BEHIND", "ANSWERS"], known.members.iter().map(row).collect())
 }

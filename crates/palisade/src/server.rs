@@ -17,13 +17,6 @@ const OTHER_FILES: u64 = 512;
 pub(crate) async fn run(args: ServerArgs, world: World) -> Result<(), Failure> {
     #[cfg(feature = "planted")]
     plant()?;
-    if let Some(address) = args.join {
-        return Err(Failure::usage(
-            "--join",
-            address,
-            "joining a running cluster is not built yet; start a new cluster with --initial",
-        ));
-    }
     let config = NodeConfig { process: world.random_u64(), ..config(&args)? };
     warn_if_open(&args.listen);
     let stores = open(&args, &world)?;
@@ -55,7 +48,9 @@ fn plant() -> Result<(), Failure> {
 
 fn config(args: &ServerArgs) -> Result<NodeConfig, Failure> {
     let mut initial = Vec::new();
-    for entry in &args.initial {
+    // A file that all nodes share may name the first ones; whoever joins is none of them.
+    let named = if args.join.is_empty() { args.initial.as_slice() } else { &[] };
+    for entry in named {
         let parsed = entry
             .split_once('=')
             .and_then(|(id, address)| Some((id.trim().parse::<u64>().ok()?, address.trim().to_owned())));
@@ -65,6 +60,7 @@ fn config(args: &ServerArgs) -> Result<NodeConfig, Failure> {
         initial.push((id, address));
     }
     let mut config = NodeConfig::new(args.id, args.listen.clone(), initial);
+    config.join.clone_from(&args.join);
     if let Some(advertise) = &args.advertise {
         config.advertise.clone_from(advertise);
     }

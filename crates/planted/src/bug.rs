@@ -94,6 +94,14 @@ bugs! {
     OlderCopyCounts = "older-copy-counts",
     /// Succeeds a store leader although nobody else has lost it.
     StandUnasked = "stand-unasked",
+    /// Says that a node is removed, and goes on counting it.
+    RemovedNodeCounts = "removed-node-counts",
+    /// Hears and counts a node that was added and has not said which store it has.
+    UnboundLearnerCounts = "unbound-learner-counts",
+    /// Gives an id that a lost node had to another one.
+    NodeIdUsedAgain = "node-id-used-again",
+    /// A store leader without a quorum goes on with its heartbeats, and keeps those who hear it from electing another.
+    NoQuorumLossProbe = "no-quorum-loss-probe",
     /// Lets a new store leader serve before it has applied its own first entry.
     AttachWithoutAppliedFirstEntry = "attach-without-applied-first-entry",
 

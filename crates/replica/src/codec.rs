@@ -118,6 +118,7 @@ fn membership(membership: &Membership) -> wire::Membership {
         node_id: *node_id,
         address: node.address.clone(),
         store_id: node.store_id,
+        highest_id: node.highest_id,
     });
     wire::Membership {
         configs: configs.map(|voters| wire::Voters { node_ids: voters.iter().copied().collect() }).collect(),
@@ -129,8 +130,11 @@ fn membership_from(membership: wire::Membership) -> Result<Membership, CodecErro
     let configs = membership.configs.into_iter();
     let configs: Vec<BTreeSet<u64>> = configs.map(|voters| voters.node_ids.into_iter().collect()).collect();
     let nodes = membership.nodes.into_iter();
-    let nodes: BTreeMap<u64, Node> =
-        nodes.map(|peer| (peer.node_id, Node { address: peer.address, store_id: peer.store_id })).collect();
+    let node = |peer: wire::Peer| {
+        let wire::Peer { node_id, address, store_id, highest_id } = peer;
+        (node_id, Node { address, store_id, highest_id })
+    };
+    let nodes: BTreeMap<u64, Node> = nodes.map(node).collect();
     if configs.is_empty() && nodes.is_empty() {
         return Ok(Membership::default());
     }
@@ -166,7 +170,9 @@ mod tests {
     }
 
     fn nodes() -> BTreeMap<u64, Node> {
-        (1..=3).map(|id| (id, Node { address: format!("n{id}:1"), store_id: id << 40 })).collect()
+        (1..=3)
+            .map(|id| (id, Node { address: format!("n{id}:1"), store_id: id << 40, highest_id: id % 2 * 9 }))
+            .collect()
     }
 
     fn members() -> Membership {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
+use palisade_planted::{self as planted, Bug};
 
 use crate::StartError;
 
@@ -79,7 +80,8 @@ impl ReplicaConfig {
             enable_leader_restore: Some(false),
             // A store leader without a quorum stops its heartbeats from time to time, so that a majority that hears both
             // it and each other can elect (openraft #2080).
-            quorum_loss_probe_interval: Some(ms(election_max).saturating_mul(2)),
+            quorum_loss_probe_interval: Some(ms(election_max).saturating_mul(2))
+                .filter(|_| !planted::is(Bug::NoQuorumLossProbe)),
             // Heartbeats are never left out: they carry no data and keep the quorum's acknowledgement young.
             heartbeat_min_interval: Some(0),
             max_payload_entries: ENTRIES_PER_APPEND,

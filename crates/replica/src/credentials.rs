@@ -39,6 +39,10 @@ pub(crate) enum Refused {
     WrongStore { node: u64, own: u64, asked: u64 },
     #[error("node {from} speaks for the store {said:016x}, and the membership names {named:016x}: its store was lost")]
     ForeignStore { from: u64, said: u64, named: u64 },
+    #[error("node {node} has not joined yet: nothing from it counts before its store is known")]
+    NotBound { node: u64 },
+    #[error("node {from} was removed from the cluster")]
+    Removed { from: u64 },
     #[error("node {from} belongs to cluster {theirs:016x}, and this one to cluster {own:016x}")]
     OtherCluster { from: u64, theirs: u64, own: u64 },
     #[error("node {from} has generation {theirs} of the cluster, and this one generation {own}: one was restored")]
@@ -85,18 +89,28 @@ impl<M: Machine> Credentials<M> {
         if !same_store(envelope.to_store, self.store_id) {
             return Err(Refused::WrongStore { node: self.node_id, own: self.store_id, asked: envelope.to_store });
         }
-        let named = self.names(envelope.from_node);
-        if let Some(named) = named
-            && !same_store(named, envelope.from_store)
-        {
-            return Err(Refused::ForeignStore { from: envelope.from_node, said: envelope.from_store, named });
+        same_cluster(self.machine.cluster(), envelope)?;
+        let from = envelope.from_node;
+        match self.names(from) {
+            Some(0) if !planted::is(Bug::UnboundLearnerCounts) => Err(Refused::NotBound { node: from }),
+            Some(named) if !same_store(named, envelope.from_store) => {
+                Err(Refused::ForeignStore { from, said: envelope.from_store, named })
+            }
+            Some(_) => Ok(()),
+            None if self.has_removed(from) => Err(Refused::Removed { from }),
+            // It may have been added by a change that has not come here yet.
+            None => Ok(()),
         }
-        same_cluster(self.machine.cluster(), envelope)
     }
 
     /// The store id that this node's membership names under an id.
     pub(crate) fn names(&self, node_id: u64) -> Option<u64> {
         self.status.borrow().member(node_id).map(|peer| peer.store_id)
+    }
+
+    /// Whether a committed change has removed the node with that id.
+    pub(crate) fn has_removed(&self, node_id: u64) -> bool {
+        self.status.borrow().ids.has_removed(node_id)
     }
 }
 
@@ -113,7 +127,9 @@ pub(crate) fn check_responder(asked: &Peer, responder: Option<Responder>) -> Res
 }
 
 fn same_store(one: u64, other: u64) -> bool {
-    one == other || planted::is(Bug::WipedNodeVotes)
+    one == other
+        || planted::is(Bug::WipedNodeVotes)
+        || (planted::is(Bug::UnboundLearnerCounts) && (one == 0 || other == 0))
 }
 
 /// A node that knows no cluster yet fits every cluster.
@@ -136,7 +152,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{MachineError, Member};
+    use crate::{MachineError, Member, MemberIds};
 
     struct Of(Cluster);
 
@@ -162,7 +178,8 @@ mod tests {
 
     fn node(node_id: u64, cluster: Cluster) -> Credentials<Of> {
         let members = (1..=3).map(|id| Member { peer: peer(id), voter: true }).collect();
-        let (_, status) = watch::channel(ReplicaStatus { members, ..ReplicaStatus::unknown() });
+        let ids = MemberIds { highest: 5, present: (1..=3).collect() };
+        let (_, status) = watch::channel(ReplicaStatus { members, ids, ..ReplicaStatus::unknown() });
         let (store_id, acknowledged) = (node_id * 10, Acknowledged::default());
         Credentials { node_id, store_id, process: 0, acknowledged, machine: Arc::new(Of(cluster)), status }
     }
@@ -210,6 +227,37 @@ mod tests {
         assert!(check_responder(&peer(2), Some(wiped)).is_err());
         assert!(check_responder(&peer(2), None).is_err());
         assert!(check_responder(&peer(3), Some(wiped)).is_err());
+    }
+
+    #[test]
+    fn who_was_removed_is_refused_and_who_is_not_known_yet_is_heard() {
+        let two = node(2, CLUSTER);
+        let from = |from_node| Envelope { from_node, ..node(1, CLUSTER).envelope(&peer(2)) };
+        assert_eq!(two.check(&open(), Some(&from(5))), Err(Refused::Removed { from: 5 }));
+        assert_eq!(two.check(&open(), Some(&from(6))), Ok(()), "it may have been added since");
+    }
+
+    fn a_node_that_has_not_joined_is_refused() {
+        let members = vec![Member { peer: Peer { store_id: 0, ..peer(4) }, voter: false }];
+        let (_, status) = watch::channel(ReplicaStatus { members, ..ReplicaStatus::unknown() });
+        let one = Credentials { status, ..node(1, CLUSTER) };
+        let envelope = Envelope { from_node: 4, from_store: 40, ..node(2, CLUSTER).envelope(&peer(1)) };
+        let refused = one.check(&open(), Some(&envelope)).expect_err("it must be refused");
+        assert_eq!(refused, Refused::NotBound { node: 4 });
+        let responder = Responder { node: 4, store: 40 };
+        check_responder(&Peer { store_id: 0, ..peer(4) }, Some(responder)).expect_err("it must be refused");
+    }
+
+    #[test]
+    fn nothing_from_a_node_without_a_store_counts() {
+        a_node_that_has_not_joined_is_refused();
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn the_planted_bug_that_counts_an_unbound_learner_is_caught() {
+        let why = palisade_planted::caught(Bug::UnboundLearnerCounts, a_node_that_has_not_joined_is_refused);
+        assert!(why.is_some_and(|why| why.contains("it must be refused")));
     }
 
     #[cfg(feature = "planted")]

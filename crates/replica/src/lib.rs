@@ -11,22 +11,27 @@
 //! leads), [`ReplicaConfig`]; then, inside: `types` (what openraft is told), `codec` (its values as our messages),
 //! `log_store` and `state_machine` (its view of disk and machine), `network`, `append_stream` and `links` (to other nodes),
 //! `peer_service` and `credentials` (from other nodes, and who is refused), `succession` (a store leader whose connection is
-//! gone), `rounds` (shared quorum rounds), `watcher` (metrics as status).
+//! gone), `rounds` (shared quorum rounds), `watcher` (metrics as status), `membership`, `changes` and `joining` (which changes of the members
+//! are allowed, how they are made, and how a new node says which store it has).
 
 mod acknowledged;
 mod append_stream;
+mod changes;
 mod codec;
 mod config;
 mod credentials;
 mod error;
 mod gate;
+mod joining;
 mod links;
 mod log_store;
 mod machine;
+mod membership;
 mod network;
 mod peer;
 mod peer_service;
 mod reach;
+mod refusal;
 mod replica;
 mod revocable;
 mod rounds;
@@ -40,11 +45,15 @@ mod suite;
 mod types;
 mod watcher;
 
+pub use changes::{MemberState, Members};
 pub use config::{ReplicaConfig, Timings};
 pub use error::{ConfirmError, HelloError, InitializeError, ProposeError, ReadError, StartError};
 pub use gate::Gate;
+pub use joining::JoinAnswer;
 pub use machine::{Cluster, Machine, MachineError};
+pub use membership::{CAUGHT_UP, Change, MAX_MEMBERS, MAX_VOTERS};
 pub use peer::{Hello, Member, Peer};
 pub use peer_service::PeerService;
+pub use refusal::{ChangeError, Refusal};
 pub use replica::{MAX_ENTRY_BYTES, Replica};
-pub use status::{Leadership, ReplicaStatus, Role};
+pub use status::{Leadership, MemberIds, ReplicaStatus, Role};

@@ -4,6 +4,8 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 
+use crate::Member;
+
 /// A state machine. All methods are short synchronous steps; they are called from one task, in the order of the log,
 /// except [`Machine::cluster`].
 pub trait Machine: Send + Sync + 'static {
@@ -19,6 +21,10 @@ pub trait Machine: Send + Sync + 'static {
 
     /// Replaces the whole state by one that [`Machine::snapshot`] gave.
     fn restore(&self, data: Bytes) -> Result<(), MachineError>;
+
+    /// The members are these from this entry on. Told in the order of the log, once it is committed; after a snapshot, those that
+    /// it names. For those who look on.
+    fn members(&self, _index: u64, _members: &[Member]) {}
 
     /// The cluster that the state belongs to, as far as it is known; sent with every call to another node. Called often,
     /// from any task.

@@ -17,6 +17,7 @@ use openraft::raft::{
     AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderError, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
+use palisade_planted::{self as planted, Bug};
 use palisade_wire::replica::v1 as wire;
 use palisade_world::World;
 use tonic::Code;
@@ -146,11 +147,24 @@ impl<R: Send + Sync + fmt::Debug + 'static> From<CallError> for RPCError<Types<R
 
 impl<M: Machine> Wire<M> {
     fn links(&self) -> Result<Links, CallError> {
+        let peer = self.peer();
+        if peer.store_id == 0 && !planted::is(Bug::UnboundLearnerCounts) {
+            return Err(Refused::NotBound { node: peer.node_id }.into());
+        }
         self.links.clone().map_err(CallError::Unreachable)
     }
 
+    /// Whom it reaches. A node is bound to its store after it was added, and openraft keeps this way to it.
+    fn peer(&self) -> Peer {
+        let mut peer = self.peer.clone();
+        if peer.store_id == 0 {
+            peer.store_id = self.credentials.names(peer.node_id).unwrap_or(0);
+        }
+        peer
+    }
+
     fn envelope(&self) -> Option<wire::Envelope> {
-        Some(self.credentials.envelope(&self.peer))
+        Some(self.credentials.envelope(&self.peer()))
     }
 
     /// A call with a deadline.
@@ -176,7 +190,7 @@ impl<M: Machine> Wire<M> {
         // openraft gives it up itself at the hard limit. The follower answers when its disk has synced what it took
         // before, so every millisecond counts; just below the limit the silence is noted here.
         let reply = self.call(option.hard_ttl() * 15 / 16, client.heartbeat(request)).await;
-        let result = reply.and_then(|reply| append_result(&self.peer, &self.credentials.acknowledged, reply));
+        let result = reply.and_then(|reply| append_result(&self.peer(), &self.credentials.acknowledged, reply));
         self.reach.note(&self.peer, self.world.now(), result.as_ref().err());
         result
     }
@@ -194,7 +208,7 @@ impl<M: Machine> Wire<M> {
     }
 
     fn vote_response(&self, reply: wire::VoteReply) -> Result<VoteResponse<Types<M::Reply>>, CallError> {
-        check_responder(&self.peer, reply.responder)?;
+        check_responder(&self.peer(), reply.responder)?;
         let vote = codec::vote_from("answer to a vote", reply.vote)?;
         let last_log_id = codec::log_id_option("answer to a vote", reply.last_log_id)?;
         Ok(VoteResponse { vote, vote_granted: reply.granted, last_log_id })
@@ -273,7 +287,7 @@ impl<M: Machine> NetStreamAppend<Types<M::Reply>> for Wire<M> {
             Appends::Stream => async move {
                 let links = self.links()?;
                 let append = AppendStream {
-                    peer: self.peer.clone(),
+                    peer: self.peer(),
                     client: links.replication,
                     credentials: Arc::clone(&self.credentials),
                     world: self.world.clone(),
@@ -323,7 +337,7 @@ impl<M: Machine> NetTransferLeader<Types<M::Reply>> for Wire<M> {
             last_log_id: request.last_log_id().copied().map(codec::log_id),
         };
         let reply = self.call(option.soft_ttl(), client.transfer_leader(message)).await?;
-        Ok(transfer_response(&self.peer, reply)?)
+        Ok(transfer_response(&self.peer(), reply)?)
     }
 }
 
@@ -373,7 +387,7 @@ impl<M: Machine> NetSnapshot<Types<M::Reply>> for Wire<M> {
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
         let answered = |reply: wire::SnapshotReply| -> Result<SnapshotResponse<Types<M::Reply>>, CallError> {
-            check_responder(&self.peer, reply.responder)?;
+            check_responder(&self.peer(), reply.responder)?;
             Ok(SnapshotResponse::new(codec::vote_from("answer to a snapshot", reply.vote)?))
         };
         Ok(answered(reply).map_err(RPCError::from)?)

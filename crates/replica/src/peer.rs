@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Cluster;
+
 /// A node: its id, where it is reached, and which data folder speaks for it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Peer {
@@ -9,7 +11,8 @@ pub struct Peer {
     pub node_id: u64,
     /// `HOST:PORT`.
     pub address: String,
-    /// Of the data folder that the membership binds to the id. Nothing from another folder counts.
+    /// Of the data folder that the membership binds to the id. Nothing from another folder counts. 0: it has not joined yet, and
+    /// nothing from it counts at all.
     pub store_id: u64,
 }
 
@@ -35,10 +38,8 @@ pub struct Hello {
     pub node_id: u64,
     /// Its data folder.
     pub store_id: u64,
-    /// 0: it knows none.
-    pub cluster_id: u64,
-    /// Of its cluster.
-    pub generation: u32,
+    /// As far as it knows it.
+    pub cluster: Cluster,
     /// Whether it has a cluster's log.
     pub initialized: bool,
     /// The store id that its membership names for the asker; `None`: it names no such node.
@@ -47,4 +48,6 @@ pub struct Hello {
     pub process: u64,
     /// The highest committed entry that it has heard the asker's store acknowledge.
     pub acknowledged: Option<u64>,
+    /// The asker was a member and is none any more, by a committed change.
+    pub removed_you: bool,
 }

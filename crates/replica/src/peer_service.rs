@@ -265,7 +265,13 @@ impl<M: Machine> ReplicaService for PeerService<M> {
             names_you: credentials.names(asker.node_id),
             process: credentials.process,
             acknowledged: credentials.acknowledged.of(asker.store_id),
+            removed_you: credentials.has_removed(asker.node_id),
         }))
+    }
+
+    async fn join(&self, request: Request<wire::JoinRequest>) -> Result<Response<wire::JoinReply>, Status> {
+        let replica = self.replica()?;
+        Ok(Response::new(replica.join(request.into_inner()).await))
     }
 }
 

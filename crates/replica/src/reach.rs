@@ -1,4 +1,4 @@
-//! Which peers answer, for the log only. A peer that is lost is told once, after a while, and once more when it is back:
+//! Which peers answer: for the log, and for the store leader that judges a change of the members. A peer that is lost is told once, after a while, and once more when it is back:
 //! a heartbeat fails forty times a second, and single failures mean nothing.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,11 @@ const WORTH_A_LINE: Duration = Duration::from_secs(1);
 
 /// What is known about each peer that does not answer.
 #[derive(Default)]
-pub(crate) struct Reach(Mutex<BTreeMap<u64, Silent>>);
+pub(crate) struct Reach {
+    silent: Mutex<BTreeMap<u64, Silent>>,
+    /// When each peer answered last.
+    answered: Mutex<BTreeMap<u64, Duration>>,
+}
 
 struct Silent {
     since: Duration,
@@ -36,6 +40,9 @@ enum News {
 impl Reach {
     /// Takes the outcome of a call to a peer.
     pub(crate) fn note<E: std::fmt::Display>(&self, peer: &Peer, now: Duration, failure: Option<&E>) {
+        if failure.is_none() {
+            self.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(peer.node_id, now);
+        }
         match self.step(peer.node_id, now, failure.is_some()) {
             News::None => {}
             News::Lost => {
@@ -46,8 +53,14 @@ impl Reach {
         }
     }
 
+    /// Whether a peer has answered since then.
+    pub(crate) fn answered_since(&self, node_id: u64, then: Duration) -> bool {
+        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.get(&node_id).is_some_and(|at| *at >= then)
+    }
+
     fn step(&self, node_id: u64, now: Duration, failed: bool) -> News {
-        let mut silent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         if !failed {
             return match silent.remove(&node_id) {
                 Some(Silent { told: Told::Yes, .. }) => News::Back,

@@ -23,6 +23,7 @@ use crate::credentials::Credentials;
 use crate::links::LinkTable;
 use crate::log_store::LogStore;
 use crate::network::Network;
+use crate::reach::Reach;
 use crate::rounds::{self, Questions, Rounds, hint};
 use crate::seeds::Seeds;
 use crate::state_machine::{Applied, MachineStore};
@@ -30,8 +31,8 @@ use crate::succession::{self, Succession};
 use crate::types::{LeaderId, Node, Payload, Types};
 use crate::watcher::{self, Stopping};
 use crate::{
-    ConfirmError, Gate, Hello, HelloError, InitializeError, Leadership, Machine, Peer, PeerService, ProposeError,
-    ReadError, ReplicaConfig, ReplicaStatus, Role, StartError, Timings,
+    Change, ChangeError, Cluster, ConfirmError, Gate, Hello, HelloError, InitializeError, Leadership, Machine, Members,
+    Peer, PeerService, ProposeError, ReadError, ReplicaConfig, ReplicaStatus, Role, StartError, Timings,
 };
 
 /// The largest entry that may be proposed: above the largest batch, and half of what a peer accepts in one message.
@@ -45,7 +46,7 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = 2 * MAX_ENTRY_BYTES;
 const IN_FLIGHT: usize = 1_024;
 
 /// How long a node has to say who it is.
-const HELLO_LIMIT: Duration = Duration::from_secs(1);
+pub(crate) const HELLO_LIMIT: Duration = Duration::from_secs(1);
 
 /// Different refusals that are remembered so that each is logged once.
 const NOTED_REFUSALS: usize = 64;
@@ -58,7 +59,7 @@ const MEMBERSHIP_LIMIT: Duration = Duration::from_secs(1);
 
 /// A running replica. Cheap to clone. It runs until [`Replica::shutdown`], or until the last handle is dropped, which ends
 /// it at once, as a crash would.
-pub struct Replica<M: Machine>(Arc<Inner<M>>);
+pub struct Replica<M: Machine>(pub(crate) Arc<Inner<M>>);
 
 impl<M: Machine> Clone for Replica<M> {
     fn clone(&self) -> Self {
@@ -75,11 +76,14 @@ pub(crate) struct Inner<M: Machine> {
     pub(crate) credentials: Arc<Credentials<M>>,
     pub(crate) links: LinkTable,
     pub(crate) succession: Succession,
-    rounds: Rounds,
+    pub(crate) reach: Arc<Reach>,
+    pub(crate) rounds: Rounds,
     applied: watch::Receiver<Applied>,
     /// Whether the store held a cluster's log when it was opened.
     found_log: bool,
     in_flight: Semaphore,
+    /// One change of the members at a time.
+    pub(crate) changing: Semaphore,
     stopping: Stopping,
     pub(crate) timings: Timings,
     refusals: Mutex<BTreeSet<String>>,
@@ -110,11 +114,12 @@ impl<M: Machine> Replica<M> {
             Arc::new(Credentials { node_id, store_id, process, acknowledged, machine, status: status_watch });
         let links = LinkTable::new(world.clone());
         let succession = Succession::new(timings.election_max, world.clone());
+        let reach: Arc<Reach> = Arc::default();
         let network = Network {
             succession: succession.clone(),
             links: links.clone(),
             credentials: Arc::clone(&credentials),
-            reach: Arc::default(),
+            reach: Arc::clone(&reach),
             world: world.clone(),
             patience: MIN_PATIENCE.max(timings.election_max * 4),
         };
@@ -144,10 +149,12 @@ impl<M: Machine> Replica<M> {
             credentials,
             links,
             succession: succession.clone(),
+            reach,
             rounds,
             applied,
             found_log,
             in_flight: Semaphore::new(IN_FLIGHT),
+            changing: Semaphore::new(1),
             stopping,
             timings,
             refusals: Mutex::default(),
@@ -170,7 +177,7 @@ impl<M: Machine> Replica<M> {
         if !peers.iter().any(|peer| peer.node_id == node_id && peer.store_id == store_id) {
             return Err(InitializeError::NotNamed);
         }
-        let node = |peer: Peer| (peer.node_id, Node { address: peer.address, store_id: peer.store_id });
+        let node = |Peer { node_id, address, store_id }| (node_id, Node { address, store_id, highest_id: 0 });
         let members: BTreeMap<u64, Node> = peers.into_iter().map(node).collect();
         match self.0.seeds.scope(self.0.raft.initialize(members)).await {
             Ok(()) => Ok(()),
@@ -236,10 +243,10 @@ impl<M: Machine> Replica<M> {
                     names_you,
                     process,
                     acknowledged,
+                    removed_you,
                 } = reply.into_inner();
-                let who =
-                    Hello { node_id, store_id, cluster_id, generation, initialized, names_you, process, acknowledged };
-                Ok(who)
+                let cluster = Cluster { id: cluster_id, generation };
+                Ok(Hello { node_id, store_id, cluster, initialized, names_you, process, acknowledged, removed_you })
             }
         }
     }
@@ -254,6 +261,23 @@ impl<M: Machine> Replica<M> {
     /// twice the election timeout; who has it then, the status shows. Cancelling it takes nothing back.
     pub async fn hand_over_to(&self, node_id: u64) -> bool {
         self.0.hand_over_to(node_id).await
+    }
+
+    /// Who belongs to the cluster, as this node knows it.
+    pub fn members(&self) -> Members {
+        self.0.members()
+    }
+
+    /// Changes who belongs to the cluster, if this node leads the store. It returns when the change is committed, and may be
+    /// asked for again whatever became of it. Cancelling it takes nothing back. It waits as long as there is no quorum.
+    pub async fn change(&self, change: &Change) -> Result<Members, ChangeError> {
+        self.0.change(change).await
+    }
+
+    /// Has a voter that answers and has caught up lead the store, if this node does. It returns when that node leads. Bounded by
+    /// a few election timeouts.
+    pub async fn transfer(&self, to: u64) -> Result<Members, ChangeError> {
+        self.0.transfer(to).await
     }
 
     /// Stops replication; a store leader first hands over to the follower that is furthest. What is in flight ends as
@@ -326,9 +350,11 @@ impl<M: Machine> Inner<M> {
         }
     }
 
-    async fn hand_over_to(&self, to: u64) -> bool {
+    pub(crate) async fn hand_over_to(&self, to: u64) -> bool {
         let mut status = self.credentials.status.clone();
-        let leads = status.borrow().role == Role::Leader && to != self.credentials.node_id;
+        // Nobody takes over who does not vote, and asking costs this store leader its lease.
+        let may = to != self.credentials.node_id && self.raft.voter_ids().any(|id| id == to);
+        let leads = may && status.borrow().role == Role::Leader;
         if !leads || self.seeds.scope(self.raft.trigger().transfer_leader(to)).await.is_err() {
             return false;
         }
@@ -341,8 +367,11 @@ impl<M: Machine> Inner<M> {
         given
     }
 
-    /// The follower that votes and has most of the log.
+    /// The follower that votes and has most of the log, of those that answer if any does.
     fn furthest_voter(&self) -> Option<u64> {
+        if let Some(to) = self.successor() {
+            return Some(to);
+        }
         let voters: BTreeSet<u64> = self.raft.voter_ids().collect();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();

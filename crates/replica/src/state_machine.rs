@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::codec;
 use crate::log_store::io_error;
 use crate::types::{Answer, EntryPayload, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
+use crate::watcher::members;
 use crate::{Machine, StartError};
 
 /// The last entry that the machine has applied; `None` before the first.
@@ -64,11 +65,17 @@ impl<M: Machine> MachineStore<M> {
         lock(&self.saved).is_some()
     }
 
+    fn tell_members(&self) {
+        let index = self.last_membership.log_id().as_ref().map_or(0, |id| id.index);
+        self.machine.members(index, &members(&self.last_membership));
+    }
+
     fn apply_one(&mut self, id: LogId, payload: EntryPayload) -> io::Result<Answer<M::Reply>> {
         let answer = match payload {
             EntryPayload::Blank => None,
             EntryPayload::Membership(membership) => {
                 self.last_membership = StoredMembership::new(Some(id), membership);
+                self.tell_members();
                 None
             }
             EntryPayload::Normal(Payload(entry)) => Some(guarded(|| self.machine.apply(id.index, entry))?),
@@ -129,6 +136,7 @@ impl<M: Machine> RaftStateMachine<Types<M::Reply>> for MachineStore<M> {
         save(&self.snapshots, &self.saved, meta, &data)?;
         guarded(|| self.machine.restore(data))?.map_err(io::Error::other)?;
         self.last_membership = meta.last_membership.clone();
+        self.tell_members();
         self.applied.send_replace(meta.last_log_id);
         Ok(())
     }

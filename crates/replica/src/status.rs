@@ -1,5 +1,6 @@
 //! What a replica knows about itself and who leads. A view: it may be behind, and nothing may be decided on it alone.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::{Member, Peer};
@@ -64,6 +65,8 @@ pub struct ReplicaStatus {
     pub committed: u64,
     /// The nodes of the cluster by id; empty before there is one.
     pub members: Vec<Member>,
+    /// Which ids are and were used, as far as that is committed.
+    pub ids: MemberIds,
     /// Why replication has stopped for good, if it has: the disk failed or an entry could not be applied. Not set by a
     /// shutdown.
     pub fatal: Option<String>,
@@ -80,6 +83,7 @@ impl ReplicaStatus {
             applied: 0,
             committed: 0,
             members: Vec::new(),
+            ids: MemberIds::default(),
             fatal: None,
         }
     }
@@ -87,5 +91,22 @@ impl ReplicaStatus {
     /// The node of the cluster with that id.
     pub(crate) fn member(&self, node_id: u64) -> Option<&Peer> {
         self.members.iter().map(|member| &member.peer).find(|peer| peer.node_id == node_id)
+    }
+}
+
+/// Ids of nodes, by a committed membership. An id is used once, and they rise: so one that is absent and not above the highest was
+/// removed, or will never be used.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MemberIds {
+    /// The highest id that the cluster ever had; 0: not known.
+    pub highest: u64,
+    /// Those that are members.
+    pub present: BTreeSet<u64>,
+}
+
+impl MemberIds {
+    /// Whether the node with that id is gone for good.
+    pub fn has_removed(&self, node_id: u64) -> bool {
+        node_id <= self.highest && !self.present.contains(&node_id)
     }
 }

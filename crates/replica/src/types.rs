@@ -35,7 +35,10 @@ impl fmt::Display for Payload {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Node {
     pub(crate) address: String,
+    /// 0: it was added and has not joined yet.
     pub(crate) store_id: u64,
+    /// The highest id of the cluster when this was written; 0: not said.
+    pub(crate) highest_id: u64,
 }
 
 impl Node {

@@ -12,8 +12,9 @@ use openraft::{RaftMetrics, ServerState};
 use palisade_planted::{self as planted, Bug};
 use tokio::sync::watch;
 
+use crate::membership::highest_id;
 use crate::types::{Node, StoredMembership, Types};
-use crate::{Leadership, Member, ReplicaStatus, Role};
+use crate::{Leadership, Member, MemberIds, ReplicaStatus, Role};
 
 /// Says that an end of replication is wanted, so that it is not taken for a failure.
 pub(crate) type Stopping = Arc<AtomicBool>;
@@ -68,6 +69,7 @@ fn view<R: Send + Sync + Debug + 'static>(metrics: &RaftMetrics<Types<R>>, stopp
         applied: metrics.last_applied.map_or(0, |id| id.index),
         committed: metrics.cluster_committed.map_or(0, |id| id.index),
         members,
+        ids: ids(&metrics.committed_membership_config),
         fatal,
     }
 }
@@ -92,7 +94,12 @@ fn leadership<R: Send + Sync + Debug + 'static>(metrics: &RaftMetrics<Types<R>>)
     (leads && own).then(|| Leadership::from(vote.leader_id))
 }
 
-fn members(membership: &StoredMembership) -> Vec<Member> {
+fn ids(membership: &StoredMembership) -> MemberIds {
+    let membership = membership.membership();
+    MemberIds { highest: highest_id(membership), present: membership.nodes().map(|(id, _)| *id).collect() }
+}
+
+pub(crate) fn members(membership: &StoredMembership) -> Vec<Member> {
     let voters: BTreeSet<u64> = membership.voter_ids().collect();
     let nodes: BTreeMap<&u64, &Node> = membership.nodes().collect();
     let member = |(id, node): (&u64, &Node)| Member { peer: node.peer(*id), voter: voters.contains(id) };

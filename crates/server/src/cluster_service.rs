@@ -1,12 +1,20 @@
-//! What this node says about itself and the cluster as it sees it. Served without a store leader, too; never by asking
-//! other nodes.
+//! What this node says about itself and the cluster as it sees it, and changes of who belongs to it.
+//!
+//! Status and health are served without a store leader, too; never by asking other nodes. Changes are decided and made by the
+//! replica: here they are read and answered.
 
-use palisade_wire::convert;
+use palisade_replica::{Change, ChangeError, MemberState, Members};
 use palisade_wire::coord::v1::cluster_service_server::ClusterService;
-use palisade_wire::coord::v1::{HealthReply, HealthRequest, Member, StatusReply, StatusRequest};
+use palisade_wire::coord::v1::error_detail::Kind;
+use palisade_wire::coord::v1::{
+    AddNodeRequest, ErrorDetail, HealthReply, HealthRequest, Member, MembersReply, MembersRequest, PromoteNodeRequest,
+    RemoveNodeRequest, StatusReply, StatusRequest, TransferStoreLeaderRequest,
+};
+use palisade_wire::{convert, status};
+use palisade_world::grpc::check_address;
 use tonic::{Request, Response, Status};
 
-use crate::api::Api;
+use crate::api::{ANSWER_LIMIT, Api};
 use crate::build_info;
 use crate::health::Health;
 use crate::refusals;
@@ -23,12 +31,6 @@ impl ClusterService for Cluster {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         let problems = self.health.problems();
         let status = self.health.status.borrow().clone();
-        let members = status.members.iter().map(|member| Member {
-            node_id: member.peer.node_id,
-            address: member.peer.address.clone(),
-            role: if member.voter { "voter" } else { "learner" }.to_owned(),
-            store_id: member.peer.store_id,
-        });
         let known = StatusReply {
             node_id: self.node_id,
             role: status.role.to_string(),
@@ -36,7 +38,7 @@ impl ClusterService for Cluster {
             last_applied: status.applied,
             committed: status.committed,
             store_leader: status.store_leader.as_ref().map(refusals::store_leader),
-            members: members.collect(),
+            members: self.api.replica.members().members.iter().map(member).collect(),
             healthy: problems.is_empty(),
             problems,
             version: build_info::VERSION.to_owned(),
@@ -53,8 +55,88 @@ impl ClusterService for Cluster {
         Ok(Response::new(reply))
     }
 
+    async fn members(&self, _: Request<MembersRequest>) -> Result<Response<MembersReply>, Status> {
+        self.api.barrier().await?;
+        Ok(Response::new(self.reply(&self.api.replica.members())))
+    }
+
+    async fn add_node(&self, request: Request<AddNodeRequest>) -> Result<Response<MembersReply>, Status> {
+        let AddNodeRequest { node_id, address } = request.into_inner();
+        node_is_named(node_id)?;
+        check_address(&address).map_err(|bad| invalid("address", &bad.value, &format!("HOST:PORT; {}", bad.why)))?;
+        if address.ends_with(":0") {
+            return Err(invalid("address", &address, "others cannot reach port 0; name a port"));
+        }
+        self.change(self.api.replica.change(&Change::Add { node_id, address })).await
+    }
+
+    async fn promote_node(&self, request: Request<PromoteNodeRequest>) -> Result<Response<MembersReply>, Status> {
+        let PromoteNodeRequest { node_id } = request.into_inner();
+        node_is_named(node_id)?;
+        self.change(self.api.replica.change(&Change::Promote { node_id })).await
+    }
+
+    async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Result<Response<MembersReply>, Status> {
+        let RemoveNodeRequest { node_id } = request.into_inner();
+        node_is_named(node_id)?;
+        self.change(self.api.replica.change(&Change::Remove { node_id })).await
+    }
+
+    async fn transfer_store_leader(
+        &self,
+        request: Request<TransferStoreLeaderRequest>,
+    ) -> Result<Response<MembersReply>, Status> {
+        let TransferStoreLeaderRequest { node_id } = request.into_inner();
+        node_is_named(node_id)?;
+        self.change(self.api.replica.transfer(node_id)).await
+    }
+
     async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthReply>, Status> {
         let problems = self.health.problems();
         Ok(Response::new(HealthReply { serving: problems.is_empty(), problems }))
     }
+}
+
+impl Cluster {
+    /// Answers with what a change came to.
+    async fn change(
+        &self,
+        change: impl Future<Output = Result<Members, ChangeError>>,
+    ) -> Result<Response<MembersReply>, Status> {
+        let late = || Err(ChangeError::Unknown { why: format!("no outcome within {ANSWER_LIMIT:?}") });
+        match self.api.world.timeout(ANSWER_LIMIT, change).await.unwrap_or_else(late) {
+            Ok(members) => Ok(Response::new(self.reply(&members))),
+            Err(error) => Err(status::refuse(refusals::of_change(error))),
+        }
+    }
+
+    fn reply(&self, members: &Members) -> MembersReply {
+        let store_leader = self.health.status.borrow().store_leader.as_ref().map(refusals::store_leader);
+        let Members { index, members } = members;
+        let members = members.iter().map(member).collect();
+        let header = Some(self.api.machine.read(convert::header));
+        MembersReply { header, members, store_leader, index: *index }
+    }
+}
+
+fn member(state: &MemberState) -> Member {
+    let MemberState { member, behind, answers } = state;
+    Member {
+        node_id: member.peer.node_id,
+        address: member.peer.address.clone(),
+        role: if member.voter { "voter" } else { "learner" }.to_owned(),
+        store_id: member.peer.store_id,
+        behind: *behind,
+        answers: *answers,
+    }
+}
+
+fn node_is_named(node_id: u64) -> Result<(), Status> {
+    if node_id == 0 { Err(invalid("node_id", "0", "a node id is a number from 1")) } else { Ok(()) }
+}
+
+fn invalid(field: &str, value: &str, limit: &str) -> Status {
+    let (field, limit) = (field.to_owned(), limit.to_owned());
+    let value: String = value.chars().take(128).collect();
+    status::refuse(ErrorDetail { field, value, limit, ..status::not_applied(Kind::InvalidArgument, "") })
 }

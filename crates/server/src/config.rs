@@ -34,6 +34,9 @@ pub struct NodeConfig {
     pub advertise: String,
     /// All nodes of a new cluster by id, this one included. Ignored once the data folder is in use.
     pub initial: Vec<(u64, String)>,
+    /// Members of a running cluster to which this node was added, `HOST:PORT`; `initial` is empty then. Ignored once the data
+    /// folder is in use.
+    pub join: Vec<String>,
     /// Session TTLs that clients may ask for.
     pub ttl: RangeInclusive<Duration>,
     /// Raft's timers.
@@ -67,6 +70,7 @@ impl NodeConfig {
             advertise: named.unwrap_or_else(|| listen.clone()),
             listen,
             initial,
+            join: Vec::new(),
             ttl: MIN_TTL..=MAX_TTL,
             timings: Timings::default(),
             snapshot_every: SNAPSHOT_EVERY,
@@ -88,7 +92,26 @@ impl NodeConfig {
         self.validate_times()
     }
 
+    fn validate_join(&self) -> Result<(), ConfigError> {
+        if !self.initial.is_empty() {
+            return wrong("--join", &self.join.join(","), "a node joins, or is one of --initial; not both");
+        }
+        if self.join.len() > MAX_NODES {
+            return wrong("--join", &format!("{} nodes", self.join.len()), &format!("at most {MAX_NODES} nodes"));
+        }
+        for address in &self.join {
+            check("--join", address)?;
+            if *address == self.advertise {
+                return wrong("--join", address, "this is the node itself; name another member");
+            }
+        }
+        Ok(())
+    }
+
     fn validate_initial(&self) -> Result<(), ConfigError> {
+        if !self.join.is_empty() {
+            return self.validate_join();
+        }
         if self.initial.is_empty() {
             return wrong("--initial", "", "name at least this node, as ID=HOST:PORT");
         }
@@ -168,6 +191,17 @@ mod tests {
     fn a_node_is_reached_as_initial_names_it() {
         assert_eq!(NodeConfig::new(2, "0.0.0.0:7070", three()).advertise, "b:1");
         assert_eq!(NodeConfig::new(9, "127.0.0.1:7070", three()).advertise, "127.0.0.1:7070");
+    }
+
+    #[test]
+    fn a_node_that_joins_names_others() {
+        let config =
+            |join: &str, initial| NodeConfig { join: vec![join.to_owned()], ..NodeConfig::new(4, "d:1", initial) };
+        assert_eq!(config("a:1", Vec::new()).validate(), Ok(()));
+        let error = |config: NodeConfig| config.validate().expect_err("it is wrong").to_string();
+        assert_eq!(error(config("d:1", Vec::new())), "--join: 'd:1': this is the node itself; name another member");
+        assert_eq!(error(config("a", Vec::new())), "--join: 'a': HOST:PORT; there is no port");
+        assert_eq!(error(config("a:1", three())), "--join: 'a:1': a node joins, or is one of --initial; not both");
     }
 
     #[test]

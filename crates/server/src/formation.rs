@@ -16,6 +16,8 @@ use palisade_replica::Peer;
 pub(crate) struct Own {
     pub(crate) node_id: u64,
     pub(crate) store_id: u64,
+    /// Where the others reach it.
+    pub(crate) address: String,
     /// Whether its store holds a cluster's log.
     pub(crate) store: Store,
     /// The cluster that the store belongs to, if it holds its name.
@@ -50,6 +52,8 @@ pub(crate) struct Told {
     pub(crate) process: u64,
     /// The highest committed entry that it has heard the asking node's store acknowledge.
     pub(crate) acknowledged: Option<u64>,
+    /// The asking node was a member and is none any more.
+    pub(crate) removed_me: bool,
 }
 
 /// Where this node stands.
@@ -62,6 +66,8 @@ pub(crate) enum Standing {
     },
     /// It belongs; it may vote.
     Member,
+    /// It was added to a running cluster, which does not know its store yet; the node that says so is reached there.
+    Added(String),
     /// No cluster exists, all have reported, and this node is the one that forms it, with these members.
     Forms(Vec<Peer>),
     /// It does not belong, and must stop.
@@ -87,12 +93,41 @@ pub enum Misfit {
         own: u64,
     },
     /// The cluster exists and has no such member.
-    #[error("node {node_id} is not a member of the cluster that node {by} belongs to: add it there first")]
+    #[error(
+        "node {node_id} is not a member of the cluster that node {by} belongs to: add it there first, with \
+         'palisade cluster add {node_id} {address}'"
+    )]
     NotAMember {
         /// This node.
         node_id: u64,
         /// The node that says so.
         by: u64,
+        /// Where this node is reached.
+        address: String,
+    },
+    /// It was a member, or its id was used.
+    #[error(
+        "node {node_id} is not a member of the cluster that node {by} belongs to any more: it was removed, or a higher id was used \
+         before; its data folder is of no use now. To bring this machine back, give it an empty folder and add it under a new id"
+    )]
+    Removed {
+        /// This node.
+        node_id: u64,
+        /// The node that says so.
+        by: u64,
+    },
+    /// It was added with another address.
+    #[error(
+        "node {node_id} was added with the address {added}, and it is reached at {own}: start it with --advertise {added}, or \
+         remove it and add it under a new id"
+    )]
+    OtherAddress {
+        /// This node.
+        node_id: u64,
+        /// What `cluster add` was told.
+        added: String,
+        /// What it was told itself.
+        own: String,
     },
     /// Another process answers at this node's address.
     #[error(
@@ -185,6 +220,13 @@ pub(crate) fn judge(own: &Own, addresses: &BTreeMap<u64, String>, told: &BTreeMa
     if own.store == Store::InUse || told.values().any(|told| told.names_me == Some(own.store_id)) {
         return Standing::Member;
     }
+    if let Some((id, _)) = told.iter().find(|(_, told)| told.names_me == Some(0)) {
+        return if planted::is(Bug::UnboundLearnerCounts) {
+            Standing::Member
+        } else {
+            Standing::Added(addresses[id].clone())
+        };
+    }
     let missing: Vec<String> = addresses
         .iter()
         .filter(|(id, _)| **id != own.node_id && !told.contains_key(id))
@@ -215,7 +257,8 @@ fn misfit(own: &Own, expected: u64, address: &str, told: &Told) -> Option<Misfit
     if expected == own.node_id {
         return twin(own, address, told);
     }
-    if told.node_id != expected {
+    // Where a node with a log expects one, another may have taken its place since.
+    if told.node_id != expected && own.store == Store::Fresh {
         return Some(Misfit::WrongNode { address: address.to_owned(), told: told.node_id, expected });
     }
     if let (Some(own), Some(other)) = (own.cluster, told.cluster)
@@ -226,15 +269,20 @@ fn misfit(own: &Own, expected: u64, address: &str, told: &Told) -> Option<Misfit
     if let Some(acknowledged) = told.acknowledged.filter(|acknowledged| Some(*acknowledged) > own.last) {
         return Some(Misfit::OlderCopy { node_id: own.node_id, by: told.node_id, acknowledged, last: own.last });
     }
+    if told.removed_me {
+        return Some(Misfit::Removed { node_id: own.node_id, by: told.node_id });
+    }
     match (told.store, told.names_me) {
-        (Store::Fresh, _) => None,
+        (Store::Fresh, _) | (Store::InUse, Some(0)) => None,
         (Store::InUse, Some(known)) if known == own.store_id || planted::is(Bug::WipedNodeVotes) => None,
         (Store::InUse, Some(known)) => {
             Some(Misfit::StoreLost { node_id: own.node_id, by: told.node_id, known, own: own.store_id })
         }
         // A member that is behind may not know of this node yet; one that has a log of its own must not stop for it.
         (Store::InUse, None) if own.store == Store::InUse => None,
-        (Store::InUse, None) => Some(Misfit::NotAMember { node_id: own.node_id, by: told.node_id }),
+        (Store::InUse, None) => {
+            Some(Misfit::NotAMember { node_id: own.node_id, by: told.node_id, address: own.address.clone() })
+        }
     }
 }
 
@@ -257,12 +305,14 @@ mod tests {
     }
 
     fn own(node_id: u64) -> Own {
-        Own { node_id, store_id: node_id * 10, store: Store::Fresh, cluster: None, process: node_id, last: None }
+        let (store_id, address) = (node_id * 10, format!("n{node_id}:1"));
+        Own { node_id, store_id, address, store: Store::Fresh, cluster: None, process: node_id, last: None }
     }
 
     fn fresh(node_id: u64) -> Told {
         let (cluster, store, names_me, acknowledged) = (None, Store::Fresh, None, None);
-        Told { node_id, store_id: node_id * 10, cluster, store, names_me, process: node_id, acknowledged }
+        let (store_id, process, removed_me) = (node_id * 10, node_id, false);
+        Told { node_id, store_id, cluster, store, names_me, process, acknowledged, removed_me }
     }
 
     fn member(node_id: u64, names_me: Option<u64>) -> Told {
@@ -309,6 +359,25 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_was_added_says_first_which_store_it_has() {
+        assert_eq!(standing(&own(2), [member(1, Some(0))]), Standing::Added("n1:1".to_owned()));
+        assert_eq!(standing(&own(2), [member(1, Some(0)), member(3, Some(20))]), Standing::Member, "node 1 is behind");
+        let used = Own { store: Store::InUse, ..own(2) };
+        assert_eq!(standing(&used, [member(1, Some(0))]), Standing::Member, "node 1 is behind");
+    }
+
+    #[test]
+    fn a_node_that_was_removed_stops_with_or_without_a_log() {
+        let removed = Told { removed_me: true, ..member(1, None) };
+        for store in [Store::Fresh, Store::InUse] {
+            let words = refusal(&Own { store, ..own(2) }, [removed.clone()]);
+            assert!(words.contains("it was removed") && words.contains("add it under a new id"), "{words}");
+        }
+        let words = refusal(&own(2), [member(1, None)]);
+        assert!(words.contains("'palisade cluster add 2 n2:1'"), "{words}");
+    }
+
+    #[test]
     fn a_node_with_a_log_waits_for_nobody_and_stops_only_for_another_store_or_cluster() {
         let used = Own { store: Store::InUse, cluster: Some(ClusterId(7)), ..own(2) };
         assert_eq!(standing(&used, []), Standing::Member);
@@ -318,6 +387,13 @@ mod tests {
         assert!(
             refusal(&foreign, [member(1, Some(20))]).starts_with("the data folder belongs to cluster 0000000000000008")
         );
+    }
+
+    #[test]
+    fn a_node_with_a_log_does_not_mind_another_in_the_place_of_one_that_was_removed() {
+        let used = Own { store: Store::InUse, ..own(2) };
+        let replaced = BTreeMap::from([(1, member(4, Some(20)))]);
+        assert_eq!(judge(&used, &addresses(), &replaced), Standing::Member);
     }
 
     #[test]

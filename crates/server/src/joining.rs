@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use palisade_fence::ClusterId;
-use palisade_replica::{Gate, Peer, Replica};
+use palisade_planted::{self as planted, Bug};
+use palisade_replica::{Gate, JoinAnswer, Peer, Replica};
 use palisade_storage::LogEngine;
 use palisade_world::{Task, World};
 use tokio::sync::watch;
@@ -77,6 +78,7 @@ pub(crate) fn start(
         node_id: config.node_id,
         store_id,
         initial: config.initial.iter().cloned().collect(),
+        join: config.join.clone(),
         advertise: config.advertise.clone(),
         gate,
         process: config.process,
@@ -94,6 +96,7 @@ struct Joiner {
     node_id: u64,
     store_id: u64,
     initial: BTreeMap<u64, String>,
+    join: Vec<String>,
     advertise: String,
     gate: Gate,
     process: u64,
@@ -108,29 +111,41 @@ struct Joiner {
 
 impl Joiner {
     async fn run(mut self) {
-        self.join().await;
+        let misfit = match self.join().await {
+            Ok(()) => self.stay().await,
+            Err(misfit) => misfit,
+        };
+        self.tell.send_replace(Formation::Refused(misfit));
         // What was told stays told while anybody listens.
         self.tell.closed().await;
     }
 
-    async fn join(&mut self) {
+    fn own(&self) -> Own {
+        Own {
+            node_id: self.node_id,
+            store_id: self.store_id,
+            address: self.advertise.clone(),
+            store: self.store(),
+            cluster: *self.machine.founded().borrow(),
+            process: self.process,
+            last: last_entry(&*self.engine),
+        }
+    }
+
+    /// Until this node belongs, and has heard everybody.
+    async fn join(&mut self) -> Result<(), Misfit> {
         if self.store() == Store::InUse {
-            tracing::info!(node = self.node_id, "the data folder is in use: --initial is ignored");
+            tracing::info!(node = self.node_id, "the data folder is in use: --initial and --join are ignored");
             // Its vote and its log are here, and every call says which store it means: it takes part at once, and asks on.
             self.admit();
+        } else if !self.join.is_empty() {
+            self.join_running(self.join.clone()).await?;
         }
         let mut doubts = 0;
         loop {
             let addresses = self.addresses();
             self.ask(&addresses).await;
-            let own = Own {
-                node_id: self.node_id,
-                store_id: self.store_id,
-                store: self.store(),
-                cluster: *self.machine.founded().borrow(),
-                process: self.process,
-                last: last_entry(&*self.engine),
-            };
+            let own = self.own();
             let standing = match self.stranger(&own, &addresses).await {
                 Some(misfit) => Standing::Refused(misfit),
                 None => judge(&own, &addresses, &self.told),
@@ -141,9 +156,10 @@ impl Joiner {
                     doubts += 1;
                     ROUND
                 }
-                Standing::Refused(misfit) => {
-                    self.tell.send_replace(Formation::Refused(misfit));
-                    return;
+                Standing::Refused(misfit) => return Err(misfit),
+                Standing::Added(by) => {
+                    self.join_running(vec![by]).await?;
+                    ROUND
                 }
                 Standing::Waiting { missing } => {
                     self.wait_for(missing);
@@ -152,7 +168,7 @@ impl Joiner {
                 Standing::Member => {
                     self.admit();
                     if addresses.keys().all(|id| self.told.contains_key(id)) {
-                        return;
+                        return Ok(());
                     }
                     LATER
                 }
@@ -163,6 +179,63 @@ impl Joiner {
                 }
             };
             self.world.sleep(pause).await;
+        }
+    }
+
+    /// Says to the store leader of a running cluster which store this node has, until it is known there; returns when the first
+    /// that the cluster sends has come.
+    async fn join_running(&mut self, members: Vec<String>) -> Result<(), Misfit> {
+        if planted::is(Bug::UnboundLearnerCounts) {
+            self.admit();
+            return Ok(());
+        }
+        let (node_id, own) = (self.node_id, self.store_id);
+        let mut turn = members.iter().cycle();
+        let mut hinted: Option<String> = None;
+        loop {
+            let at = hinted.take().or_else(|| turn.next().cloned()).expect("a node that joins names a member");
+            match self.replica.ask_to_join(&at, &self.advertise).await {
+                Ok(JoinAnswer::Joined) => break,
+                Ok(JoinAnswer::NotAMember { by, highest }) if node_id <= highest => {
+                    return Err(Misfit::Removed { node_id, by });
+                }
+                Ok(JoinAnswer::NotAMember { by, .. }) => {
+                    return Err(Misfit::NotAMember { node_id, by, address: self.advertise.clone() });
+                }
+                Ok(JoinAnswer::OtherStore { by, known }) => return Err(Misfit::StoreLost { node_id, by, known, own }),
+                Ok(JoinAnswer::OtherAddress { address, .. }) => {
+                    return Err(Misfit::OtherAddress { node_id, added: address, own: self.advertise.clone() });
+                }
+                Ok(JoinAnswer::AskElsewhere { leader, why }) => {
+                    tracing::debug!(at, why, "not joined yet");
+                    hinted = leader.filter(|leader| *leader != at);
+                }
+                Err(error) => tracing::debug!(%error, "not joined yet"),
+            }
+            self.wait_for(members.clone());
+            self.world.sleep(ROUND).await;
+        }
+        self.admit();
+        let mut status = self.replica.status();
+        // Ends with the node.
+        let _ = status.wait_for(|now| !now.members.is_empty()).await;
+        Ok(())
+    }
+
+    /// Until this node is removed from the cluster. It does not hear that from the store leader, which sends it nothing any more.
+    async fn stay(&mut self) -> Misfit {
+        loop {
+            self.world.sleep(LATER * 2).await;
+            let addresses = self.addresses();
+            self.told.clear();
+            self.ask(&addresses).await;
+            let removed = self.told.iter().find(|(id, told)| **id != self.node_id && told.removed_me);
+            let own = *self.machine.founded().borrow();
+            if let Some((by, told)) = removed
+                && (own.is_none() || told.cluster == own)
+            {
+                return Misfit::Removed { node_id: self.node_id, by: *by };
+            }
         }
     }
 
@@ -249,10 +322,11 @@ fn told(hello: palisade_replica::Hello) -> Told {
     Told {
         node_id: hello.node_id,
         store_id: hello.store_id,
-        cluster: (hello.cluster_id != 0).then_some(ClusterId(hello.cluster_id)),
+        cluster: (hello.cluster.id != 0).then_some(ClusterId(hello.cluster.id)),
         store: if hello.initialized { Store::InUse } else { Store::Fresh },
         names_me: hello.names_you,
         process: hello.process,
         acknowledged: hello.acknowledged,
+        removed_me: hello.removed_you,
     }
 }

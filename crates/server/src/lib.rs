@@ -44,5 +44,5 @@ pub use audit::Audit;
 pub use config::{ConfigError, MAX_TTL, MIN_TTL, NodeConfig};
 pub use formation::Misfit;
 pub use node::{Node, NodeFailed, StartError, Stores};
-pub use palisade_replica::Timings;
+pub use palisade_replica::{Member, Timings};
 pub use proposer::{Proposer, SubmitError};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use palisade_coord_core::{Outcome, State, apply};
 use palisade_fence::ClusterId;
 use palisade_planted::{self as planted, Bug};
-use palisade_replica::{Cluster, Machine, MachineError};
+use palisade_replica::{Cluster, Machine, MachineError, Member};
 use palisade_wire::{log, state};
 use tokio::sync::watch;
 
@@ -121,6 +121,12 @@ impl Machine for CoordMachine {
             self.hub.cut_off();
         }
         Ok(())
+    }
+
+    fn members(&self, index: u64, members: &[Member]) {
+        if let Some(audit) = &self.audit {
+            audit.members(index, members);
+        }
     }
 
     fn cluster(&self) -> Cluster {

@@ -203,6 +203,8 @@ impl Node {
         let kv = KvServiceServer::new(Kv { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES);
         let elections =
             ElectionServiceServer::new(Elections { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES);
+        let cluster = Cluster { node_id: config.node_id, api: api.clone(), health: health.clone() };
+        let cluster = ClusterServiceServer::new(cluster).max_decoding_message_size(MESSAGE_BYTES);
         let watches = WatchServiceServer::new(Watches { api: api.clone(), room: Room::new() });
         let router = grpc::server(&world)
             .max_concurrent_streams(STREAMS_OF_CONNECTION)
@@ -214,11 +216,7 @@ impl Node {
             .add_service(Forwarding::new(kv, &forwarder))
             .add_service(Forwarding::new(elections, &forwarder))
             .add_service(Forwarding::new(watches, &forwarder))
-            .add_service(ClusterServiceServer::new(Cluster {
-                node_id: config.node_id,
-                api: api.clone(),
-                health: health.clone(),
-            }))
+            .add_service(Forwarding::new(cluster, &forwarder))
             .add_service(Forwarding::new(session_service, &forwarder))
             .add_service(replica.peer_service(gate));
         let connections = connections::bounded(listener, config.max_connections, line_watch, world.clone());

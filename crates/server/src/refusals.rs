@@ -1,7 +1,7 @@
 //! What is said to a caller whose request has no outcome. Each sentence says what is known; nothing here is decided.
 
 use palisade_planted::{self as planted, Bug};
-use palisade_replica::{Peer, ReadError};
+use palisade_replica::{ChangeError, Peer, ReadError, Refusal};
 use palisade_wire::coord::v1::error_detail::Kind;
 use palisade_wire::coord::v1::{ErrorDetail, StoreLeader};
 use palisade_wire::status::{not_applied, unknown};
@@ -29,6 +29,25 @@ pub(crate) fn of_read(error: ReadError) -> ErrorDetail {
         ReadError::NotLeader { hint: Some(peer) } => not_store_leader(Some(peer)),
         ReadError::NotLeader { hint: None } => no_store_leader(),
         error => not_applied(Kind::NoStoreLeader, error.to_string()),
+    }
+}
+
+/// A change of the members, or of who leads the store, that was not made.
+pub(crate) fn of_change(error: ChangeError) -> ErrorDetail {
+    match error {
+        ChangeError::NotLeader { hint: Some(peer) } => not_store_leader(Some(peer)),
+        ChangeError::NotLeader { hint: None } => no_store_leader(),
+        // A race: the same request may be made again as it is.
+        ChangeError::Busy { why } => not_applied(Kind::Unspecified, why),
+        ChangeError::Unknown { why } => unknown(Kind::LostLeadership, why),
+        ChangeError::Refused(refusal) => {
+            let kind = match refusal {
+                Refusal::NotAMember { .. } => "see 'palisade cluster members'",
+                Refusal::NotJoined { .. } | Refusal::Silent { .. } | Refusal::Behind { .. } => "nothing was changed",
+                _ => "",
+            };
+            ErrorDetail { limit: refusal.to_string(), ..not_applied(Kind::Membership, kind) }
+        }
     }
 }
 

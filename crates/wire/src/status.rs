@@ -62,6 +62,7 @@ pub fn code(detail: &ErrorDetail) -> Code {
         | Kind::Generation
         | Kind::WrongCluster
         | Kind::Forgotten
+        | Kind::Membership
         | Kind::SerialReused => Code::FailedPrecondition,
         Kind::Compacted | Kind::FutureRevision => Code::OutOfRange,
         Kind::Overloaded | Kind::DiskFull => Code::ResourceExhausted,
@@ -96,6 +97,7 @@ pub fn describe(detail: &ErrorDetail) -> String {
         Kind::Generation => "client and cluster are of different generations",
         Kind::WrongCluster => "this is another cluster",
         Kind::SerialReused => "the serial was used for another request",
+        Kind::Membership => return with_hint(detail, detail.limit.clone()),
         Kind::Unspecified => "refused",
     };
     let mut text = what.to_owned();
@@ -110,10 +112,11 @@ pub fn describe(detail: &ErrorDetail) -> String {
     if let Some(leader) = &detail.store_leader {
         text = format!("{text}: store leader is node {} at {}", leader.node_id, leader.address);
     }
-    if !detail.hint.is_empty() {
-        text = format!("{text} ({})", detail.hint);
-    }
-    text
+    with_hint(detail, text)
+}
+
+fn with_hint(detail: &ErrorDetail, text: String) -> String {
+    if detail.hint.is_empty() { text } else { format!("{text} ({})", detail.hint) }
 }
 
 #[cfg(test)]
@@ -139,7 +142,7 @@ mod tests {
             assert_ne!(status.code(), Code::Ok);
             assert!(!status.message().is_empty());
         }
-        assert_eq!(kinds().count(), 21, "a new kind wants a code, a sentence and a row here");
+        assert_eq!(kinds().count(), 22, "a new kind wants a code, a sentence and a row here");
     }
 
     #[test]

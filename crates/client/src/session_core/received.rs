@@ -50,7 +50,8 @@ fn verdict(detail: &ErrorDetail) -> Verdict {
         | Kind::Compacted
         | Kind::FutureRevision
         | Kind::KeyNotFound
-        | Kind::SessionExists => Verdict::Never,
+        | Kind::SessionExists
+        | Kind::Membership => Verdict::Never,
     }
 }
 

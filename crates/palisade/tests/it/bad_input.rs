@@ -88,7 +88,7 @@ fn a_server_refuses_a_bad_command_line_with_the_field_named() {
         (&["--id", "1", "--initial", "1=127.0.0.1:1,1=127.0.0.1:2"], &["initial", "1"]),
         (&["--id", "0", "--initial", "0=127.0.0.1:1"], &["id", "0"]),
         (&["--id", "1", "--initial", "1=127.0.0.1:1", "--min-ttl", "10s", "--max-ttl", "1s"], &["ttl"]),
-        (&["--id", "1", "--join", "127.0.0.1:1"], &["--join"]),
+        (&["--id", "1", "--join", "nonsense"], &["--join", "nonsense"]),
         (&["--id", "1", "--initial", "1=127.0.0.1:1", "--log", "palisade=loud"], &["--log", "palisade=loud", "debug"]),
     ];
     for (args, names) in cases {

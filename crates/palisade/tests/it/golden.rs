@@ -30,6 +30,9 @@ const VARY: &[&str] = &[
     "create_revision",
     "mod_revision",
     "from",
+    "store_id",
+    "behind",
+    "answers",
 ];
 
 /// One of each.
@@ -108,6 +111,11 @@ fn the_json_of_each_command_is_as_documented() {
     compare("kv-delete-prefix", cluster.json(&["kv", "delete", "txn/", "--prefix", "--prev"]));
     compare("kv-delete-nothing", cluster.json(&["kv", "delete", "key"]));
     compare("cluster-status", cluster.json(&["cluster", "status"]));
+    compare("cluster-members", cluster.json(&["cluster", "members"]));
+    compare("cluster-add", cluster.json(&["cluster", "add", "4", "node-4.example:7070"]));
+    compare("cluster-promote-refused", cluster.refused(&["cluster", "promote", "4"]).1);
+    compare("cluster-remove", cluster.json(&["cluster", "remove", "4"]));
+    compare("cluster-transfer-leader", cluster.json(&["cluster", "transfer-leader", "1"]));
     compare("health", cluster.json(&["health", &cluster.addresses[0]]));
     let observer = cluster.observer("golden");
     compare("elect-observe-state", observer.next("state"));

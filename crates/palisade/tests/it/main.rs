@@ -16,6 +16,7 @@ mod flood;
 mod golden;
 mod harness;
 mod keys;
+mod members;
 mod planted;
 mod python;
 mod skip;

@@ -19,7 +19,7 @@ pub(super) enum Method {
     Own,
 }
 
-const KNOWN: [(&str, Method); 11] = [
+const KNOWN: [(&str, Method); 14] = [
     ("/palisade.coord.v1.KvService/Get", Method::Read),
     ("/palisade.coord.v1.KvService/Range", Method::Read),
     ("/palisade.coord.v1.WatchService/Watch", Method::Listen),
@@ -29,6 +29,9 @@ const KNOWN: [(&str, Method); 11] = [
     ("/palisade.coord.v1.ElectionService/Observe", Method::Listen),
     ("/palisade.coord.v1.ElectionService/History", Method::Read),
     ("/palisade.coord.v1.SessionService/List", Method::Read),
+    ("/palisade.coord.v1.ClusterService/Members", Method::Read),
+    ("/palisade.coord.v1.ClusterService/Status", Method::Own),
+    ("/palisade.coord.v1.ClusterService/Health", Method::Own),
     ("/palisade.coord.v1.SessionService/Stream", Method::Own),
     ("/palisade.coord.v1.SessionService/Attach", Method::Own),
 ];
@@ -79,7 +82,10 @@ mod tests {
             .collect();
         for (path, streams) in &methods {
             let named_so = matches!(method(path), Method::Effects | Method::Listen | Method::Own);
-            assert_eq!(named_so, *streams, "{path}");
+            // What a node says of itself.
+            let of_itself =
+                ["Status", "Health"].iter().any(|own| *path == format!("/palisade.coord.v1.ClusterService/{own}"));
+            assert_eq!(named_so, *streams || of_itself, "{path}");
         }
         let exists = |path: &str| methods.iter().any(|(it, _)| it == path);
         for (path, _) in KNOWN {

@@ -65,6 +65,7 @@ mod tests {
             applied: 9,
             committed: 9,
             members: Vec::new(),
+            ids: palisade_replica::MemberIds::default(),
             fatal: None,
         }
     }

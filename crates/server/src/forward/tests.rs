@@ -145,6 +145,7 @@ impl Play {
             applied: 0,
             committed: 0,
             members: Vec::new(),
+            ids: palisade_replica::MemberIds::default(),
             fatal: None,
         };
         let (status, open) = (watch::Sender::new(status).subscribe(), watch::Sender::new(Line::Open).subscribe());

@@ -47,6 +47,7 @@ impl Server {
             applied: 0,
             committed: 0,
             members: Vec::new(),
+            ids: palisade_replica::MemberIds::default(),
             fatal: None,
         };
         let (status, line) = (watch::Sender::new(status).subscribe(), watch::Sender::new(Line::Open).subscribe());
