@@ -13,6 +13,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Payloads are cut out of the buffer that came off the socket, not copied.
     tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())?;
 
+    // The example of the documentation, as a user's own build script would.
+    palisade_rpc_build::compile(&["shop.proto"], &[concat!(env!("CARGO_MANIFEST_DIR"), "/examples/proto")])?;
+
     palisade_rpc_build::Builder::new()
         .descriptor_file("test_descriptors.bin")
         .compile(&["counter.proto"], &[concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proto")])?;

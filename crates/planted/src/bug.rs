@@ -149,6 +149,12 @@ bugs! {
     GuardForgets = "guard-forgets",
     /// Does not check the guard again when a step resumes after an await.
     StepWithoutCheck = "step-without-check",
+    /// Queues a control message behind the work that came before it.
+    ControlBehindWork = "control-behind-work",
+    /// Counts a tell as handled when it arrives, so that its sender is let go on while the mailbox is full.
+    CreditAtArrival = "credit-at-arrival",
+    /// Takes the message behind the one that runs although `on_stop` has ended.
+    MessageAfterStop = "message-after-stop",
 
     // runtime
 

@@ -1,17 +1,19 @@
 //! The settings of a compilation, and the compilation. It writes into one folder and tells cargo what it has read.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
+use protox::prost_reflect::DescriptorPool;
 
 use crate::gateway_generator::GatewayGenerator;
 
-/// Where users import it from.
-const TOLD_NAME: &str = "palisade/rpc/v1/told.proto";
-
-/// Handed to the compiler when no include folder has it.
-const TOLD_TEXT: &str = include_str!("../../../proto/palisade/rpc/v1/told.proto");
+/// What gateways import: by which name, and its text, which is handed to the compiler when no include folder has it.
+const OURS: &[(&str, &str)] = &[
+    ("palisade/rpc/v1/told.proto", include_str!("../../../proto/palisade/rpc/v1/told.proto")),
+    ("palisade/rpc/v1/options.proto", include_str!("../../../proto/palisade/rpc/v1/options.proto")),
+];
 
 /// Settings of a compilation. `Builder::new().compile(..)` is [`crate::compile`].
 pub struct Builder {
@@ -20,6 +22,7 @@ pub struct Builder {
     bytes: Vec<String>,
     extern_paths: Vec<(String, String)>,
     rpc_crate: String,
+    watched: Vec<PathBuf>,
 }
 
 impl Default for Builder {
@@ -37,6 +40,7 @@ impl Builder {
             bytes: vec![".".to_owned()],
             extern_paths: Vec::new(),
             rpc_crate: "::palisade_rpc".to_owned(),
+            watched: Vec::new(),
         }
     }
 
@@ -65,6 +69,13 @@ impl Builder {
         self
     }
 
+    /// Has cargo compile again only when this changes, instead of whenever an include folder does: for includes that hold much
+    /// else. May be given several times.
+    pub fn watch(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.watched.push(path.into());
+        self
+    }
+
     /// The Rust path of palisade-rpc, if it is not `::palisade_rpc`.
     pub fn rpc_crate(mut self, path: impl Into<String>) -> Builder {
         self.rpc_crate = path.into();
@@ -78,17 +89,18 @@ impl Builder {
             None => PathBuf::from(env::var_os("OUT_DIR").ok_or(CompileError::NoOutDir)?),
         };
 
-        let mut resolver = ChainFileResolver::new();
-        for include in includes {
-            println!("cargo::rerun-if-changed={}", include.as_ref().display());
-            resolver.add(IncludeFileResolver::new(include.as_ref().to_owned()));
+        let includes_of = || includes.iter().map(|include| include.as_ref().to_owned());
+        let watched = if self.watched.is_empty() { includes_of().collect() } else { self.watched };
+        for path in &watched {
+            println!("cargo::rerun-if-changed={}", path.display());
         }
-        resolver.add(ToldFile);
-        resolver.add(GoogleFileResolver::new());
-        let mut compiler = protox::Compiler::with_file_resolver(resolver);
+        let mut compiler = protox::Compiler::with_file_resolver(resolver(includes));
         compiler.include_imports(true).include_source_info(true).open_files(protos)?;
-        let descriptors = compiler.encode_file_descriptor_set();
-        fs::write(out.join(&self.descriptors), descriptors)?;
+        let control = control_methods(&compiler.descriptor_pool());
+        // Without the comments: they are in the generated code.
+        let mut bare = protox::Compiler::with_file_resolver(resolver(includes));
+        bare.include_imports(true).open_files(protos)?;
+        fs::write(out.join(&self.descriptors), bare.encode_file_descriptor_set())?;
 
         let mut config = prost_build::Config::new();
         config
@@ -96,7 +108,7 @@ impl Builder {
             .btree_map(["."])
             .bytes(&self.bytes)
             .extern_path(".palisade.rpc.v1", format!("{}::v1", self.rpc_crate))
-            .service_generator(Box::new(GatewayGenerator::new(self.rpc_crate, self.descriptors)));
+            .service_generator(Box::new(GatewayGenerator::new(self.rpc_crate, self.descriptors, control)));
         for (proto, rust) in self.extern_paths {
             config.extern_path(proto, rust);
         }
@@ -105,12 +117,37 @@ impl Builder {
     }
 }
 
-/// Serves the one file that every gateway with a tell imports.
-struct ToldFile;
+/// The includes first, then what everybody may import.
+fn resolver(includes: &[impl AsRef<Path>]) -> ChainFileResolver {
+    let mut resolver = ChainFileResolver::new();
+    for include in includes {
+        resolver.add(IncludeFileResolver::new(include.as_ref().to_owned()));
+    }
+    resolver.add(OurFiles);
+    resolver.add(GoogleFileResolver::new());
+    resolver
+}
 
-impl FileResolver for ToldFile {
+/// Full names of the methods with the option `(palisade.rpc.v1.control) = true`.
+fn control_methods(pool: &DescriptorPool) -> BTreeSet<String> {
+    // Not imported: nobody can have set it.
+    let Some(control) = pool.get_extension_by_name("palisade.rpc.v1.control") else { return BTreeSet::new() };
+    let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+    methods
+        .filter(|method| method.options().get_extension(&control).as_bool() == Some(true))
+        .map(|method| method.full_name().to_owned())
+        .collect()
+}
+
+/// Serves the files that gateways import.
+struct OurFiles;
+
+impl FileResolver for OurFiles {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-        if name == TOLD_NAME { File::from_source(name, TOLD_TEXT) } else { Err(protox::Error::file_not_found(name)) }
+        match OURS.iter().find(|(ours, _)| *ours == name) {
+            Some((_, text)) => File::from_source(name, text),
+            None => Err(protox::Error::file_not_found(name)),
+        }
     }
 }
 

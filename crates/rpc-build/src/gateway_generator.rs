@@ -1,6 +1,7 @@
 //! Writes the Rust text of one service: endpoint trait, gateway, dispatch table. Thin on purpose: every line that decides
 //! something is in `palisade_rpc::codegen`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use prost_build::{Method, Service, ServiceGenerator};
@@ -11,16 +12,21 @@ const SUFFIX: &str = "Gateway";
 /// The return type that makes a method a tell.
 const TOLD: &str = ".palisade.rpc.v1.Told";
 
+/// What a gateway has besides its methods.
+const RESERVED: &[&str] = &["serve", "within", "within_call", "ready", "refusals", "raw", "from_raw", "clone", "fmt"];
+
 /// Writes gateways itself and hands other services to tonic.
 pub(crate) struct GatewayGenerator {
     rpc: String,
     descriptors: String,
+    /// Full names of control methods.
+    control: BTreeSet<String>,
     plain: Box<dyn ServiceGenerator>,
 }
 
 impl GatewayGenerator {
-    pub(crate) fn new(rpc: String, descriptors: String) -> GatewayGenerator {
-        GatewayGenerator { rpc, descriptors, plain: tonic_prost_build::configure().service_generator() }
+    pub(crate) fn new(rpc: String, descriptors: String, control: BTreeSet<String>) -> GatewayGenerator {
+        GatewayGenerator { rpc, descriptors, control, plain: tonic_prost_build::configure().service_generator() }
     }
 }
 
@@ -30,11 +36,8 @@ impl ServiceGenerator for GatewayGenerator {
             self.plain.generate(service, out);
             return;
         }
-        if let Some(method) = service.methods.iter().find(|method| method.client_streaming || method.server_streaming) {
-            let (gateway, method) = (&service.proto_name, &method.proto_name);
-            let text =
-                format!("{gateway}.{method}: a gateway's methods do not stream; name the service without 'Gateway'");
-            let _ = writeln!(out, "compile_error!({text:?});");
+        if let Some(why) = refused(&service) {
+            let _ = writeln!(out, "compile_error!({why:?});");
             return;
         }
         let text = self.gateway(&service);
@@ -48,6 +51,23 @@ impl ServiceGenerator for GatewayGenerator {
     fn finalize_package(&mut self, package: &str, out: &mut String) {
         self.plain.finalize_package(package, out);
     }
+}
+
+/// Why a service cannot be a gateway, in words that its author can act on.
+fn refused(service: &Service) -> Option<String> {
+    let gateway = &service.proto_name;
+    if gateway == SUFFIX {
+        return Some(format!("{gateway}: a gateway needs a name before '{SUFFIX}'"));
+    }
+    service.methods.iter().find_map(|Method { name, proto_name, client_streaming, server_streaming, .. }| {
+        if *client_streaming || *server_streaming {
+            let why = "a gateway's methods do not stream; name the service without 'Gateway'";
+            return Some(format!("{gateway}.{proto_name}: {why}"));
+        }
+        RESERVED.contains(&name.as_str()).then(|| {
+            format!("{gateway}.{proto_name}: every gateway has a function `{name}` already; name the method otherwise")
+        })
+    })
 }
 
 impl GatewayGenerator {
@@ -67,9 +87,12 @@ impl GatewayGenerator {
             let tell = method.output_proto_type == TOLD;
             let (kind, form) = if tell { ("Tell", "tell") } else { ("Ask", "ask") };
             let comments = doc(method, "    ");
+            let control = self.control.contains(&format!("{interface}.{proto_name}"));
+            let lane = if control { "Control" } else { "Work" };
             let _ = writeln!(
                 infos,
-                "        {rpc}::MethodInfo {{ name: \"{proto_name}\", kind: {rpc}::MethodKind::{kind} }},"
+                "        {rpc}::MethodInfo {{ name: \"{proto_name}\", kind: {rpc}::MethodKind::{kind}, \
+                 lane: {rpc}::Lane::{lane} }},"
             );
             let _ = writeln!(
                 table,
@@ -132,6 +155,17 @@ impl {gateway} {{
     #[must_use]
     pub fn within(&self, limit: ::std::time::Duration) -> Self {{
         Self {{ raw: self.raw.within(limit) }}
+    }}
+
+    /// The same gateway for asks on behalf of the call that `cx` handles: none waits longer than its caller does.
+    #[must_use]
+    pub fn within_call<E: {rpc}::RpcEndpoint>(&self, cx: &{rpc}::Context<E>) -> Self {{
+        Self {{ raw: self.raw.within_call(cx) }}
+    }}
+
+    /// Resolves when there is room for a tell: the endpoint has taken enough of the earlier ones.
+    pub async fn ready(&self) -> Result<(), {rpc}::RpcError> {{
+        self.raw.ready().await
     }}
 
     /// The tells of this gateway and its clones that were not handled.

@@ -12,8 +12,10 @@
 //! - `struct ShopGateway`: the typed proxy, local or remote, and `ShopGateway::serve()`: the dispatch table;
 //! - `ShopGateway::METHODS`: name and kind of every method, so that one test can enumerate them all.
 //!
-//! A method that returns `palisade.rpc.v1.Told` is a tell, any other an ask; streams are not allowed. Services with other
-//! names become plain tonic services. `palisade/rpc/v1/told.proto` can be imported without being on any include path.
+//! A method that returns `palisade.rpc.v1.Told` is a tell, any other an ask; streams are not allowed. A method with
+//! `option (palisade.rpc.v1.control) = true;` is a control message: a heartbeat, say, which does not wait behind work. Services
+//! with other names become plain tonic services. `palisade/rpc/v1/told.proto` and `palisade/rpc/v1/options.proto` can be
+//! imported without being on any include path.
 //!
 //! What is deliberately not here: any behaviour. The generated code calls into `palisade_rpc::codegen`, which holds it.
 

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{AppError, RpcError};
+use crate::{AppError, AppFault, RpcError};
 
 /// The answer of a handler. Made by [`Answer::ready`], [`Answer::refuse`], from a `Result`, or by
 /// [`crate::Context::then`] when it takes an await.
@@ -24,6 +24,11 @@ impl<R> Answer<R> {
     /// The endpoint says no.
     pub fn refuse(error: AppError) -> Answer<R> {
         Answer(Form::Ready(Err(error)))
+    }
+
+    /// The endpoint says no, with an error type of the application's own.
+    pub fn fault(fault: impl AppFault) -> Answer<R> {
+        Answer::refuse(fault.to_app())
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -18,7 +17,7 @@ use crate::endpoint::EndpointShared;
 use crate::fencing::Fencing;
 use crate::guards::Held;
 use crate::inbound::Cancel;
-use crate::{Answer, EndpointHandle, Life, RpcAddress, RpcEndpoint, RpcError};
+use crate::{Answer, ConnectError, EndpointHandle, Life, RpcAddress, RpcEndpoint, RpcError, RpcGateway};
 
 /// Awaits under way at one endpoint; beyond it further calls are answered `Overloaded`. A job's result may be awaited by
 /// thousands of clients; more than this is a leak.
@@ -41,9 +40,8 @@ pub struct CallInfo {
 #[derive(Clone, Default)]
 pub(crate) struct Scope {
     pub(crate) held: Option<Held>,
-    pub(crate) deadline: Option<Duration>,
     pub(crate) cancel: Option<Arc<Cancel>>,
-    pub(crate) call: Option<Arc<CallInfo>>,
+    pub(crate) call: Option<CallInfo>,
 }
 
 impl Scope {
@@ -107,7 +105,8 @@ impl<E: RpcEndpoint> Context<E> {
         let slot = Slot::new();
         let completed = slot.clone();
         let scope = self.scope.clone();
-        let bound = bounded(self.world().clone(), scope.deadline, scope.cancel.clone(), future);
+        let deadline = scope.call.as_ref().and_then(|call| call.deadline);
+        let bound = bounded(self.world().clone(), deadline, scope.cancel.clone(), future);
         let future = bound.map(move |out| {
             out.map(|out| -> Step<E> {
                 Box::new(move |state, cx| {
@@ -147,7 +146,7 @@ impl<E: RpcEndpoint> Context<E> {
     /// incarnation.
     pub fn schedule(&mut self, after: Duration, step: impl FnOnce(&mut E, &mut Context<E>) + Send + 'static) -> Timer {
         let scope = self.scope.guard_only();
-        self.timer(scope, after, step)
+        self.schedule_in(scope, after, step)
     }
 
     /// As [`Context::schedule`], but as the endpoint's own work: dropped with the incarnation only.
@@ -156,7 +155,19 @@ impl<E: RpcEndpoint> Context<E> {
         after: Duration,
         step: impl FnOnce(&mut E, &mut Context<E>) + Send + 'static,
     ) -> Timer {
-        self.timer(Scope::default(), after, step)
+        self.schedule_in(Scope::default(), after, step)
+    }
+
+    fn schedule_in(
+        &mut self,
+        scope: Scope,
+        after: Duration,
+        step: impl FnOnce(&mut E, &mut Context<E>) + Send + 'static,
+    ) -> Timer {
+        let timer = Timer::default();
+        let at = self.world().now().saturating_add(after);
+        self.timer(scope, at, timer.clone(), step);
+        timer
     }
 
     /// Takes a step every `period`, first after one period, as long as the guard of the present step stands. The next period
@@ -180,6 +191,14 @@ impl<E: RpcEndpoint> Context<E> {
         self.handle.clone()
     }
 
+    /// A gateway to this very endpoint: what is sent through it waits in the mailbox like anything else, under the token of the
+    /// present step. Without one, as in a worker's own work, a fenced endpoint refuses it.
+    ///
+    /// Fails if the endpoint does not serve that interface.
+    pub fn self_gateway<G: RpcGateway>(&self) -> Result<G, ConnectError> {
+        self.handle.gateway_under(self.scope.held)
+    }
+
     /// `host:port/endpoint-id`.
     pub fn address(&self) -> RpcAddress {
         self.handle.address()
@@ -192,7 +211,7 @@ impl<E: RpcEndpoint> Context<E> {
 
     /// The call that this step belongs to; `None` for the endpoint's own work.
     pub fn call(&self) -> Option<&CallInfo> {
-        self.scope.call.as_deref()
+        self.scope.call.as_ref()
     }
 
     /// The token that this step runs under: the leader's own, or the worker's guard at this message. `None` for work without.
@@ -232,32 +251,39 @@ impl<E: RpcEndpoint> Context<E> {
         self.running.push(Running { scope, waiter: None, future: future.boxed() });
     }
 
-    fn timer(
+    /// Takes a step at a moment of the world's clock, unless it is cancelled before.
+    pub(crate) fn timer(
         &mut self,
         scope: Scope,
-        after: Duration,
+        at: Duration,
+        timer: Timer,
         step: impl FnOnce(&mut E, &mut Context<E>) + Send + 'static,
-    ) -> Timer {
-        let timer = Timer::default();
-        let cancelled = timer.clone();
+    ) {
         let world = self.world().clone();
-        self.later(scope, async move { world.sleep(after).await }, move |state, cx, ()| {
-            if !cancelled.is_cancelled() {
+        let (left, cancelled) = (at.saturating_sub(world.now()), timer.clone());
+        // A cancelled timer ends at once: what its step holds is not kept until the time has come.
+        let due = async move {
+            tokio::select! {
+                () = cancelled.0.cancelled() => {}
+                () = world.sleep(left) => {}
+            }
+        };
+        self.later(scope, due, move |state, cx, ()| {
+            if !timer.is_cancelled() {
                 step(state, cx);
             }
         });
-        timer
     }
 
     fn repeat(&mut self, scope: Scope, period: Duration, timer: Timer, mut step: Repeated<E>) {
-        let world = self.world().clone();
-        self.later(scope, async move { world.sleep(period).await }, move |state, cx, ()| {
-            if timer.is_cancelled() {
-                return;
-            }
+        let at = self.world().now().saturating_add(period);
+        let again = timer.clone();
+        self.timer(scope, at, timer, move |state, cx| {
             step(state, cx);
-            let scope = cx.scope.clone();
-            cx.repeat(scope, period, timer, step);
+            if !again.is_cancelled() {
+                let scope = cx.scope.clone();
+                cx.repeat(scope, period, again, step);
+            }
         });
     }
 }
@@ -293,16 +319,22 @@ async fn bounded<F: Future>(
 }
 
 /// A scheduled step. Dropping it changes nothing; [`Timer::cancel`] keeps the step from running again.
-#[derive(Clone, Debug, Default)]
-pub struct Timer(Arc<AtomicBool>);
+#[derive(Clone, Default)]
+pub struct Timer(Arc<Cancel>);
 
 impl Timer {
     /// The step does not run any more. From within the endpoint that is certain; from outside it may be running.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.cancel();
     }
 
     fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.is_cancelled()
+    }
+}
+
+impl std::fmt::Debug for Timer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_cancelled() { "Timer(cancelled)" } else { "Timer" })
     }
 }

@@ -1,7 +1,8 @@
 //! How each endpoint answered, by election. Keeps true: every message is counted once, by its final answer.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::RpcError;
 
@@ -25,6 +26,16 @@ pub enum AnswerKind {
 }
 
 impl AnswerKind {
+    const ALL: [AnswerKind; KINDS] = [
+        AnswerKind::Admitted,
+        AnswerKind::Stale,
+        AnswerKind::Ahead,
+        AnswerKind::NotLeader,
+        AnswerKind::NoToken,
+        AnswerKind::Superseded,
+        AnswerKind::Refused,
+    ];
+
     /// As it is printed and exported.
     pub fn name(self) -> &'static str {
         match self {
@@ -63,40 +74,66 @@ pub struct Counted {
     pub count: u64,
 }
 
-/// Endpoint, election, answer.
-type Key = (Arc<str>, Arc<str>, AnswerKind);
+/// Kinds of answers.
+const KINDS: usize = 7;
+
+/// The counts of one endpoint and election, by kind; shared by whoever counts, so that a message costs one addition.
+#[derive(Default)]
+pub(crate) struct Tally([AtomicU64; KINDS]);
+
+impl Tally {
+    pub(crate) fn count(&self, answer: AnswerKind) {
+        self.0[answer as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn of(&self, answer: AnswerKind) -> u64 {
+        self.0[answer as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// By endpoint and election.
+type Tallies = BTreeMap<(Arc<str>, Arc<str>), Arc<Tally>>;
 
 /// The counts of one service, over all incarnations of its endpoints. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Counters(Arc<Mutex<BTreeMap<Key, u64>>>);
+pub struct Counters(Arc<Mutex<Tallies>>);
 
 impl Counters {
     pub(crate) fn count(&self, endpoint: &Arc<str>, election: &Arc<str>, answer: AnswerKind) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((endpoint.clone(), election.clone(), answer)).or_insert(0) += 1;
+        self.tally(endpoint, election).count(answer);
+    }
+
+    /// Where the answers of one endpoint and election are counted.
+    pub(crate) fn tally(&self, endpoint: &Arc<str>, election: &Arc<str>) -> Arc<Tally> {
+        self.tallies().entry((endpoint.clone(), election.clone())).or_default().clone()
     }
 
     /// All counts, ordered by endpoint, election, answer.
     pub fn all(&self) -> Vec<Counted> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = |((endpoint, election, answer), count): (&Key, &u64)| Counted {
-            endpoint: endpoint.to_string(),
-            election: election.to_string(),
-            answer: *answer,
-            count: *count,
-        };
-        counts.iter().map(row).collect()
+        let tallies = self.tallies();
+        let rows = tallies.iter().flat_map(|((endpoint, election), tally)| {
+            let row = |answer| Counted {
+                endpoint: endpoint.to_string(),
+                election: election.to_string(),
+                answer,
+                count: tally.of(answer),
+            };
+            AnswerKind::ALL.map(row)
+        });
+        rows.filter(|row| row.count > 0).collect()
     }
 
     /// Over all elections of one endpoint.
     pub fn of(&self, endpoint: &str, answer: AnswerKind) -> u64 {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.iter().filter(|((id, _, kind), _)| &**id == endpoint && *kind == answer).map(|(_, count)| count).sum()
+        self.tallies().iter().filter(|((id, _), _)| &**id == endpoint).map(|(_, tally)| tally.of(answer)).sum()
     }
 
     /// Over all endpoints and elections.
     pub fn total(&self, answer: AnswerKind) -> u64 {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.iter().filter(|((_, _, kind), _)| *kind == answer).map(|(_, count)| count).sum()
+        self.tallies().values().map(|tally| tally.of(answer)).sum()
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, Tallies> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use palisade_fence::LeaderView;
 use palisade_world::World;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::actor::{Actor, Step};
-use crate::context::Context;
+use crate::context::{Context, Scope, Timer};
 use crate::fencing::{Fencing, SharedFencing};
-use crate::recipient::{Mail, Recipient};
+use crate::guards::Held;
+use crate::interface::Lane;
+use crate::mailbox::{Mailbox, Refused, window};
+use crate::recipient::{Mail, Recipient, Tallies};
 use crate::registry::Registry;
 use crate::{
-    Answer, BadAddress, Counters, Guards, InterfaceInfo, LeaderSeat, RawGateway, RpcAddress, RpcError, RpcGateway,
+    Answer, BadAddress, ConnectError, Guards, InterfaceInfo, LeaderSeat, RawGateway, RpcAddress, RpcError, RpcGateway,
     Served, Stamp,
 };
 
@@ -68,6 +71,9 @@ pub enum EndpointFailure {
     /// A step panicked.
     #[error("the endpoint panicked: {0}")]
     Panicked(String),
+    /// It was to be started after it had been stopped: a new incarnation is needed.
+    #[error("the endpoint has been stopped")]
+    Stopped,
     /// Its service was dropped without being closed.
     #[error("the endpoint's service was dropped")]
     Dropped,
@@ -97,7 +103,7 @@ pub(crate) struct EndpointShared {
     pub(crate) life: watch::Sender<Life>,
     pub(crate) end: OnceLock<Result<(), EndpointFailure>>,
     pub(crate) desired: watch::Sender<Life>,
-    pub(crate) counters: Counters,
+    pub(crate) tallies: Tallies,
     pub(crate) mailbox: usize,
     pub(crate) world: World,
     /// Distinguishes incarnations of one id.
@@ -146,16 +152,17 @@ impl<E: RpcEndpoint> EndpointBuilder<E> {
 
         let EndpointBuilder { registry, id, state, served, fencing, mailbox } = self;
         let address = RpcAddress::new(registry.node(), id)?;
-        let (mail, received) = mpsc::channel(mailbox);
+        let (mail, received) = Mailbox::new(mailbox);
+        let id: Arc<str> = Arc::from(address.endpoint());
         let shared = Arc::new(EndpointShared {
-            id: Arc::from(address.endpoint()),
+            tallies: Tallies::new(&registry.counters, &id, fencing.elections()),
+            id,
             address,
             interfaces: served.iter().map(|table| table.interface).collect(),
             fencing: Arc::new(fencing),
             life: watch::Sender::new(Life::Stopped),
             end: OnceLock::new(),
             desired: watch::Sender::new(Life::Stopped),
-            counters: registry.counters.clone(),
             mailbox,
             world: registry.world.clone(),
             incarnation: INCARNATIONS.fetch_add(1, Ordering::Relaxed),
@@ -168,11 +175,20 @@ impl<E: RpcEndpoint> EndpointBuilder<E> {
     }
 }
 
+/// Messages that wait in an endpoint's mailbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// Ordinary ones, own steps included.
+    pub work: usize,
+    /// Control messages.
+    pub control: usize,
+}
+
 /// An endpoint from outside; cheap to clone. Dropping it stops nothing: the service keeps its endpoints until they are stopped
 /// or it is closed.
 pub struct EndpointHandle<E: RpcEndpoint> {
     pub(crate) shared: Arc<EndpointShared>,
-    pub(crate) mail: mpsc::Sender<Mail<E>>,
+    pub(crate) mail: Arc<Mailbox<Mail<E>>>,
     pub(crate) registry: Arc<Registry>,
 }
 
@@ -188,20 +204,32 @@ impl<E: RpcEndpoint> EndpointHandle<E> {
         self.shared.address.clone()
     }
 
+    /// What waits for its turn.
+    pub fn waiting(&self) -> Waiting {
+        let (work, control) = self.mail.waiting();
+        Waiting { work, control }
+    }
+
     /// Where it is in its life.
     pub fn life(&self) -> Life {
         *self.shared.life.borrow()
     }
 
-    /// Starts it and waits until `on_start` has ended. Starting a started endpoint does nothing.
+    /// Starts it and waits until `on_start` has ended. Starting a started endpoint does nothing; one that was stopped is not
+    /// started again.
     pub async fn start(&self) -> Result<(), EndpointFailure> {
         self.want(Life::Started);
         let mut life = self.shared.life.subscribe();
         // The sender lives in `shared`, which we hold.
         let reached = *life.wait_for(|life| *life >= Life::Started).await.expect("the endpoint's life has its sender");
         match reached {
-            Life::Terminated => self.shared.end.get().cloned().unwrap_or(Err(EndpointFailure::Dropped)),
-            _ => Ok(()),
+            Life::Terminated => match self.shared.end.get() {
+                Some(Err(failure)) => Err(failure.clone()),
+                Some(Ok(())) => Err(EndpointFailure::Stopped),
+                None => Err(EndpointFailure::Dropped),
+            },
+            Life::Terminating => Err(EndpointFailure::Stopped),
+            Life::Stopped | Life::Started => Ok(()),
         }
     }
 
@@ -210,7 +238,7 @@ impl<E: RpcEndpoint> EndpointHandle<E> {
         self.shared.fencing.close();
     }
 
-    /// Asks it to stop and returns at once: closes a leader's fence, then runs `on_stop`. An endpoint that was never started
+    /// Asks it to stop and returns at once: a leader's fence is closed already then, and `on_stop` runs next. An endpoint that was never started
     /// ends without it. See [`EndpointHandle::terminated`].
     pub fn stop(&self) {
         self.want(Life::Terminated);
@@ -254,20 +282,61 @@ impl<E: RpcEndpoint> EndpointHandle<E> {
         }
     }
 
+    /// Queues a step of the endpoint's own that is taken `after` a span of the world's time from now, not earlier. It is dropped
+    /// with this incarnation of the endpoint; a timer that is cancelled in time never takes it.
+    pub fn schedule_run_async(
+        &self,
+        after: Duration,
+        step: impl FnOnce(&mut E, &mut Context<E>) + Send + 'static,
+    ) -> Result<Timer, RpcError> {
+        let (timer, at) = (Timer::default(), self.shared.world.now().saturating_add(after));
+        let own = timer.clone();
+        self.queue(Box::new(move |_, cx| cx.timer(Scope::default(), at, own, step)))?;
+        Ok(timer)
+    }
+
     /// A gateway to this endpoint within the process, without a handshake.
     pub fn gateway<G: RpcGateway>(&self, stamp: Stamp) -> G {
-        G::from_raw(RawGateway::local(self.address(), G::INTERFACE, stamp, self.registry.clone()))
+        let (address, registry, window) = (self.address(), self.registry.clone(), window(self.mail.limit()));
+        G::from_raw(RawGateway::new(address, G::INTERFACE, stamp, registry, None, window))
+    }
+
+    /// A gateway to this endpoint under its own fence: a leader's token. A worker has none of its own: it uses
+    /// [`Context::self_gateway`] in a step. Fails if the endpoint does not serve that interface.
+    pub fn self_gateway<G: RpcGateway>(&self) -> Result<G, ConnectError> {
+        self.gateway_under(None)
+    }
+
+    pub(crate) fn gateway_under<G: RpcGateway>(&self, held: Option<Held>) -> Result<G, ConnectError> {
+        if !self.shared.interfaces.iter().any(|info| info.name == G::INTERFACE.name) {
+            let why = format!("it does not serve {}", G::INTERFACE.name);
+            return Err(ConnectError::Handshake { address: self.address().to_string(), why });
+        }
+        let stamp = match &*self.shared.fencing {
+            Fencing::Leader(leader) => {
+                Stamp::fixed(leader.seat.cluster, leader.seat.election.clone(), leader.seat.token)
+            }
+            Fencing::Worker(guards) => {
+                let known = held.and_then(|held| Some((held, guards.cluster(held.guard)?)));
+                known.map_or(Stamp::Unfenced, |(held, cluster)| {
+                    Stamp::fixed(cluster, &**guards.election(held.guard), held.token)
+                })
+            }
+            Fencing::Open => Stamp::Unfenced,
+        };
+        Ok(self.gateway(stamp))
     }
 
     fn queue(&self, step: Step<E>) -> Result<(), RpcError> {
+        let gone = || RpcError::NoSuchEndpoint { endpoint: self.shared.id.to_string() };
         match self.life() {
             Life::Stopped => return Err(RpcError::NotStarted),
-            Life::Terminated => return Err(RpcError::NoSuchEndpoint { endpoint: self.shared.id.to_string() }),
+            Life::Terminated => return Err(gone()),
             Life::Started | Life::Terminating => {}
         }
-        self.mail.try_send(Mail::Step(step)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => RpcError::Overloaded { limit: self.shared.mailbox as u64 },
-            mpsc::error::TrySendError::Closed(_) => RpcError::NoSuchEndpoint { endpoint: self.shared.id.to_string() },
+        self.mail.push(Lane::Work, Mail::Step(step), 0).map_err(|refused| match refused {
+            Refused::Full { limit, .. } => RpcError::Overloaded { limit: limit as u64 },
+            Refused::Ended(_) => gone(),
         })
     }
 
@@ -279,6 +348,10 @@ impl<E: RpcEndpoint> EndpointHandle<E> {
 impl EndpointShared {
     /// Only forward: a stopped endpoint is not started again, a new incarnation is.
     pub(crate) fn want(&self, life: Life) {
+        if life == Life::Terminated {
+            // The first thing on the way down, and not when its turn comes.
+            self.fencing.close();
+        }
         self.desired.send_if_modified(|desired| {
             let forward = life > *desired;
             if forward {

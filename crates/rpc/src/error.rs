@@ -211,6 +211,11 @@ impl RpcError {
         }
     }
 
+    /// The application's own refusal as the error type that it was made from: `None` if it is not one of those, or none at all.
+    pub fn fault<F: AppFault>(&self) -> Option<F> {
+        self.app().and_then(F::from_app)
+    }
+
     /// The application's own refusal, if it is one.
     pub fn app(&self) -> Option<&AppError> {
         match self {
@@ -241,7 +246,32 @@ pub struct AppError {
     pub details: Bytes,
 }
 
+/// An error type of an application's own: an endpoint refuses with it, and its callers get it back, through [`RpcError::fault`].
+pub trait AppFault: Sized {
+    /// As it travels.
+    fn to_app(&self) -> AppError;
+
+    /// As it was; `None` for what is none of it. Errors of later versions should have a variant to fall back on.
+    fn from_app(error: &AppError) -> Option<Self>;
+}
+
+impl<F: AppFault> From<F> for AppError {
+    fn from(fault: F) -> AppError {
+        fault.to_app()
+    }
+}
+
 impl AppError {
+    /// An error whose details are a message.
+    pub fn with_details(code: u32, message: impl Into<String>, details: &impl prost::Message) -> AppError {
+        AppError { code, message: message.into(), details: details.encode_to_vec().into() }
+    }
+
+    /// The details as that message; `None` if they are none.
+    pub fn details_as<M: prost::Message + Default>(&self) -> Option<M> {
+        M::decode(self.details.clone()).ok()
+    }
+
     /// An error without details.
     pub fn new(code: u32, message: impl Into<String>) -> AppError {
         AppError { code, message: message.into(), details: Bytes::new() }

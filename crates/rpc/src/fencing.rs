@@ -70,13 +70,13 @@ impl Fencing {
         }
     }
 
-    /// Whether this endpoint keeps a fence for that election; others are not counted by name, so that forged names cannot
-    /// fill the memory.
-    pub(crate) fn knows(&self, election: &str) -> bool {
+    /// The elections that this endpoint keeps a fence for; others are not counted by name, so that forged names cannot fill the
+    /// memory.
+    pub(crate) fn elections(&self) -> Vec<Arc<str>> {
         match self {
-            Fencing::Open => false,
-            Fencing::Leader(leader) => leader.seat.election == election,
-            Fencing::Worker(guards) => guards.find(election).is_some(),
+            Fencing::Open => Vec::new(),
+            Fencing::Leader(leader) => vec![Arc::from(leader.seat.election.as_str())],
+            Fencing::Worker(guards) => guards.elections(),
         }
     }
 
@@ -122,12 +122,14 @@ impl Leader {
             return Err(RpcError::NotLeader { current: None, leader: None });
         }
         let fence = *self.fence.lock().unwrap_or_else(PoisonError::into_inner);
-        let me = (!node.is_empty()).then(|| node.to_owned());
         match fence.check(token) {
             LeaderVerdict::Admit => Ok(()),
             // The bug takes any token but its own for a newer one, and newer ones for its own.
             _ if planted::is(Bug::CompareWithNotEqual) && token < self.seat.token => Ok(()),
-            LeaderVerdict::Stale { current } => Err(RpcError::Stale { current: Some(current), leader: me }),
+            LeaderVerdict::Stale { current } => {
+                let me = (!node.is_empty()).then(|| node.to_owned());
+                Err(RpcError::Stale { current: Some(current), leader: me })
+            }
             LeaderVerdict::Ahead { current } => {
                 self.suspected.notify_one();
                 Err(RpcError::Ahead { current: Some(current), leader: self.known().1 })

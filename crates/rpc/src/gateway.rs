@@ -9,10 +9,12 @@ use palisade_fence::Token;
 use prost::Message;
 use tokio::sync::oneshot;
 
-use crate::inbound::{Cancel, Claim, Inbound, Payload, ReplyTo};
+use crate::inbound::{Cancel, Claim, Inbound, Payload, ReplyTo, Sink};
+use crate::interface::Lane;
 use crate::registry::Registry;
-use crate::transport::{Link, Outbound, Teller};
-use crate::{InterfaceInfo, Refusal, Refusals, RpcAddress, RpcError, Stamp};
+use crate::tells::Tells;
+use crate::transport::{Link, Sender};
+use crate::{Context, InterfaceInfo, MethodInfo, Refusals, RpcAddress, RpcEndpoint, RpcError, Stamp};
 
 /// How long an ask waits unless [`RawGateway::within`] says otherwise; as in Flink.
 pub(crate) const ASK: Duration = Duration::from_secs(10);
@@ -32,46 +34,34 @@ struct Inner {
     election: Arc<str>,
     /// Shared by all gateways of this process to that election.
     seen: Option<Arc<AtomicU64>>,
-    refusals: Refusals,
+    tells: Arc<Tells>,
     registry: Arc<Registry>,
     /// `None`: within this process.
-    remote: Option<Remote>,
-}
-
-struct Remote {
-    link: Arc<Link>,
-    teller: Teller,
+    remote: Option<Sender>,
 }
 
 impl RawGateway {
-    pub(crate) fn local(
-        address: RpcAddress,
-        interface: &'static InterfaceInfo,
-        stamp: Stamp,
-        registry: Arc<Registry>,
-    ) -> RawGateway {
-        RawGateway::new(address, interface, stamp, registry, None)
-    }
-
+    /// `window`: how many tells may be unhandled.
     pub(crate) fn new(
         address: RpcAddress,
         interface: &'static InterfaceInfo,
         stamp: Stamp,
         registry: Arc<Registry>,
         link: Option<Arc<Link>>,
+        window: u64,
     ) -> RawGateway {
-        let (election, seen) = match &stamp {
-            Stamp::Unfenced => ("", None),
+        let (cluster, election, seen) = match &stamp {
+            Stamp::Unfenced => (None, "", None),
             Stamp::Fixed { cluster, election, .. } | Stamp::Own { cluster, election, .. } => {
-                (election.as_str(), Some(registry.seen(*cluster, election)))
+                (Some(*cluster), election.as_str(), Some(registry.seen(*cluster, election)))
             }
         };
-        let election = Arc::from(election);
-        let endpoint = Arc::from(address.endpoint());
-        let refusals = Refusals::default();
+        let election: Arc<str> = Arc::from(election);
+        let endpoint: Arc<str> = Arc::from(address.endpoint());
+        let tells = Arc::new(Tells::new(seen.clone(), window));
         let remote =
-            link.map(|link| Remote { teller: Teller::new(link.clone(), refusals.clone(), seen.clone()), link });
-        let inner = Inner { address, endpoint, interface, stamp, election, seen, refusals, registry, remote };
+            link.map(|link| Sender::new(link, endpoint.clone(), interface, cluster, election.clone(), tells.clone()));
+        let inner = Inner { address, endpoint, interface, stamp, election, seen, tells, registry, remote };
         RawGateway { inner: Arc::new(inner), limit: ASK }
     }
 
@@ -87,7 +77,7 @@ impl RawGateway {
 
     /// The tells of this gateway and its clones that were not handled.
     pub fn refusals(&self) -> &Refusals {
-        &self.inner.refusals
+        &self.inner.tells.refusals
     }
 
     /// The token that the next message would carry; `None` without one.
@@ -99,31 +89,50 @@ impl RawGateway {
         }
     }
 
+    /// How long an ask of this gateway waits for its answer.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
     /// The same gateway with another time limit for its asks.
     #[must_use]
     pub fn within(&self, limit: Duration) -> RawGateway {
         RawGateway { inner: self.inner.clone(), limit }
     }
 
+    /// The same gateway for asks on behalf of the call that `cx` handles: none of them waits longer than its caller does.
+    /// Await them through [`Context::then`], and they are cancelled with it.
+    #[must_use]
+    pub fn within_call<E: RpcEndpoint>(&self, cx: &Context<E>) -> RawGateway {
+        let deadline = cx.call().and_then(|call| call.deadline);
+        let left = deadline.map(|deadline| deadline.saturating_sub(self.inner.registry.world.now()));
+        self.within(left.map_or(self.limit, |left| left.min(self.limit)))
+    }
+
+    /// Resolves when a tell would not be refused here as `Overloaded`: the endpoint has taken enough of the earlier ones, and
+    /// what waits for the connection has room. Clones of the gateway may take that room.
+    pub async fn ready(&self) -> Result<(), RpcError> {
+        self.inner.tells.window(Lane::Work).room().await;
+        match &self.inner.remote {
+            Some(sender) => sender.link.room(Lane::Work).await,
+            None => Ok(()),
+        }
+    }
+
     /// Sends a tell; called by generated code with the method's place in the interface. An error means: surely not handled.
     pub fn tell<Q: Message + 'static>(&self, method: usize, request: Q) -> Result<(), RpcError> {
         let inner = &self.inner;
-        let method = inner.interface.methods[method].name;
-        let claim = self.claim()?;
-        let Some(remote) = &inner.remote else {
-            let (refusals, seen) = (inner.refusals.clone(), inner.seen.clone());
-            let reply = ReplyTo::new(inner.endpoint.clone(), None, move |result| {
-                if let Err(error) = result {
-                    learn(seen.as_deref(), &error);
-                    refusals.push(Refusal { method: method.to_owned(), error });
-                }
-            });
-            let payload = Payload::Local(Box::new(request));
-            let inbound = Inbound { claim, deadline: None, cancel: None, payload, reply };
-            inner.registry.deliver(&inner.endpoint, inner.interface.name, method, inbound);
-            return Ok(());
-        };
-        remote.teller.tell(self.outbound(method, claim, None), request.encode_to_vec())
+        let token = self.stamp()?;
+        if let Some(sender) = &inner.remote {
+            return sender.link.tell(sender, method, token, &request);
+        }
+        let info = &inner.interface.methods[method];
+        let payload = self.payload_here(request)?;
+        inner.tells.window(info.lane).take()?;
+        let reply = ReplyTo::with(inner.endpoint.clone(), None, Sink::Told(inner.tells.clone(), info));
+        let inbound = Inbound { claim: self.claim(token), deadline: None, cancel: None, payload, reply };
+        inner.registry.deliver(&inner.endpoint, inner.interface.name, info.name, inbound);
+        Ok(())
     }
 
     /// Sends an ask and waits for its answer; called by generated code. Dropping the future cancels the call.
@@ -133,14 +142,10 @@ impl RawGateway {
         R: Message + Default + 'static,
     {
         let inner = &self.inner;
-        let method = inner.interface.methods[method].name;
-        let claim = self.claim()?;
+        let token = self.stamp()?;
         let answered = match &inner.remote {
-            None => self.ask_here(method, claim, request).await,
-            Some(Remote { link, .. }) => {
-                let outbound = self.outbound(method, claim, Some(self.limit));
-                link.ask(outbound, request.encode_to_vec(), self.limit).await
-            }
+            None => self.ask_here(&inner.interface.methods[method], token, request).await,
+            Some(sender) => sender.link.ask(sender, method, token, &request, self.limit).await,
         };
         match answered {
             Ok(payload) => payload.take().map_err(|why| RpcError::BadReply { why }),
@@ -153,27 +158,20 @@ impl RawGateway {
 
     async fn ask_here<Q: Message + 'static>(
         &self,
-        method: &'static str,
-        claim: Claim,
+        method: &'static MethodInfo,
+        token: Option<Token>,
         request: Q,
     ) -> Result<Payload, RpcError> {
         let inner = &self.inner;
         let world = &inner.registry.world;
+        let payload = self.payload_here(request)?;
         let (sender, answer) = oneshot::channel();
-        let reply = ReplyTo::new(inner.endpoint.clone(), None, move |result| {
-            // The caller may have given up.
-            let _ = sender.send(result);
-        });
+        let reply = ReplyTo::with(inner.endpoint.clone(), inner.registry.serialize, Sink::Waiter(sender));
         let cancel = Arc::new(Cancel::default());
         let _cancels = CancelOnDrop(cancel.clone());
-        let inbound = Inbound {
-            claim,
-            deadline: Some(world.now().saturating_add(self.limit)),
-            cancel: Some(cancel),
-            payload: Payload::Local(Box::new(request)),
-            reply,
-        };
-        inner.registry.deliver(&inner.endpoint, inner.interface.name, method, inbound);
+        let deadline = Some(world.now().saturating_add(self.limit));
+        let inbound = Inbound { claim: self.claim(token), deadline, cancel: Some(cancel), payload, reply };
+        inner.registry.deliver(&inner.endpoint, inner.interface.name, method.name, inbound);
         match world.timeout(self.limit, answer).await {
             Some(Ok(result)) => result,
             Some(Err(_)) => Err(RpcError::EndpointGone),
@@ -181,24 +179,38 @@ impl RawGateway {
         }
     }
 
-    fn outbound(&self, method: &'static str, claim: Claim, limit: Option<Duration>) -> Outbound {
-        let inner = &self.inner;
-        Outbound { endpoint: inner.endpoint.clone(), interface: inner.interface.name, method, claim, limit }
+    /// The message itself, unless the service was asked to serialize always.
+    fn payload_here<Q: Message + 'static>(&self, request: Q) -> Result<Payload, RpcError> {
+        match self.inner.registry.serialize {
+            None => Ok(Payload::Local(Box::new(request))),
+            Some(limit) if request.encoded_len() > limit => {
+                Err(RpcError::TooLarge { size: request.encoded_len() as u64, limit: limit as u64 })
+            }
+            Some(_) => Ok(Payload::Encoded(request.encode_to_vec().into())),
+        }
     }
 
-    /// The fence of the next message. Rule: never a lower token than this process has seen.
-    fn claim(&self) -> Result<Claim, RpcError> {
-        let (cluster, token) = match &self.inner.stamp {
-            Stamp::Unfenced => return Ok(Claim::none()),
-            Stamp::Fixed { cluster, token, .. } => (*cluster, *token),
-            Stamp::Own { cluster, source, .. } => (*cluster, source.token().ok_or(RpcError::NotLeading)?),
+    /// The token of the next message. Rule: never a lower one than this process has seen.
+    fn stamp(&self) -> Result<Option<Token>, RpcError> {
+        let token = match &self.inner.stamp {
+            Stamp::Unfenced => return Ok(None),
+            Stamp::Fixed { token, .. } => *token,
+            Stamp::Own { source, .. } => source.token().ok_or(RpcError::NotLeading)?,
         };
         if let Some(seen) = &self.inner.seen
             && let Err(higher) = Registry::note(seen, token)
         {
             return Err(RpcError::Stale { current: Some(higher), leader: None });
         }
-        Ok(Claim { cluster: Some(cluster), election: self.inner.election.clone(), token: Some(token) })
+        Ok(Some(token))
+    }
+
+    fn claim(&self, token: Option<Token>) -> Claim {
+        let cluster = match &self.inner.stamp {
+            Stamp::Unfenced => None,
+            Stamp::Fixed { cluster, .. } | Stamp::Own { cluster, .. } => Some(*cluster),
+        };
+        Claim { cluster, election: self.inner.election.clone(), token }
     }
 }
 

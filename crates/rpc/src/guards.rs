@@ -134,6 +134,15 @@ impl Guards {
         self.0.entries.iter().position(|entry| &*entry.election == election)
     }
 
+    pub(crate) fn elections(&self) -> Vec<Arc<str>> {
+        self.0.entries.iter().map(|entry| entry.election.clone()).collect()
+    }
+
+    /// The cluster of a guard, once it is known.
+    pub(crate) fn cluster(&self, guard: usize) -> Option<ClusterId> {
+        self.0.entries[guard].state().cluster
+    }
+
     pub(crate) fn election(&self, guard: usize) -> &Arc<str> {
         &self.0.entries[guard].election
     }

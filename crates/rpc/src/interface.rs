@@ -15,6 +15,15 @@ pub enum MethodKind {
     Ask,
 }
 
+/// Which of an endpoint's two queues a message waits in, and which of two connections it travels on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// Few and short: heartbeats. Taken first; overtakes work of the same sender.
+    Control,
+    /// Everything else, in the order in which it was sent.
+    Work,
+}
+
 /// One method of a gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MethodInfo {
@@ -22,6 +31,8 @@ pub struct MethodInfo {
     pub name: &'static str,
     /// Tell or ask.
     pub kind: MethodKind,
+    /// `Control` if the method has the option `(palisade.rpc.v1.control) = true`.
+    pub lane: Lane,
 }
 
 /// One gateway, as its `.proto` file declares it.

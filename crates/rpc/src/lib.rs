@@ -1,50 +1,39 @@
 //! Actors whose messages carry fencing tokens, so that a leader that was replaced is refused wherever it knocks.
 //!
-//! # In one example
-//! Declare a gateway in a `.proto` file; a method that returns `Told` is a *tell*, any other an *ask*:
+//! # A fenced service from nothing
+//! Declare a gateway in a `.proto` file. A service whose name ends in `Gateway` becomes one; a method that returns `Told` is a
+//! *tell*, any other an *ask*:
 //! ```text
-//! syntax = "proto3";
-//! package shop.v1;
-//! import "palisade/rpc/v1/told.proto";
-//! service ShopGateway {
-//!   rpc Sell(Order) returns (Receipt);
-//!   rpc Heartbeat(Beat) returns (palisade.rpc.v1.Told);
+#![doc = include_str!("../examples/proto/shop.proto")]
+//! ```
+//! Generate in `build.rs`, with `palisade-rpc-build` among the build dependencies:
+//! ```text
+//! fn main() -> Result<(), palisade_rpc_build::CompileError> {
+//!     palisade_rpc_build::compile(&["proto/shop.proto"], &["proto"])
 //! }
 //! ```
-//! Generate in `build.rs`: `palisade_rpc_build::compile(&["shop.proto"], &["proto"])?;` and
-//! `include!(concat!(env!("OUT_DIR"), "/shop.v1.rs"));`. Then implement the endpoint, start it, and call it:
-//! ```text
-//! struct Shop { sold: u64 }
-//! impl RpcEndpoint for Shop {}
-//! impl ShopEndpoint for Shop {
-//!     fn sell(&mut self, cx: &mut Context<Self>, order: Order) -> Answer<Receipt> {
-//!         self.sold += 1;                                           // a synchronous step: nothing else runs
-//!         let written = write_somewhere(order);                      // a future, which cannot touch the state
-//!         cx.then(written, |shop, _cx, id| Answer::ready(Receipt { id, sold: shop.sold })) // guarded again
-//!     }
-//!     fn heartbeat(&mut self, _cx: &mut Context<Self>, _beat: Beat) {}
-//! }
-//!
-//! let service = RpcService::start(RpcServiceConfig::listen("127.0.0.1:0").interface::<ShopGateway>(), world).await?;
-//! // A leader's endpoint (fixed token), a worker's (`.guarded_by(guards)`), or neither:
-//! let shop = service.endpoint("shop", Shop { sold: 0 }).serves(ShopGateway::serve()).leads(seat).create()?;
-//! shop.start().await?;
-//!
-//! let gateway: ShopGateway = other.connect(&shop.address(), Stamp::fixed(cluster, "shop", token)).await?;
-//! let receipt = gateway.sell(order).await?;     // ask
-//! gateway.heartbeat(Beat {})?;                  // tell; a refusal arrives in gateway.refusals()
+//! Then implement the endpoint, start it, and call it (`cargo run -p palisade-rpc --example shop` runs this, and so does a test):
 //! ```
+#![doc = include_str!("../examples/shop.rs")]
+//! ```
+//! A worker, which obeys several leaders one after the other, is built with `.guarded_by(guards)` instead of `.leads(seat)`; an
+//! endpoint with neither has no fence.
 //!
 //! # What is promised
 //! - One message at a time; the state is reachable only in synchronous steps; every resume after an await checks the guard
 //!   again; a higher token drops what ran under lower ones before the first message under it runs.
 //! - Every refusal says why, with the current token and the leader's address if they are known; a refused tell is reported back.
+//! - Messages of one gateway are handled in the order in which they were sent, except that control messages overtake others.
+//! - No queue is without a bound. A tell beyond what the endpoint has room for is refused where it is sent; [`RawGateway::ready`]
+//!   waits for room. Control messages have a short mailbox and a connection of their own.
+//! - A deadline travels with its call and ends the work; a caller that is gone ends it too.
 //! - An [`RpcError`] says whether the message surely was not handled ([`RpcError::outcome`]).
 //!
 //! # Reading order
 //! [`RpcAddress`], [`InterfaceInfo`] (what is generated), [`RpcError`], [`Answer`], [`RpcEndpoint`] and [`Context`] (what a user
 //! writes), [`Stamp`] / [`LeaderSeat`] / [`Guards`] (fencing: sender, leader, worker), `recipient` (arrival), `actor` (the loop), [`RawGateway`] and
-//! [`Refusals`], [`RpcService`], `transport` (streams between processes), `plain` (the same endpoints for any gRPC client),
+//! [`Refusals`], [`RpcService`], `transport` (streams between processes), `mailbox` and
+//! `tells` (what may wait), `plain` (the same endpoints for any gRPC client),
 //! [`Counters`].
 //!
 //! # What is deliberately not here
@@ -66,28 +55,31 @@ mod guards;
 mod inbound;
 mod interface;
 mod leader_seat;
+mod mailbox;
 mod plain;
 mod recipient;
 mod refusals;
 mod registry;
 mod service;
 mod stamp;
+mod tells;
 mod transport;
 
 pub use address::{BadAddress, RpcAddress};
 pub use answer::Answer;
 pub use context::{CallInfo, Context, Timer};
 pub use counters::{AnswerKind, Counted, Counters};
-pub use endpoint::{CreateError, EndpointBuilder, EndpointFailure, EndpointHandle, Life, RpcEndpoint};
-pub use error::{AppError, ConnectError, Outcome, RpcError};
+pub use endpoint::{CreateError, EndpointBuilder, EndpointFailure, EndpointHandle, Life, RpcEndpoint, Waiting};
+pub use error::{AppError, AppFault, ConnectError, Outcome, RpcError};
 pub use gateway::RawGateway;
 pub use guard_file::{GuardFile, GuardFileError};
 pub use guards::{DurableGuard, DurableGuardError, GuardSpec, Guards};
-pub use interface::{InterfaceInfo, MethodInfo, MethodKind, RpcGateway, Served};
+pub use interface::{InterfaceInfo, Lane, MethodInfo, MethodKind, RpcGateway, Served};
 pub use leader_seat::LeaderSeat;
 pub use refusals::{Refusal, Refusals};
 pub use service::{CloseError, RpcService, RpcServiceConfig, StartError};
 pub use stamp::Stamp;
+pub use transport::VERSION as ENVELOPE_VERSION;
 
 /// The messages of the envelope; generated code names [`v1::Told`].
 #[allow(missing_docs, clippy::all, unreachable_pub)] // generated

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use crate::actor::Step;
+use crate::counters::{Counters, Tally};
 use crate::endpoint::EndpointShared;
 use crate::fencing::Verdict;
 use crate::inbound::Inbound;
+use crate::interface::Lane;
+use crate::mailbox::{Mailbox, Refused};
 use crate::{AnswerKind, Life, RpcEndpoint, RpcError};
 
 /// What waits in a mailbox.
@@ -29,19 +30,32 @@ pub(crate) struct Call {
 pub(crate) struct Method {
     pub(crate) interface: usize,
     pub(crate) method: usize,
+    pub(crate) lane: Lane,
 }
 
 /// The way into an endpoint, for whoever brings messages.
 pub(crate) struct Recipient<E: RpcEndpoint> {
     pub(crate) shared: Arc<EndpointShared>,
-    pub(crate) mail: mpsc::Sender<Mail<E>>,
+    pub(crate) mail: Arc<Mailbox<Mail<E>>>,
 }
 
 /// A recipient whose state's type is forgotten.
 pub(crate) trait Deliver: Send + Sync {
     fn shared(&self) -> &Arc<EndpointShared>;
+    /// The method of that name; `None`: there is none.
+    fn find(&self, interface: &str, method: &str) -> Option<Method>;
     /// Judges a message at arrival and queues it, or refuses it at once. Never blocks.
-    fn deliver(&self, interface: &str, method: &str, inbound: Inbound);
+    fn deliver_to(&self, method: Method, inbound: Inbound);
+
+    /// The same, by the method's name.
+    fn deliver(&self, interface: &str, method: &str, inbound: Inbound) {
+        let shared = self.shared();
+        // An endpoint that is not served says so before it says what it could do.
+        match shared.served().and_then(|()| shared.method(interface, method)) {
+            Ok(method) => self.deliver_to(method, inbound),
+            Err(error) => shared.refuse(inbound, error),
+        }
+    }
 }
 
 impl<E: RpcEndpoint> Deliver for Recipient<E> {
@@ -49,35 +63,39 @@ impl<E: RpcEndpoint> Deliver for Recipient<E> {
         &self.shared
     }
 
-    fn deliver(&self, interface: &str, method: &str, inbound: Inbound) {
-        let handler = match self.shared.admit_at_arrival(interface, method, &inbound) {
-            Ok(handler) => handler,
-            Err(error) => return self.shared.refuse(inbound, error),
-        };
-        match self.mail.try_send(Mail::Call(Call { handler, inbound })) {
+    fn find(&self, interface: &str, method: &str) -> Option<Method> {
+        self.shared.method(interface, method).ok()
+    }
+
+    fn deliver_to(&self, method: Method, inbound: Inbound) {
+        if let Err(error) = self.shared.admit_at_arrival(&inbound) {
+            return self.shared.refuse(inbound, error);
+        }
+        let size = inbound.payload.size();
+        match self.mail.push(method.lane, Mail::Call(Call { handler: method, inbound }), size) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(Mail::Call(call))) => {
-                self.shared.refuse(call.inbound, RpcError::Overloaded { limit: self.shared.mailbox as u64 });
+            Err(Refused::Full { message: Mail::Call(call), limit }) => {
+                self.shared.refuse(call.inbound, RpcError::Overloaded { limit: limit as u64 });
             }
-            Err(mpsc::error::TrySendError::Closed(Mail::Call(call))) => {
-                self.shared.refuse(call.inbound, self.shared.gone());
-            }
-            Err(_) => unreachable!("a call was sent"),
+            Err(Refused::Ended(Mail::Call(call))) => self.shared.refuse(call.inbound, self.shared.gone()),
+            Err(_) => unreachable!("a call was pushed"),
         }
     }
 }
 
 impl EndpointShared {
-    fn admit_at_arrival(&self, interface: &str, method: &str, inbound: &Inbound) -> Result<Method, RpcError> {
-        let life = *self.life.borrow();
-        match life {
-            Life::Stopped => return Err(RpcError::NotStarted),
-            Life::Terminated => return Err(self.gone()),
-            Life::Started | Life::Terminating => {}
+    fn served(&self) -> Result<(), RpcError> {
+        match *self.life.borrow() {
+            Life::Stopped => Err(RpcError::NotStarted),
+            Life::Terminated => Err(self.gone()),
+            Life::Started | Life::Terminating => Ok(()),
         }
-        let handler = self.method(interface, method)?;
+    }
+
+    fn admit_at_arrival(&self, inbound: &Inbound) -> Result<(), RpcError> {
+        self.served()?;
         match self.fencing.check(&inbound.claim, self.address.node()) {
-            Verdict::Admit(_) | Verdict::Confirm(_) => Ok(handler),
+            Verdict::Admit(_) | Verdict::Confirm(_) => Ok(()),
             Verdict::Refuse(error) => Err(error),
         }
     }
@@ -86,7 +104,8 @@ impl EndpointShared {
         let find = || {
             let at = self.interfaces.iter().position(|info| info.name == interface)?;
             let method = self.interfaces[at].methods.iter().position(|info| info.name == method)?;
-            Some(Method { interface: at, method })
+            let lane = self.interfaces[at].methods[method].lane;
+            Some(Method { interface: at, method, lane })
         };
         find().ok_or_else(|| RpcError::NoSuchMethod { method: format!("{interface}/{method}") })
     }
@@ -101,10 +120,27 @@ impl EndpointShared {
     }
 
     pub(crate) fn count(&self, election: &Arc<str>, answer: AnswerKind) {
-        if election.is_empty() || self.fencing.knows(election) {
-            self.counters.count(&self.id, election, answer);
-        } else {
-            self.counters.count(&self.id, &Arc::from("(other)"), answer);
-        }
+        self.tallies.count(election, answer);
+    }
+}
+
+/// Where the answers of one endpoint are counted: by its own elections, and together for all others, so that forged names
+/// cannot fill the memory.
+pub(crate) struct Tallies {
+    own: Vec<(Arc<str>, Arc<Tally>)>,
+    other: Arc<Tally>,
+}
+
+impl Tallies {
+    pub(crate) fn new(counters: &Counters, endpoint: &Arc<str>, elections: Vec<Arc<str>>) -> Tallies {
+        // Messages without an election are counted apart.
+        let named = std::iter::once(Arc::from("")).chain(elections);
+        let own = named.map(|election| (election.clone(), counters.tally(endpoint, &election))).collect();
+        Tallies { own, other: counters.tally(endpoint, &Arc::from("(other)")) }
+    }
+
+    fn count(&self, election: &str, answer: AnswerKind) {
+        let own = self.own.iter().find(|(name, _)| **name == *election);
+        own.map_or(&self.other, |(_, tally)| tally).count(answer);
     }
 }

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use palisade_fence::{ClusterId, LeaderSource, Token};
 use palisade_world::{Task, World};
 
-use crate::endpoint::EndpointShared;
+use crate::endpoint::{DEFAULT_MAILBOX, EndpointShared};
 use crate::fencing::known_leader;
 use crate::inbound::Inbound;
-use crate::recipient::Deliver;
+use crate::mailbox::window;
+use crate::recipient::{Deliver, Method};
 use crate::{AnswerKind, ConnectError, Counters, CreateError, InterfaceInfo, Life, RpcError};
 
 /// An endpoint that this process hosts only while it leads.
@@ -26,7 +27,11 @@ pub(crate) struct Registry {
     node: String,
     pub(crate) world: World,
     pub(crate) counters: Counters,
+    /// Whether messages within the process are serialized too, and the largest in bytes if so.
+    pub(crate) serialize: Option<usize>,
     closed: AtomicBool,
+    /// Rises when an endpoint comes or goes: what was looked up before is looked up again.
+    generation: AtomicU64,
     tables: Mutex<Tables>,
     /// Endpoint tasks; they end with the service.
     tasks: Mutex<Vec<Task<()>>>,
@@ -41,12 +46,14 @@ struct Tables {
 }
 
 impl Registry {
-    pub(crate) fn new(node: String, world: World) -> Registry {
+    pub(crate) fn new(node: String, world: World, serialize: Option<usize>) -> Registry {
         Registry {
             node,
             world,
+            serialize,
             counters: Counters::default(),
             closed: AtomicBool::new(false),
+            generation: AtomicU64::new(1),
             tables: Mutex::default(),
             tasks: Mutex::default(),
             seen: Mutex::default(),
@@ -69,6 +76,7 @@ impl Registry {
             return Err(CreateError::Exists(id));
         }
         tables.live.insert(id, endpoint);
+        self.generation.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 
@@ -76,6 +84,7 @@ impl Registry {
         let mut tables = self.tables();
         if tables.live.get(&*endpoint.id).is_some_and(|live| live.shared().incarnation == endpoint.incarnation) {
             tables.live.remove(&*endpoint.id);
+            self.generation.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -110,19 +119,34 @@ impl Registry {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether a gateway may be connected: never a matter of tokens or of having started.
-    pub(crate) fn handshake(&self, endpoint: &str, interface: &str) -> Result<(), ConnectError> {
+    /// Whether a gateway may be connected: never a matter of tokens or of having started. Gives how many tells the endpoint
+    /// has room for.
+    pub(crate) fn handshake(&self, endpoint: &str, interface: &str) -> Result<u64, ConnectError> {
         let tables = self.tables();
         let address = || format!("{}/{endpoint}", self.node);
         let live = tables.live.get(endpoint).map(|live| live.shared().interfaces.clone());
+        let room = tables.live.get(endpoint).map_or(DEFAULT_MAILBOX, |live| live.shared().mailbox);
         let standby = tables.standby.get(endpoint).map(|all| all.iter().map(|one| one.interface).collect());
         let served: Vec<&InterfaceInfo> =
             live.or(standby).ok_or_else(|| ConnectError::NoSuchEndpoint { address: address() })?;
         if served.iter().any(|info| info.name == interface) {
-            return Ok(());
+            return Ok(window(room));
         }
         let why = format!("it does not serve {interface}");
         Err(ConnectError::Handshake { address: address(), why })
+    }
+
+    /// What was looked up under another number may be wrong by now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The living endpoint of that id and its method; `None` if there is none, or another answers for it.
+    pub(crate) fn find(&self, endpoint: &str, interface: &str, method: &str) -> Option<(Arc<dyn Deliver>, Method)> {
+        let live = self.tables().live.get(endpoint).cloned()?;
+        let method = live.find(interface, method)?;
+        let terminated = *live.shared().life.borrow() == Life::Terminated;
+        (!terminated).then_some((live, method))
     }
 
     /// Brings a message to its endpoint. Never blocks.
@@ -183,6 +207,10 @@ impl Registry {
 
     /// Notes a token; the error is a higher one that was seen before.
     pub(crate) fn note(seen: &AtomicU64, token: Token) -> Result<(), Token> {
+        // Reading alone is enough for all but the first.
+        if seen.load(Ordering::Acquire) == token.get() {
+            return Ok(());
+        }
         match seen.fetch_max(token.get(), Ordering::AcqRel) {
             higher if higher > token.get() => Token::from_wire(higher).map_or(Ok(()), Err),
             _ => Ok(()),

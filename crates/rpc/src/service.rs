@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use palisade_fence::LeaderSource;
-use palisade_world::World;
+use palisade_world::{Net, World};
 
 use crate::fencing::Fencing;
 use crate::gateway::RawGateway;
@@ -26,12 +26,29 @@ const MAX_MESSAGE: usize = 10 << 20;
 const STOP: Duration = Duration::from_secs(5);
 
 /// Settings of a service.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RpcServiceConfig {
     listen: Option<String>,
     advertise: Option<String>,
     max_message: usize,
     interfaces: Vec<&'static InterfaceInfo>,
+    serialize: Serialize,
+    stop: Duration,
+    net: Option<Arc<dyn Net>>,
+}
+
+/// Whether messages within the process are serialized.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Serialize {
+    BetweenProcesses,
+    Always,
+}
+
+impl std::fmt::Debug for RpcServiceConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let RpcServiceConfig { listen, advertise, max_message, serialize, .. } = self;
+        write!(f, "RpcServiceConfig {{ {listen:?}, {advertise:?}, {max_message}, {serialize:?} }}")
+    }
 }
 
 impl RpcServiceConfig {
@@ -42,7 +59,15 @@ impl RpcServiceConfig {
 
     /// Does not listen: only this process reaches its endpoints, but gateways can be connected to others.
     pub fn local() -> RpcServiceConfig {
-        RpcServiceConfig { listen: None, advertise: None, max_message: MAX_MESSAGE, interfaces: Vec::new() }
+        RpcServiceConfig {
+            listen: None,
+            advertise: None,
+            max_message: MAX_MESSAGE,
+            interfaces: Vec::new(),
+            serialize: Serialize::BetweenProcesses,
+            stop: STOP,
+            net: None,
+        }
     }
 
     /// The `host:port` that others reach this process at, if it is not the one it listens on.
@@ -54,6 +79,27 @@ impl RpcServiceConfig {
     /// Largest request and answer in bytes, both ways (default 10 MiB).
     pub fn max_message(mut self, bytes: usize) -> RpcServiceConfig {
         self.max_message = bytes;
+        self
+    }
+
+    /// Serializes messages within the process too, with the same limits as between processes: for tests that shall find what
+    /// would break there. By default the caller's message itself is handed over.
+    pub fn serialize_always(mut self) -> RpcServiceConfig {
+        self.serialize = Serialize::Always;
+        self
+    }
+
+    /// How long all endpoints together may take to stop when the service is closed, before they are ended by force (default
+    /// 5 s).
+    pub fn stop_within(mut self, limit: Duration) -> RpcServiceConfig {
+        self.stop = limit;
+        self
+    }
+
+    /// Connects and listens through `net` instead of the world's network. This is where encryption goes: a network that wraps
+    /// each socket of another one, on both sides.
+    pub fn net(mut self, net: Arc<dyn Net>) -> RpcServiceConfig {
+        self.net = Some(net);
         self
     }
 
@@ -102,6 +148,7 @@ struct Inner {
     links: Links,
     server: Mutex<Option<Server>>,
     local: Option<SocketAddr>,
+    stop: Duration,
     end: tokio::sync::OnceCell<Result<(), CloseError>>,
 }
 
@@ -114,6 +161,10 @@ impl RpcService {
     }
 
     async fn begin(config: RpcServiceConfig, world: World) -> Result<RpcService, StartError> {
+        let world = match config.net {
+            Some(net) => world.with_net(net),
+            None => world,
+        };
         let listener = match &config.listen {
             None => None,
             Some(address) => Some(
@@ -122,7 +173,8 @@ impl RpcService {
         };
         let local = listener.as_ref().map(|listener| listener.local_addr());
         let node = config.advertise.or_else(|| local.map(|local| local.to_string())).unwrap_or_default();
-        let registry = Arc::new(Registry::new(node, world.clone()));
+        let serialize = (config.serialize == Serialize::Always).then_some(config.max_message);
+        let registry = Arc::new(Registry::new(node, world.clone(), serialize));
         let server = match listener {
             None => None,
             Some(listener) => {
@@ -135,6 +187,7 @@ impl RpcService {
             links,
             server: Mutex::new(server),
             local,
+            stop: config.stop,
             end: tokio::sync::OnceCell::new(),
         })))
     }
@@ -181,15 +234,14 @@ impl RpcService {
                 return Err(ConnectError::Stale { election: election.clone(), token: *token, seen });
             }
         }
-        let link = if address.node() == registry.node() {
-            registry.handshake(address.endpoint(), G::INTERFACE.name)?;
-            None
+        let (link, window) = if address.node() == registry.node() {
+            (None, registry.handshake(address.endpoint(), G::INTERFACE.name)?)
         } else {
             let link = self.0.links.to(address.node())?;
-            link.handshake(address, G::INTERFACE.name).await?;
-            Some(link)
+            let welcome = link.handshake(address, G::INTERFACE.name).await?;
+            (Some(link), welcome.window)
         };
-        Ok(G::from_raw(RawGateway::new(address.clone(), G::INTERFACE, stamp, registry.clone(), link)))
+        Ok(G::from_raw(RawGateway::new(address.clone(), G::INTERFACE, stamp, registry.clone(), link, window)))
     }
 
     /// How the endpoints of this process answered.
@@ -197,8 +249,8 @@ impl RpcService {
         self.0.registry.counters.clone()
     }
 
-    /// Stops all endpoints and waits for their ends, each for at most 5 s; then closes the transport. A second call waits for
-    /// the same end.
+    /// Stops all endpoints and waits for their ends, for as long as [`RpcServiceConfig::stop_within`] says; then closes the
+    /// transport, also if an endpoint failed. A second call waits for the same end.
     pub async fn close(&self) -> Result<(), CloseError> {
         self.0.end.get_or_init(|| self.close_once()).await.clone()
     }
@@ -210,14 +262,14 @@ impl RpcService {
             endpoint.want(Life::Terminated);
         }
         let mut failures = Vec::new();
-        let until = registry.world.now() + STOP;
+        let until = registry.world.now() + self.0.stop;
         for endpoint in endpoints {
             let mut life = endpoint.life.subscribe();
             let left = until.saturating_sub(registry.world.now());
             let ended = registry.world.timeout(left, life.wait_for(|life| *life == Life::Terminated)).await;
             let end = match ended {
                 Some(_) => endpoint.end.get().cloned().unwrap_or(Err(EndpointFailure::Dropped)),
-                None => Err(EndpointFailure::Stop(crate::RpcError::TimedOut { limit: STOP })),
+                None => Err(EndpointFailure::Stop(crate::RpcError::TimedOut { limit: self.0.stop })),
             };
             if let Err(failure) = end {
                 failures.push((endpoint.id.to_string(), failure));

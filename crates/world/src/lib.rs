@@ -58,6 +58,17 @@ impl World {
         World { threads, ..self }
     }
 
+    /// The same world with another network: one that wraps each socket of this one, say, and encrypts.
+    #[must_use]
+    pub fn with_net(self, net: Arc<dyn Net>) -> World {
+        World { net, ..self }
+    }
+
+    /// The network, to be wrapped.
+    pub fn net(&self) -> Arc<dyn Net> {
+        self.net.clone()
+    }
+
     /// The same world with other files.
     #[must_use]
     pub fn with_files(self, files: Arc<dyn Files>) -> World {

@@ -1,40 +1,41 @@
-//! The way to one other process: one stream at a time, opened again when it is needed after a break.
+//! The way to one other process: two connections, one for control and one for everything else, with one stream at a time on each,
+//! opened again when it is needed after a break.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use palisade_fence::Token;
 use palisade_world::World;
+use prost::Message;
 use tonic::transport::Channel;
 
 use super::VERSION;
-use super::open::{Open, Report};
-use crate::gateway::learn;
-use crate::inbound::{Claim, Payload};
-use crate::v1::{Call, Frame, Handshake, frame};
-use crate::{ConnectError, Refusals, RpcAddress, RpcError};
+use super::open::Open;
+use super::sender::Sender;
+use crate::inbound::Payload;
+use crate::interface::Lane;
+use crate::v1::{Frame, Handshake, Welcome, frame};
+use crate::{ConnectError, RpcAddress, RpcError};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-
-/// A message ready to be framed.
-pub(crate) struct Outbound {
-    pub(crate) endpoint: Arc<str>,
-    pub(crate) interface: &'static str,
-    pub(crate) method: &'static str,
-    pub(crate) claim: Claim,
-    pub(crate) limit: Option<Duration>,
-}
 
 /// The way to one other process.
 pub(crate) struct Link {
     world: World,
     address: String,
-    channel: Channel,
     max_message: usize,
+    control: Way,
+    work: Way,
+    next_stream: AtomicU32,
+    next_sender: AtomicU32,
+}
+
+/// One connection, and the stream on it.
+struct Way {
+    channel: Channel,
     current: Mutex<Current>,
-    next_teller: AtomicU32,
 }
 
 enum Current {
@@ -43,30 +44,28 @@ enum Current {
     Closed,
 }
 
-/// The tells of one gateway over one link.
-pub(crate) struct Teller {
-    link: Arc<Link>,
-    number: u32,
-    report: Arc<Report>,
+impl Way {
+    fn new(channel: Channel) -> Way {
+        Way { channel, current: Mutex::new(Current::None) }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Link {
-    pub(crate) fn new(world: World, address: String, channel: Channel, max_message: usize) -> Link {
-        Link {
-            world,
-            address,
-            channel,
-            max_message,
-            current: Mutex::new(Current::None),
-            next_teller: AtomicU32::new(1),
-        }
+    pub(crate) fn new(world: World, address: String, [control, work]: [Channel; 2], max_message: usize) -> Link {
+        let (control, work) = (Way::new(control), Way::new(work));
+        let (next_stream, next_sender) = (AtomicU32::new(1), AtomicU32::new(1));
+        Link { world, address, max_message, control, work, next_stream, next_sender }
     }
 
-    /// Asks whether the endpoint is there and serves the interface.
-    pub(crate) async fn handshake(&self, address: &RpcAddress, interface: &str) -> Result<(), ConnectError> {
+    /// Asks whether the endpoint is there and serves the interface; the answer says how many tells it has room for.
+    pub(crate) async fn handshake(&self, address: &RpcAddress, interface: &str) -> Result<Welcome, ConnectError> {
         let endpoint = Arc::from(address.endpoint());
         let ask = || {
-            self.open()?.ask(&endpoint, |id| {
+            self.open(Lane::Work)?.ask_frame(&endpoint, |id| {
                 let handshake = Handshake {
                     id,
                     version: VERSION,
@@ -82,7 +81,9 @@ impl Link {
         };
         let address = address.to_string();
         match answered {
-            Some(Ok(_)) => Ok(()),
+            Some(Ok(welcome)) => {
+                welcome.take().map_err(|why| ConnectError::Handshake { address, why: format!("its welcome: {why}") })
+            }
             Some(Err(RpcError::NoSuchEndpoint { .. })) => Err(ConnectError::NoSuchEndpoint { address }),
             Some(Err(RpcError::Invalid { why })) => Err(ConnectError::Handshake { address, why }),
             Some(Err(error)) => Err(ConnectError::Unreachable { address, why: error.to_string() }),
@@ -90,96 +91,92 @@ impl Link {
         }
     }
 
-    pub(crate) async fn ask(&self, outbound: Outbound, payload: Vec<u8>, limit: Duration) -> Result<Payload, RpcError> {
-        self.check_size(&payload)?;
-        let endpoint = outbound.endpoint.clone();
-        let waiting = self.open()?.ask(&endpoint, |id| call(id, outbound, payload, Form::Ask))?;
+    /// Sends an ask and waits for its answer. Dropping the future cancels the call.
+    pub(crate) async fn ask<Q: Message>(
+        &self,
+        sender: &Sender,
+        method: usize,
+        token: Option<Token>,
+        request: &Q,
+        limit: Duration,
+    ) -> Result<Payload, RpcError> {
+        self.check_size(request)?;
+        let waiting = self.open(sender.interface.methods[method].lane)?.ask(sender, method, token, request, limit)?;
         match self.world.timeout(limit, waiting.answer()).await {
             Some(result) => result,
             None => Err(RpcError::TimedOut { limit }),
         }
     }
 
+    /// Sends a tell.
+    pub(crate) fn tell<Q: Message>(
+        &self,
+        sender: &Sender,
+        method: usize,
+        token: Option<Token>,
+        request: &Q,
+    ) -> Result<(), RpcError> {
+        self.check_size(request)?;
+        self.open(sender.interface.methods[method].lane)?.tell(sender, method, token, request)
+    }
+
+    /// Resolves when the way has room for more frames.
+    pub(crate) async fn room(&self, lane: Lane) -> Result<(), RpcError> {
+        self.open(lane)?.room().await;
+        Ok(())
+    }
+
     pub(crate) fn close(&self) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *current, Current::Closed);
-        drop(current);
-        if let Current::Open(open) = before {
-            open.break_off("the RPC service was closed");
+        for way in [&self.control, &self.work] {
+            let before = std::mem::replace(&mut *way.current(), Current::Closed);
+            if let Current::Open(open) = before {
+                open.break_off("the RPC service was closed");
+            }
         }
     }
 
+    /// A gateway is gone.
+    pub(crate) fn forget(&self, sender: &Sender) {
+        for way in [&self.control, &self.work] {
+            let open = match &*way.current() {
+                Current::Open(open) => open.clone(),
+                Current::None | Current::Closed => continue,
+            };
+            open.forget(sender);
+        }
+    }
+
+    pub(crate) fn number_sender(&self) -> u32 {
+        // 24 bits of a tell's id.
+        (self.next_sender.fetch_add(1, Ordering::Relaxed) & 0x00ff_ffff).max(1)
+    }
+
     /// The open stream, or a new one.
-    fn open(&self) -> Result<Arc<Open>, RpcError> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+    fn open(&self, lane: Lane) -> Result<Arc<Open>, RpcError> {
+        let way = match lane {
+            Lane::Control => &self.control,
+            Lane::Work => &self.work,
+        };
+        let mut current = way.current();
         match &*current {
             Current::Closed => Err(RpcError::Unreachable { why: "the RPC service is closed".to_owned() }),
             Current::Open(open) if !open.is_broken() => Ok(open.clone()),
             Current::Open(_) | Current::None => {
-                let open = Open::start(&self.world, &self.address, self.channel.clone(), self.max_message);
+                let number = self.next_stream.fetch_add(1, Ordering::Relaxed).max(1);
+                let open =
+                    Open::start((number, lane), &self.world, &self.address, way.channel.clone(), self.max_message);
                 *current = Current::Open(open.clone());
                 Ok(open)
             }
         }
     }
 
-    fn check_size(&self, payload: &[u8]) -> Result<(), RpcError> {
-        match payload.len() {
+    fn check_size(&self, request: &impl Message) -> Result<(), RpcError> {
+        match request.encoded_len() {
             size if size > self.max_message => {
                 Err(RpcError::TooLarge { size: size as u64, limit: self.max_message as u64 })
             }
             _ => Ok(()),
         }
     }
-}
-
-impl Teller {
-    /// A number of its own, by which refusals find their way back.
-    pub(crate) fn new(link: Arc<Link>, refusals: Refusals, seen: Option<Arc<AtomicU64>>) -> Teller {
-        let number = link.next_teller.fetch_add(1, Ordering::Relaxed) & 0x00ff_ffff;
-        let report: Report = Box::new(move |refusal| {
-            learn(seen.as_deref(), &refusal.error);
-            refusals.push(refusal);
-        });
-        Teller { link, number: number.max(1), report: Arc::new(report) }
-    }
-
-    pub(crate) fn tell(&self, outbound: Outbound, payload: Vec<u8>) -> Result<(), RpcError> {
-        self.link.check_size(&payload)?;
-        let endpoint = outbound.endpoint.clone();
-        self.link.open()?.tell(self.number, &endpoint, &self.report, |id| call(id, outbound, payload, Form::Tell))
-    }
-}
-
-impl Drop for Teller {
-    fn drop(&mut self) {
-        if let Current::Open(open) = &*self.link.current.lock().unwrap_or_else(PoisonError::into_inner) {
-            open.forget(self.number);
-        }
-    }
-}
-
-#[derive(PartialEq)]
-enum Form {
-    Tell,
-    Ask,
-}
-
-fn call(id: u64, outbound: Outbound, payload: Vec<u8>, form: Form) -> Frame {
-    let Outbound { endpoint, interface, method, claim, limit } = outbound;
-    let call = Call {
-        id,
-        endpoint: endpoint.to_string(),
-        interface: interface.to_owned(),
-        method: method.to_owned(),
-        cluster: claim.cluster.map_or(0, |cluster| cluster.0),
-        election: claim.election.to_string(),
-        token: claim.token.map_or(0, Token::get),
-        // Rounded up: a caller that waits for less than a millisecond still has a deadline.
-        deadline_ms: limit
-            .map_or(0, |limit| u64::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1)),
-        payload: payload.into(),
-        tell: form == Form::Tell,
-    };
-    Frame { kind: Some(frame::Kind::Call(call)) }
 }

@@ -25,9 +25,12 @@ impl Links {
         if let Some(link) = all.get(node) {
             return Ok(link.clone());
         }
-        let channel = grpc::channel(&self.world, node)
-            .map_err(|error| ConnectError::Unreachable { address: node.to_owned(), why: error.to_string() })?;
-        let link = Arc::new(Link::new(self.world.clone(), node.to_owned(), channel, self.max_message));
+        let channel = || {
+            grpc::channel(&self.world, node)
+                .map_err(|error| ConnectError::Unreachable { address: node.to_owned(), why: error.to_string() })
+        };
+        let channels = [channel()?, channel()?];
+        let link = Arc::new(Link::new(self.world.clone(), node.to_owned(), channels, self.max_message));
         all.insert(node.to_owned(), link.clone());
         Ok(link)
     }

@@ -1,34 +1,25 @@
-//! The listening side: streams from other processes, plain gRPC, reflection and health on one port. Keeps true: what one
-//! connection can make us keep is bounded; a connection that does not read its answers is not read from either.
+//! The listening side: streams from other processes, plain gRPC, reflection and health on one port.
 
-use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
-use palisade_fence::{ClusterId, Token};
-use palisade_planted::{self as planted, Bug};
 use palisade_world::{Listener, Task, World, grpc};
-use tokio::sync::{Notify, mpsc, watch};
+use prost::bytes::Bytes;
+use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::frames::{answer_of, batch_of, frame_size, next_batch};
-use super::{BATCH_BYTES, FRAME_OVERHEAD, VERSION};
-use crate::inbound::{Cancel, Claim, Inbound, Payload, ReplyTo};
+use super::codec::BytesCodec;
+use super::outbox::Outbox;
+use super::peer::Peer;
+use super::{BATCH_BYTES, FRAME_OVERHEAD};
+use crate::InterfaceInfo;
 use crate::plain::Plain;
 use crate::registry::Registry;
 use crate::service::StartError;
-use crate::v1::envelope_server::{Envelope, EnvelopeServer};
-use crate::v1::{Call, Frame, Frames, Handshake, frame};
-use crate::{ConnectError, InterfaceInfo, RpcError};
-
-/// Unanswered asks of one stream; as many as its caller may have.
-const MAX_IN_FLIGHT: usize = 65_536;
-
-/// Answers that wait to be sent on one stream before we stop reading from it.
-const UNREAD_ANSWERS: usize = 8192;
 
 /// How long connections may take to end when the service is closed.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -55,9 +46,7 @@ impl Server {
     ) -> Result<Server, StartError> {
         let world = registry.world.clone();
         let (closing, closed) = watch::channel(Closing::No);
-        let limit = max_message + BATCH_BYTES + FRAME_OVERHEAD;
         let streams = Streams { registry: registry.clone(), max_message, closing: closed.clone() };
-        let streams = EnvelopeServer::new(streams).max_decoding_message_size(limit).max_encoding_message_size(limit);
 
         let (health_reporter, health) = tonic_health::server::health_reporter();
         let mut reflection = tonic_reflection::server::Builder::configure()
@@ -96,220 +85,83 @@ impl Server {
     }
 }
 
-/// Accepts the streams of other processes.
+/// Accepts the streams of other processes: `palisade.rpc.v1.Envelope` without decoding whole batches.
+#[derive(Clone)]
 struct Streams {
     registry: Arc<Registry>,
     max_message: usize,
     closing: watch::Receiver<Closing>,
 }
 
-type Answers = Pin<Box<dyn Stream<Item = Result<Frames, Status>> + Send>>;
-
-#[tonic::async_trait]
-impl Envelope for Streams {
-    type OpenStream = Answers;
-
-    async fn open(&self, request: Request<Streaming<Frames>>) -> Result<Response<Answers>, Status> {
-        let (answers, queued) = mpsc::unbounded_channel();
-        let outbox = Arc::new(Outbox { answers, unread: AtomicUsize::new(0), read: Notify::new() });
-        let stream = Peer {
-            registry: self.registry.clone(),
-            max_message: self.max_message,
-            outbox: outbox.clone(),
-            asks: Arc::default(),
-            greeted: Greeted::No,
-        };
-        let reader = self.registry.world.spawn("rpc stream reader", stream.read(request.into_inner()));
-        Ok(Response::new(Box::pin(outgoing(outbox, queued, self.closing.clone(), reader))))
-    }
+impl tonic::server::NamedService for Streams {
+    const NAME: &'static str = "palisade.rpc.v1.Envelope";
 }
 
-/// Answers on their way back. The channel itself has no bound, so that an endpoint never waits for a slow caller; what may be
-/// in it has: see `UNREAD_ANSWERS` and `MAX_IN_FLIGHT`.
-struct Outbox {
-    answers: mpsc::UnboundedSender<Frame>,
-    unread: AtomicUsize,
-    read: Notify,
-}
+impl<B> tower::Service<http::Request<B>> for Streams
+where
+    B: tonic::transport::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-impl Outbox {
-    fn push(&self, frame: Frame) {
-        self.unread.fetch_add(1, Ordering::AcqRel);
-        // The stream has ended: the caller knows already.
-        let _ = self.answers.send(frame);
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
-    async fn has_room(&self) {
-        loop {
-            let read = self.read.notified();
-            if self.unread.load(Ordering::Acquire) < UNREAD_ANSWERS {
-                return;
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let streams = self.clone();
+        Box::pin(async move {
+            if request.uri().path() != super::PATH {
+                return Ok(Status::unimplemented("there is no such method").into_http());
             }
-            read.await;
-        }
+            let limit = streams.max_message + BATCH_BYTES + FRAME_OVERHEAD;
+            let mut grpc =
+                tonic::server::Grpc::new(BytesCodec).max_decoding_message_size(limit).max_encoding_message_size(limit);
+            Ok(grpc.streaming(streams, request).await)
+        })
+    }
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+
+impl tonic::server::StreamingService<Bytes> for Streams {
+    type Response = Bytes;
+    type ResponseStream = Answers;
+    type Future = std::future::Ready<Result<Response<Answers>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        let outbox = Arc::new(Outbox::default());
+        let peer = Peer::new(self.registry.clone(), self.max_message, outbox.clone());
+        let reader = self.registry.world.spawn("rpc stream reader", peer.read(request.into_inner()));
+        let answers: Answers = Box::pin(outgoing(outbox, self.closing.clone(), reader));
+        std::future::ready(Ok(Response::new(answers)))
     }
 }
 
 /// Answers in batches, until the caller is gone or the service is closed. Owns the reader: they end together.
 fn outgoing(
     outbox: Arc<Outbox>,
-    queued: mpsc::UnboundedReceiver<Frame>,
     closing: watch::Receiver<Closing>,
     reader: Task<()>,
-) -> impl Stream<Item = Result<Frames, Status>> + Send {
-    stream::unfold(
-        (outbox, queued, None, closing, reader),
-        |(outbox, mut queued, mut spare, mut closing, reader)| async {
-            let frames = tokio::select! {
-                biased;
-                _ = closing.wait_for(|closing| *closing == Closing::Yes) => None,
-                frames = next_batch(&mut queued, &mut spare, frame_size) => frames,
-            }?;
-            outbox.unread.fetch_sub(frames.len(), Ordering::AcqRel);
-            outbox.read.notify_one();
-            Some((Ok(batch_of(frames)), (outbox, queued, spare, closing, reader)))
-        },
-    )
+) -> impl Stream<Item = Result<Bytes, Status>> + Send {
+    let state = (Ended(outbox), closing, reader);
+    stream::unfold(state, |(outbox, mut closing, reader)| async {
+        let batch = tokio::select! {
+            biased;
+            _ = closing.wait_for(|closing| *closing == Closing::Yes) => None,
+            batch = outbox.0.next() => batch,
+        }?;
+        Some((Ok(batch), (outbox, closing, reader)))
+    })
 }
 
-/// One process that calls us.
-struct Peer {
-    registry: Arc<Registry>,
-    max_message: usize,
-    outbox: Arc<Outbox>,
-    /// Asks that have not been answered, to be cancelled by id.
-    asks: Arc<Mutex<BTreeMap<u64, Arc<Cancel>>>>,
-    greeted: Greeted,
-}
+/// Answers that come after the stream's end are dropped, not gathered.
+struct Ended(Arc<Outbox>);
 
-#[derive(PartialEq)]
-enum Greeted {
-    No,
-    Yes,
-}
-
-impl Drop for Peer {
-    /// The caller is gone, by its own end or with the stream of our answers: nobody wants them any more.
+impl Drop for Ended {
     fn drop(&mut self) {
-        let asks = std::mem::take(&mut *self.asks());
-        for cancel in asks.into_values() {
-            cancel.cancel();
-        }
-    }
-}
-
-impl Peer {
-    /// Until the stream ends.
-    async fn read(mut self, mut frames: Streaming<Frames>) {
-        loop {
-            self.outbox.has_room().await;
-            // An error is the caller's end or a broken connection: the same to us.
-            let Ok(Some(Frames { frames })) = frames.message().await else { break };
-            for frame in frames {
-                self.on_frame(frame);
-            }
-        }
-    }
-
-    fn on_frame(&mut self, frame: Frame) {
-        match frame.kind {
-            Some(frame::Kind::Handshake(handshake)) => self.on_handshake(&handshake),
-            Some(frame::Kind::Call(call)) if self.greeted == Greeted::Yes => {
-                if call.tell && planted::is(Bug::TellTwice) {
-                    self.on_call(call.clone());
-                }
-                self.on_call(call);
-            }
-            Some(frame::Kind::Call(call)) => {
-                let why = "a call before the handshake".to_owned();
-                self.outbox.push(answer_of(call.id, &call.method, Err(RpcError::Invalid { why })));
-            }
-            Some(frame::Kind::Cancel(cancel)) => {
-                if let Some(cancel) = self.asks().remove(&cancel.id) {
-                    cancel.cancel();
-                }
-            }
-            // An answer to nothing, or a frame of a later version.
-            Some(frame::Kind::Answer(_)) | None => {}
-        }
-    }
-
-    fn on_handshake(&mut self, handshake: &Handshake) {
-        let checked = if handshake.version != VERSION {
-            let why = format!("version {} of the envelope, this side speaks {VERSION}", handshake.version);
-            Err(RpcError::Invalid { why })
-        } else {
-            self.greeted = Greeted::Yes;
-            self.served(handshake)
-        };
-        if handshake.id != 0 || checked.is_err() {
-            let empty = Payload::Encoded(bytes::Bytes::new());
-            self.outbox.push(answer_of(handshake.id, "", checked.map(|()| empty)));
-        }
-    }
-
-    fn served(&self, handshake: &Handshake) -> Result<(), RpcError> {
-        if handshake.endpoint.is_empty() {
-            return Ok(());
-        }
-        self.registry.handshake(&handshake.endpoint, &handshake.interface).map_err(|error| match error {
-            ConnectError::NoSuchEndpoint { .. } => RpcError::NoSuchEndpoint { endpoint: handshake.endpoint.clone() },
-            ConnectError::Handshake { why, .. } => RpcError::Invalid { why },
-            other => RpcError::Invalid { why: other.to_string() },
-        })
-    }
-
-    fn on_call(&self, call: Call) {
-        let now = self.registry.world.now();
-        let deadline = (call.deadline_ms > 0).then(|| now.saturating_add(Duration::from_millis(call.deadline_ms)));
-        let claim = Claim {
-            cluster: (call.cluster != 0).then_some(ClusterId(call.cluster)),
-            election: Arc::from(call.election.as_str()),
-            token: Token::from_wire(call.token),
-        };
-        let (cancel, reply) = if call.tell {
-            (None, self.reply_to_tell(&call))
-        } else {
-            match self.reply_to_ask(&call) {
-                Some((cancel, reply)) => (Some(cancel), reply),
-                None => {
-                    let full = RpcError::Overloaded { limit: MAX_IN_FLIGHT as u64 };
-                    return self.outbox.push(answer_of(call.id, &call.method, Err(full)));
-                }
-            }
-        };
-        let inbound = Inbound { claim, deadline, cancel, payload: Payload::Encoded(call.payload), reply };
-        self.registry.deliver(&call.endpoint, &call.interface, &call.method, inbound);
-    }
-
-    /// Only a refusal is reported.
-    fn reply_to_tell(&self, call: &Call) -> ReplyTo {
-        let (outbox, id, method) = (self.outbox.clone(), call.id, call.method.clone());
-        ReplyTo::new(Arc::from(call.endpoint.as_str()), Some(self.max_message), move |result| {
-            if result.is_err() {
-                outbox.push(answer_of(id, &method, result));
-            }
-        })
-    }
-
-    fn reply_to_ask(&self, call: &Call) -> Option<(Arc<Cancel>, ReplyTo)> {
-        let cancel = Arc::new(Cancel::default());
-        {
-            let mut asks = self.asks();
-            if asks.len() >= MAX_IN_FLIGHT {
-                return None;
-            }
-            asks.insert(call.id, cancel.clone());
-        }
-        let (outbox, asks, id, method) = (self.outbox.clone(), self.asks.clone(), call.id, call.method.clone());
-        let reply = ReplyTo::new(Arc::from(call.endpoint.as_str()), Some(self.max_message), move |result| {
-            asks.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            outbox.push(answer_of(id, &method, result));
-        });
-        Some((cancel, reply))
-    }
-
-    fn asks(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Cancel>>> {
-        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.end();
     }
 }

@@ -68,13 +68,19 @@ pub(crate) struct Counter {
     pub(crate) probe: Arc<Probe>,
     /// Awaited by `on_stop`.
     pub(crate) stop: Option<tokio::sync::oneshot::Receiver<()>>,
+    /// Awaited by `on_start`.
+    pub(crate) start: Option<tokio::sync::oneshot::Receiver<()>>,
     /// Refused by `on_start`.
     pub(crate) start_error: Option<AppError>,
+    /// Asked by `Relay`.
+    pub(crate) next: Option<CounterGateway>,
+    pub(crate) _dropped: StateDropped,
 }
 
 impl Counter {
     pub(crate) fn new(probe: Arc<Probe>) -> Counter {
-        Counter { sum: 0, probe, stop: None, start_error: None }
+        let _dropped = StateDropped(probe.clone());
+        Counter { sum: 0, probe, stop: None, start: None, start_error: None, next: None, _dropped }
     }
 
     fn enter(&self, method: &str) {
@@ -83,9 +89,27 @@ impl Counter {
     }
 }
 
+impl OtherEndpoint for Counter {
+    fn nothing(&mut self, _cx: &mut Context<Self>, _request: ReadRequest) {
+        self.enter("nothing");
+    }
+}
+
+/// Notes the end of the state.
+pub(crate) struct StateDropped(Arc<Probe>);
+
+impl Drop for StateDropped {
+    fn drop(&mut self) {
+        self.0.note("state dropped");
+    }
+}
+
 impl RpcEndpoint for Counter {
-    fn on_start(&mut self, _cx: &mut Context<Self>) -> Answer<()> {
+    fn on_start(&mut self, cx: &mut Context<Self>) -> Answer<()> {
         self.probe.note("on_start");
+        if let Some(start) = self.start.take() {
+            return cx.then(start, |_, _, _| Answer::ready(()));
+        }
         match self.start_error.take() {
             Some(error) => Answer::refuse(error),
             None => Answer::ready(()),
@@ -148,15 +172,54 @@ impl CounterEndpoint for Counter {
         Answer::ready(BlobReply { blob: vec![0; usize::try_from(request.size).unwrap()].into() })
     }
 
+    fn echo(&mut self, _cx: &mut Context<Self>, request: AddRequest) -> Answer<AddRequest> {
+        self.enter("echo");
+        Answer::ready(request)
+    }
+
     fn refuse(&mut self, _cx: &mut Context<Self>, _request: ReadRequest) -> Answer<AddReply> {
         self.enter("refuse");
         Answer::refuse(AppError { code: 7, message: "not today".to_owned(), details: vec![1, 2, 3].into() })
+    }
+
+    fn beat(&mut self, _cx: &mut Context<Self>, _request: ReadRequest) -> Answer<AddReply> {
+        self.enter("beat");
+        Answer::ready(AddReply { sum: self.sum })
+    }
+
+    fn beat_told(&mut self, _cx: &mut Context<Self>, _request: ReadRequest) {
+        self.enter("beat_told");
+    }
+
+    fn relay(&mut self, cx: &mut Context<Self>, request: AddRequest) -> Answer<AddReply> {
+        self.enter("relay");
+        let Some(next) = self.next.as_ref().map(|next| next.within_call(cx)) else {
+            return Answer::refuse(AppError::new(3, "nobody to relay to"));
+        };
+        let patience = palisade_rpc::RpcGateway::raw(&next).limit();
+        self.probe.note(&format!("relays within {} s", patience.as_secs()));
+        cx.then(async move { next.add_later(request).await }, |_, _, relayed| {
+            Answer::from(relayed.map_err(|error| AppError::new(4, error.to_string())))
+        })
     }
 
     fn panic(&mut self, _cx: &mut Context<Self>, _request: ReadRequest) -> Answer<AddReply> {
         self.enter("panic");
         panic!("planned by a test")
     }
+}
+
+/// Blocks an endpoint with one step, until something is sent or the sender is dropped.
+pub(crate) async fn block(counter: &EndpointHandle<Counter>) -> std::sync::mpsc::Sender<()> {
+    let (entered, begun) = tokio::sync::oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel();
+    let step = move |_: &mut Counter, _: &mut Context<Counter>| {
+        entered.send(()).unwrap();
+        let _ = released.recv();
+    };
+    counter.run_async(step).unwrap();
+    soon("the step that blocks the mailbox", begun).await.unwrap();
+    release
 }
 
 /// So much more.

@@ -1,4 +1,4 @@
-//! The example of the crate's documentation: declare, implement, start, connect, tell and ask.
+//! The least that there is: implement, start, connect, tell and ask. For the longer story see `examples/shop.rs`.
 
 use palisade_fence::{ClusterId, Token};
 use palisade_rpc::{Answer, Context, LeaderSeat, RpcEndpoint, RpcService, RpcServiceConfig, Stamp};
@@ -38,8 +38,22 @@ impl CounterEndpoint for Counter {
         Answer::ready(BlobReply { blob: vec![0; size].into() })
     }
 
+    fn echo(&mut self, _cx: &mut Context<Self>, request: AddRequest) -> Answer<AddRequest> {
+        Answer::ready(request)
+    }
+
     fn refuse(&mut self, _cx: &mut Context<Self>, _request: ReadRequest) -> Answer<AddReply> {
         Answer::refuse(palisade_rpc::AppError::new(7, "not today"))
+    }
+
+    fn beat(&mut self, _cx: &mut Context<Self>, _request: ReadRequest) -> Answer<AddReply> {
+        Answer::ready(AddReply { sum: self.sum })
+    }
+
+    fn beat_told(&mut self, _cx: &mut Context<Self>, _request: ReadRequest) {}
+
+    fn relay(&mut self, _cx: &mut Context<Self>, _request: AddRequest) -> Answer<AddReply> {
+        Answer::refuse(palisade_rpc::AppError::new(3, "nobody to relay to"))
     }
 
     fn panic(&mut self, _cx: &mut Context<Self>, _request: ReadRequest) -> Answer<AddReply> {

@@ -1,9 +1,6 @@
-//! The life of an endpoint and of its service.
+//! The life of an endpoint.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use palisade_rpc::{AppError, ConnectError, CreateError, EndpointFailure, Life, RpcError, RpcServiceConfig, Stamp};
+use palisade_rpc::{AppError, ConnectError, CreateError, EndpointFailure, Life, RpcError, Stamp};
 
 use crate::counter::*;
 use crate::proto::*;
@@ -53,7 +50,7 @@ async fn a06_c01_an_application_says_no_in_its_own_words_here_and_remotely() {
 }
 
 #[tokio::test]
-async fn a05_a12_a17_termination_waits_for_on_stop_which_runs_once() {
+async fn a05_a12_a17_a18_termination_waits_for_on_stop_which_runs_once() {
     let (service, probe) = (listening().await, Probe::new(Gate::Open));
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let state = Counter { stop: Some(stopped), ..Counter::new(probe.clone()) };
@@ -70,7 +67,7 @@ async fn a05_a12_a17_termination_waits_for_on_stop_which_runs_once() {
     assert_eq!(counter.life(), Life::Terminating);
     stop.send(()).unwrap();
     soon("the end", counter.terminated()).await.unwrap();
-    assert_eq!(probe.log(), ["on_start", "on_stop", "add"]);
+    assert_eq!(probe.log(), ["on_start", "on_stop", "add", "state dropped"]);
     assert_eq!(gateway.add(amount(1)).await, Err(RpcError::NoSuchEndpoint { endpoint: "counter".to_owned() }));
     // A18: the id is free again.
     let again = unfenced(&service, "counter", &probe).await;
@@ -107,31 +104,8 @@ async fn a_never_started_endpoint_ends_without_on_stop() {
     let counter = service.endpoint("counter", Counter::new(probe.clone())).create().unwrap();
     counter.stop();
     counter.terminated().await.unwrap();
-    assert!(probe.log().is_empty());
-}
-
-#[tokio::test]
-async fn a11_b03_b10_closing_the_service_ends_its_endpoints_and_refuses_new_ones() {
-    let (service, probe) = (listening().await, Probe::new(Gate::Open));
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    let state = Counter { stop: Some(stopped), ..Counter::new(probe.clone()) };
-    let slow = service.endpoint("slow", state).create().unwrap();
-    slow.start().await.unwrap();
-    let quick = unfenced(&service, "quick", &probe).await;
-    let closing = spawn({
-        let service = service.clone();
-        async move { service.close().await }
-    });
-    quick.terminated().await.unwrap();
-    assert!(!closing.is_finished() && slow.life() != Life::Terminated, "it waits for on_stop");
-    stop.send(()).unwrap();
-    closing.await.unwrap().unwrap();
-    assert_eq!(slow.life(), Life::Terminated);
-    let refused = service.endpoint("late", Counter::new(probe)).create().err();
-    assert_eq!(refused, Some(CreateError::Closed));
-    let refused = service.connect::<CounterGateway>(&quick.address(), Stamp::Unfenced).await.unwrap_err();
-    assert_eq!(refused, ConnectError::Closed);
-    service.close().await.unwrap();
+    assert_eq!(probe.log(), ["state dropped"]);
+    assert_eq!(counter.start().await, Err(EndpointFailure::Stopped), "a new incarnation is needed");
 }
 
 #[tokio::test]
@@ -143,77 +117,126 @@ async fn an_id_is_taken_while_its_endpoint_lives() {
 }
 
 #[tokio::test]
-async fn b09_a_panic_fails_its_call_and_its_endpoint_but_not_the_sibling() {
-    let (service, probe) = (listening().await, Probe::new(Gate::Shut));
-    let bad = unfenced(&service, "bad", &probe).await;
-    let good = unfenced(&service, "good", &Probe::new(Gate::Open)).await;
-    let caller = calling().await;
-    let to_bad: CounterGateway = caller.connect(&bad.address(), Stamp::Unfenced).await.unwrap();
-    let to_good: CounterGateway = caller.connect(&good.address(), Stamp::Unfenced).await.unwrap();
-    let in_flight = spawn({
-        let to_bad = to_bad.clone();
-        async move { to_bad.add_later(amount(1)).await }
-    });
-    probe.has_run(1).await;
-    let failed = to_bad.panic(ReadRequest {}).await.unwrap_err();
-    assert!(matches!(failed, RpcError::EndpointFailed { .. }), "{failed:?}");
-    assert!(matches!(in_flight.await.unwrap(), Err(RpcError::EndpointFailed { .. })));
-    let end = soon("the end", bad.terminated()).await;
-    assert_eq!(end, Err(EndpointFailure::Panicked("planned by a test".to_owned())));
-    assert_eq!(to_bad.add(amount(1)).await, Err(RpcError::NoSuchEndpoint { endpoint: "bad".to_owned() }));
-    assert_eq!(to_good.add(amount(1)).await.unwrap().sum, 1);
-    let close = service.close().await;
-    assert_eq!(close, Ok(()), "what had ended before is not the closing's failure");
-}
-
-#[tokio::test(start_paused = true)]
-#[allow(clippy::disallowed_methods)] // tokio's own clock is the one that is paused
-async fn a23_a33_timers_run_after_their_delay_unless_cancelled() {
-    let service = start(RpcServiceConfig::local()).await;
-    let probe = Probe::new(Gate::Open);
+async fn a15_a_started_endpoint_is_not_started_again() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Open));
     let counter = unfenced(&service, "counter", &probe).await;
-    let times = Arc::new(Mutex::new(Vec::new()));
-    let begun = tokio::time::Instant::now();
-    let (noted, ticks) = (times.clone(), times.clone());
-    counter
-        .run_async(move |_, cx| {
-            cx.schedule(Duration::from_secs(2), move |_, _| noted.lock().unwrap().push(("once", begun.elapsed())));
-            cx.schedule(Duration::from_secs(1), |_, _| panic!("cancelled")).cancel();
-            let mut left = 3;
-            let timer = Arc::new(Mutex::new(None::<palisade_rpc::Timer>));
-            let own = timer.clone();
-            *timer.lock().unwrap() = Some(cx.every_own(Duration::from_millis(900), move |_, _| {
-                ticks.lock().unwrap().push(("tick", begun.elapsed()));
-                left -= 1;
-                if left == 0 {
-                    own.lock().unwrap().as_ref().unwrap().cancel();
-                }
-            }));
-        })
-        .unwrap();
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let seen: Vec<(&str, u64)> =
-        times.lock().unwrap().iter().map(|(what, at)| (*what, at.as_millis() as u64 / 100)).collect();
-    assert_eq!(seen, [("tick", 9), ("tick", 18), ("once", 20), ("tick", 27)]);
+    counter.start().await.unwrap();
+    assert_eq!(probe.log(), ["on_start"]);
 }
 
 #[tokio::test]
-async fn a29_steps_never_overlap() {
+async fn a16_a_panic_in_on_start_is_the_cause_of_the_end() {
+    struct Bad;
+    impl palisade_rpc::RpcEndpoint for Bad {
+        fn on_start(&mut self, _cx: &mut palisade_rpc::Context<Self>) -> palisade_rpc::Answer<()> {
+            panic!("no database")
+        }
+    }
+    let service = listening().await;
+    let bad = service.endpoint("bad", Bad).create().unwrap();
+    let why = Err(EndpointFailure::Panicked("no database".to_owned()));
+    assert_eq!(bad.start().await, why);
+    assert_eq!(bad.terminated().await, why);
+}
+
+#[tokio::test]
+async fn a_stop_while_on_start_is_pending_is_obeyed_after_it() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Open));
+    let (start, started) = tokio::sync::oneshot::channel();
+    let state = Counter { start: Some(started), ..Counter::new(probe.clone()) };
+    let counter = service.endpoint("counter", state).serves(CounterGateway::serve()).create().unwrap();
+    let starting = spawn({
+        let counter = counter.clone();
+        async move { counter.start().await }
+    });
+    soon("on_start begins", crate::until(|| !probe.log().is_empty())).await;
+    // Not started before on_start has ended: refused, not queued.
+    let gateway: CounterGateway = counter.gateway(Stamp::Unfenced);
+    assert_eq!(gateway.add(amount(1)).await, Err(RpcError::NotStarted));
+    counter.stop();
+    start.send(()).unwrap();
+    soon("the end", counter.terminated()).await.unwrap();
+    assert_eq!(probe.log(), ["on_start", "on_stop", "state dropped"]);
+    // It may have been seen as started before it was seen as stopped.
+    let seen = starting.await.unwrap();
+    assert!(matches!(seen, Ok(()) | Err(EndpointFailure::Stopped)), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a14_after_on_stop_the_running_step_ends_and_the_next_message_is_not_handled() {
+    nothing_is_taken_after_on_stop().await;
+}
+
+/// `on_stop` ends while a step runs, with a call behind it.
+pub(crate) async fn nothing_is_taken_after_on_stop() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Open));
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let state = Counter { stop: Some(stopped), ..Counter::new(probe.clone()) };
+    let counter = service.endpoint("counter", state).serves(CounterGateway::serve()).create().unwrap();
+    counter.start().await.unwrap();
+    counter.stop();
+    soon("on_stop is pending", crate::until(|| counter.life() == Life::Terminating)).await;
+    let release = block(&counter).await;
+    let gateway: CounterGateway = counter.gateway(Stamp::Unfenced);
+    let second = spawn(async move { gateway.add(amount(1)).await });
+    soon("it waits behind the first", crate::until(|| counter.waiting().work == 1)).await;
+    stop.send(()).unwrap();
+    assert_eq!(counter.life(), Life::Terminating, "it waits for the step that runs");
+    release.send(()).unwrap();
+    let second = soon("the second is answered", second).await.unwrap();
+    assert_eq!(second, Err(RpcError::NoSuchEndpoint { endpoint: "counter".to_owned() }));
+    counter.terminated().await.unwrap();
+    assert!(!probe.log().contains(&"add".to_owned()), "{:?}", probe.log());
+}
+
+#[tokio::test]
+async fn a19_a_new_endpoint_of_the_same_name_from_what_follows_the_end() {
     let (service, probe) = (listening().await, Probe::new(Gate::Open));
     let counter = unfenced(&service, "counter", &probe).await;
-    let gateway: CounterGateway = counter.gateway(Stamp::Unfenced);
-    let inside = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    for _ in 0..1000 {
-        let inside = inside.clone();
-        let step = move |_: &mut Counter, _: &mut palisade_rpc::Context<Counter>| {
-            assert!(!inside.swap(true, std::sync::atomic::Ordering::SeqCst));
-            std::hint::black_box(());
-            inside.store(false, std::sync::atomic::Ordering::SeqCst);
-        };
-        while counter.run_async(step.clone()).is_err() {
-            tokio::task::yield_now().await;
+    let next = spawn({
+        let (counter, service) = (counter.clone(), service.clone());
+        async move {
+            counter.terminated().await.unwrap();
+            unfenced(&service, "counter", &Probe::new(Gate::Open)).await
         }
-        gateway.add(amount(1)).await.unwrap();
-    }
-    assert_eq!(sum(&counter).await, 1000);
+    });
+    counter.stop();
+    let next = soon("the next incarnation", next).await.unwrap();
+    assert_eq!(next.life(), Life::Started);
+}
+
+#[tokio::test]
+async fn a26_a_handler_sees_whether_the_endpoint_is_running() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Open));
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let state = Counter { stop: Some(stopped), ..Counter::new(probe) };
+    let counter = service.endpoint("counter", state).create().unwrap();
+    counter.start().await.unwrap();
+    assert!(counter.call_async(crate::SOON, |_, cx| cx.is_running()).await.unwrap());
+    counter.stop();
+    soon("on_stop is pending", crate::until(|| counter.life() == Life::Terminating)).await;
+    assert!(!counter.call_async(crate::SOON, |_, cx| cx.is_running()).await.unwrap());
+    stop.send(()).unwrap();
+    counter.terminated().await.unwrap();
+}
+
+#[tokio::test]
+async fn a34_what_the_state_holds_is_gone_when_the_end_is_told() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Shut));
+    let counter = unfenced(&service, "counter", &probe).await;
+    let gateway: CounterGateway = counter.gateway(Stamp::Unfenced);
+    let held = spawn(async move { gateway.add_later(amount(1)).await });
+    probe.has_run(1).await;
+    counter.stop();
+    counter.terminated().await.unwrap();
+    assert_eq!(probe.log(), ["on_start", "add_later", "on_stop", "add_later dropped", "state dropped"]);
+    assert_eq!(held.await.unwrap(), Err(RpcError::EndpointGone));
+
+    // Also when the service is dropped instead of closed.
+    let (dropped, probe) = (listening().await, Probe::new(Gate::Open));
+    let counter = unfenced(&dropped, "counter", &probe).await;
+    drop(dropped);
+    let end = soon("the end", counter.terminated()).await;
+    assert_eq!(end, Err(EndpointFailure::Dropped));
+    assert_eq!(probe.log(), ["on_start", "state dropped"]);
 }

@@ -7,13 +7,17 @@ mod counter;
 mod election;
 mod fencing;
 mod first_call;
+mod gateways;
 mod guard_file;
 mod guards;
 mod life;
+mod main_thread;
 mod plain;
 #[cfg(feature = "planted")]
 mod planted;
 mod processes;
+mod sockets;
+mod supervision;
 mod table;
 mod transport;
 mod wire;
@@ -32,6 +36,23 @@ pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     match palisade_world::World::real().timeout(SOON, future).await {
         Some(out) => out,
         None => panic!("not within {SOON:?}: {what}"),
+    }
+}
+
+/// Waits until a condition that nothing announces is true.
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Asks again until the answer is an error.
+pub(crate) async fn until_err<T, E, F: Future<Output = Result<T, E>>>(mut ask: impl FnMut() -> F) -> E {
+    loop {
+        if let Err(error) = ask().await {
+            return error;
+        }
+        tokio::task::yield_now().await;
     }
 }
 

@@ -5,8 +5,9 @@ use palisade_planted::{Bug, caught, choose};
 use crate::fencing::waited_while_the_guard_rose;
 use crate::proto::CounterGateway;
 use crate::table::{Claim, Receiver, row};
+use crate::transport::Arrived;
 use crate::wire::{Form, Reply};
-use crate::{fencing, first_call, guards};
+use crate::{fencing, first_call, guards, life, transport};
 
 /// Runs a test on threads that all have the bug.
 fn with<T>(bug: Bug, test: impl Future<Output = T>) -> T {
@@ -54,4 +55,36 @@ fn step_without_check_is_caught_by_a_continuation() {
     let check = fencing::d08_a_continuation_that_began_under_the_old_token_does_not_resume_under_the_new_one;
     let why = caught(Bug::StepWithoutCheck, check);
     assert!(why.is_some_and(|why| why.contains("dropped before the first message ran")));
+}
+
+/// What a test says when it fails with a bug on all its threads.
+fn said(bug: Bug, test: impl Future<Output = ()>) -> String {
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| with(bug, test)));
+    choose(None);
+    let panic = failed.expect_err("the bug was not caught");
+    let words = panic.downcast_ref::<String>().cloned();
+    words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned())).unwrap_or_default()
+}
+
+#[test]
+fn control_behind_work_is_caught_by_a_heartbeat() {
+    let why = said(Bug::ControlBehindWork, transport::heartbeats_pass_work(Arrived::InAnyLane));
+    assert!(why.contains("not every beat came before the work"), "{why}");
+}
+
+#[test]
+fn credit_at_arrival_is_caught_by_a_sender_that_must_be_held_up() {
+    let why = said(Bug::CreditAtArrival, transport::held_up_where_it_sends());
+    assert!(why.contains("the mailbox has room for ten"), "{why}");
+}
+
+#[test]
+fn message_after_stop_is_caught_by_the_call_behind_the_last_step() {
+    // Which of two ready things the loop looks at first is drawn: now and then it is right by chance.
+    let caught = (0..40).find(|_| {
+        let tried = std::panic::catch_unwind(|| with(Bug::MessageAfterStop, life::nothing_is_taken_after_on_stop()));
+        choose(None);
+        tried.is_err()
+    });
+    assert!(caught.is_some(), "not in forty tries");
 }

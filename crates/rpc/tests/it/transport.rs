@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use palisade_rpc::v1::{Call, answer, error, frame};
-use palisade_rpc::{Outcome, RpcError, RpcServiceConfig, Stamp};
+use palisade_rpc::{Outcome, RpcError, RpcGateway, RpcServiceConfig, Stamp};
 
 use crate::counter::*;
 use crate::proto::*;
@@ -136,32 +136,125 @@ async fn a_caller_that_gives_up_or_goes_away_cancels_the_work() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn a_full_mailbox_is_overloaded_and_recovers() {
+async fn a_sender_is_held_up_where_it_sends_and_goes_on_when_there_is_room() {
+    held_up_where_it_sends().await;
+}
+
+/// A gateway here and one elsewhere, to an endpoint that stands still and has room for ten.
+pub(crate) async fn held_up_where_it_sends() {
     let (service, probe) = (listening().await, Probe::new(Gate::Open));
     let counter = service.endpoint("counter", Counter::new(probe.clone())).serves(CounterGateway::serve());
     let counter = counter.mailbox(10).create().unwrap();
     counter.start().await.unwrap();
-    let (entered, begun) = tokio::sync::oneshot::channel();
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    counter
-        .run_async(move |_, _| {
-            entered.send(()).unwrap();
-            released.recv().unwrap();
-        })
-        .unwrap();
-    begun.await.unwrap();
     let caller = calling().await;
-    let gateway: CounterGateway = caller.connect(&counter.address(), Stamp::Unfenced).await.unwrap();
-    for _ in 0..30 {
+    let remote: CounterGateway = caller.connect(&counter.address(), Stamp::Unfenced).await.unwrap();
+    let local: CounterGateway = counter.gateway(Stamp::Unfenced);
+    for (round, gateway) in [remote, local].into_iter().enumerate() {
+        let release = block(&counter).await;
+        for sent in 1..=8 {
+            gateway.note(amount(1)).unwrap();
+            soon("it has arrived", crate::until(|| counter.waiting().work == sent)).await;
+        }
+        assert_eq!(gateway.note(amount(1)), Err(RpcError::Overloaded { limit: 8 }), "the mailbox has room for ten");
+        // What is left is for asks: this one waits behind the tells.
+        let asking = gateway.add(amount(1));
+        tokio::pin!(asking);
+        assert!(futures_util::poll!(&mut asking).is_pending());
+        soon("it has arrived", crate::until(|| counter.waiting().work == 9)).await;
+        {
+            let ready = gateway.ready();
+            tokio::pin!(ready);
+            assert!(futures_util::poll!(&mut ready).is_pending());
+            release.send(()).unwrap();
+            soon("there is room again", ready).await.unwrap();
+        }
+        soon("it is answered", asking).await.unwrap();
         gateway.note(amount(1)).unwrap();
+        probe.has_run(10 * (round as u64 + 1)).await;
+        assert_eq!(gateway.refusals().total(), 0, "nothing was refused over there");
     }
-    for _ in 0..20 {
-        let refusal = soon("a refusal", gateway.refusals().next()).await;
-        assert_eq!(refusal.error, RpcError::Overloaded { limit: 10 });
+    assert_eq!(sum(&counter).await, 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_ignores_the_window_is_refused_by_the_mailbox_and_others_are_not() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Open));
+    let counter = service.endpoint("counter", Counter::new(probe.clone())).serves(CounterGateway::serve());
+    let counter = counter.mailbox(10).create().unwrap();
+    counter.start().await.unwrap();
+    let sibling = unfenced(&service, "sibling", &probe).await;
+    let release = block(&counter).await;
+    let mut flood = Stream::open(service.local_addr().unwrap(), palisade_rpc::ENVELOPE_VERSION).await;
+    for id in 1..=30 {
+        flood.send(frame::Kind::Call(Call {
+            id,
+            endpoint: "counter".to_owned(),
+            interface: CounterGateway::INTERFACE.name.to_owned(),
+            method: "Add".to_owned(),
+            ..Call::default()
+        }));
     }
+    for id in 11..=30 {
+        let answer = flood.answer().await;
+        let Some(answer::Result::Error(error)) = answer.result else { panic!("{answer:?}") };
+        assert_eq!((answer.id, error.kind(), error.limit), (id, error::Kind::Overloaded, 10));
+    }
+    let caller = calling().await;
+    let gateway: CounterGateway = caller.connect(&sibling.address(), Stamp::Unfenced).await.unwrap();
+    gateway.add(amount(1)).await.unwrap();
     release.send(()).unwrap();
-    probe.has_run(10).await;
-    assert_eq!(gateway.add(amount(1)).await.unwrap().sum, 11);
+    for id in 1..=10 {
+        let answer = flood.answer().await;
+        assert!(matches!((answer.id, answer.result), (of, Some(answer::Result::Payload(_))) if of == id));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_heartbeat_does_not_wait_behind_work_here_remotely_and_as_plain_grpc() {
+    heartbeats_pass_work(Arrived::InTheirLane).await;
+}
+
+/// How it is known that heartbeats have arrived.
+#[derive(PartialEq)]
+pub(crate) enum Arrived {
+    InTheirLane,
+    /// With the bug that queues them behind work.
+    InAnyLane,
+}
+
+/// A hundred notes wait behind a step that stands still; then four heartbeats come.
+pub(crate) async fn heartbeats_pass_work(arrived: Arrived) {
+    let (service, probe) = (listening().await, Probe::new(Gate::Open));
+    let counter = unfenced(&service, "counter", &probe).await;
+    let remote: CounterGateway =
+        calling().await.connect(&counter.address(), Stamp::Unfenced).await.unwrap_or_else(|e| panic!("{e}"));
+    let local: CounterGateway = counter.gateway(Stamp::Unfenced);
+    let release = block(&counter).await;
+    for _ in 0..50 {
+        remote.note(amount(1)).unwrap();
+        local.note(amount(1)).unwrap();
+    }
+    soon("the notes have arrived", crate::until(|| counter.waiting().work == 100)).await;
+    remote.beat_told(ReadRequest {}).unwrap();
+    let to = service.local_addr().unwrap();
+    let beats = spawn(async move {
+        let path = format!("/{}/Beat", CounterGateway::INTERFACE.name);
+        let plain = crate::wire::plain(to, path, tonic::metadata::MetadataMap::new());
+        let (remote, local, plain) = tokio::join!(remote.beat(ReadRequest {}), local.beat(ReadRequest {}), plain);
+        (remote.unwrap().sum, local.unwrap().sum, plain.unwrap())
+    });
+    let beats_wait = || match arrived {
+        Arrived::InTheirLane => counter.waiting().control == 4,
+        Arrived::InAnyLane => counter.waiting().work == 104,
+    };
+    soon("the beats have arrived", crate::until(beats_wait)).await;
+    release.send(()).unwrap();
+    soon("the beats are answered", beats).await.unwrap();
+    probe.has_run(104).await;
+    let log = probe.log();
+    let last_beat = log.iter().rposition(|line| line.starts_with("beat")).unwrap();
+    let first_note = log.iter().position(|line| line == "note").unwrap();
+    assert!(last_beat < first_note, "not every beat came before the work: {log:?}");
 }
 
 #[tokio::test]

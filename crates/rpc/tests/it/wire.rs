@@ -61,6 +61,8 @@ pub(crate) fn channel(to: SocketAddr) -> Channel {
 pub(crate) struct Stream {
     out: mpsc::UnboundedSender<Frames>,
     answers: tonic::Streaming<Frames>,
+    /// Of the batch that came last.
+    waiting: std::collections::VecDeque<Frame>,
 }
 
 impl Stream {
@@ -70,7 +72,7 @@ impl Stream {
         out.send(Frames { frames: vec![Frame { kind: Some(frame::Kind::Handshake(greeting)) }] }).unwrap();
         let frames = futures_util::stream::poll_fn(move |cx| queued.poll_recv(cx));
         let answers = soon("the stream opens", EnvelopeClient::new(channel(to)).open(frames)).await.unwrap();
-        Stream { out, answers: answers.into_inner() }
+        Stream { out, answers: answers.into_inner(), waiting: std::collections::VecDeque::new() }
     }
 
     pub(crate) fn send(&self, kind: frame::Kind) {
@@ -78,16 +80,65 @@ impl Stream {
     }
 
     pub(crate) async fn answer(&mut self) -> palisade_rpc::v1::Answer {
-        let frames = soon("an answer", self.answers.message()).await.unwrap().unwrap();
-        match frames.frames.into_iter().next().unwrap().kind {
+        while self.waiting.is_empty() {
+            self.waiting.extend(soon("an answer", self.answers.message()).await.unwrap().unwrap().frames);
+        }
+        match self.waiting.pop_front().unwrap().kind {
             Some(frame::Kind::Answer(answer)) => answer,
             other => panic!("not an answer: {other:?}"),
         }
     }
 }
 
+/// Sends bytes where a batch of frames is expected, and waits until the other side has ended the stream.
+pub(crate) async fn end_of_stream_with(to: SocketAddr, bytes: Vec<u8>) {
+    let mut grpc = tonic::client::Grpc::new(channel(to));
+    grpc.ready().await.unwrap();
+    // prost's own encoding of bytes as a message would prefix them: this codec does not.
+    let batches = futures_util::StreamExt::chain(futures_util::stream::iter([bytes]), futures_util::stream::pending());
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/palisade.rpc.v1.Envelope/Open");
+    let answers = grpc.streaming(Request::new(batches), path, Raw).await.unwrap();
+    let mut answers = answers.into_inner();
+    while let Ok(Some(_)) = answers.message().await {}
+}
+
+/// Vectors of bytes as they are.
+#[derive(Clone, Copy)]
+struct Raw;
+
+impl tonic::codec::Codec for Raw {
+    type Encode = Vec<u8>;
+    type Decode = Vec<u8>;
+    type Encoder = Raw;
+    type Decoder = Raw;
+    fn encoder(&mut self) -> Raw {
+        Raw
+    }
+    fn decoder(&mut self) -> Raw {
+        Raw
+    }
+}
+
+impl tonic::codec::Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+    fn encode(&mut self, item: Vec<u8>, out: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), Status> {
+        prost::bytes::BufMut::put_slice(out, &item);
+        Ok(())
+    }
+}
+
+impl tonic::codec::Decoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+    fn decode(&mut self, from: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
+        let len = prost::bytes::Buf::remaining(from);
+        Ok(Some(prost::bytes::Buf::copy_to_bytes(from, len).to_vec()))
+    }
+}
+
 async fn send_on_stream(to: SocketAddr, interface: &str, method: &MethodInfo, token: u64, ran: impl Future) -> Reply {
-    let mut stream = Stream::open(to, 1).await;
+    let mut stream = Stream::open(to, palisade_rpc::ENVELOPE_VERSION).await;
     let tell = method.kind == MethodKind::Tell;
     stream.send(frame::Kind::Call(Call {
         id: 1,

@@ -14,9 +14,6 @@ use tonic::Streaming;
 use super::proto::LedgerGateway;
 use super::{ENDPOINT, Message, Method, Reply};
 
-/// Version of the envelope.
-const VERSION: u32 = 1;
-
 /// How long a stream may take to open.
 const OPEN: Duration = Duration::from_secs(2);
 
@@ -30,7 +27,7 @@ pub(crate) struct Listener(Streaming<Frames>);
 pub(crate) async fn open(world: &World, address: &str) -> Option<(Speaker, Listener)> {
     let channel = grpc::channel(world, address).ok()?;
     let (out, mut queued) = mpsc::unbounded_channel();
-    let greeting = Handshake { version: VERSION, ..Handshake::default() };
+    let greeting = Handshake { version: palisade_rpc::ENVELOPE_VERSION, ..Handshake::default() };
     out.send(one(frame::Kind::Handshake(greeting))).ok()?;
     let frames = stream::poll_fn(move |cx| queued.poll_recv(cx));
     let mut client = EnvelopeClient::new(channel);
