@@ -10,7 +10,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::Targets;
 
-pub(crate) use self::bench::{BenchCommand, FailoverArgs, FailoverMode, LoadArgs, SessionLoadArgs, WatchLoadArgs};
+pub(crate) use self::bench::{
+    BenchCommand, FailoverArgs, FailoverMode, LoadArgs, RpcLoadArgs, SessionLoadArgs, WatchLoadArgs,
+};
 pub(crate) use self::elect::{CampaignArgs, DemandArgs, ElectCommand, ReadArgs, RunArgs, SessionArgs, SessionCommand};
 pub(crate) use self::kv::{FenceArg, GetArgs, KvCommand, ManyArgs, Sort, WatchArgs};
 use crate::output::Format;

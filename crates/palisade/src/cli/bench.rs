@@ -25,6 +25,9 @@ palisade bench session --own-cluster --hold 100000 --for 60s")]
     #[command(after_help = "Examples:\n  palisade bench watch --own-cluster --observers 10000\n  \
 palisade bench watch --own-cluster --observers 10000 --keys")]
     Watch(WatchLoadArgs),
+    /// Fenced calls between two processes on this machine, beside raw tonic and a raw TCP echo.
+    #[command(after_help = "Examples:\n  palisade bench rpc\n  palisade bench rpc --for 5s --rounds 3 --output json")]
+    Rpc(RpcLoadArgs),
     /// Kills, stops and asks real processes on this machine, with three nodes of its own.
     #[command(after_help = "Examples:\n  palisade bench failover --mode holder --kills 1000\n  \
 palisade bench failover --mode transfer --kills 100\n  palisade bench failover --mode load-expiry --for 10m")]
@@ -77,6 +80,28 @@ pub(crate) struct WatchLoadArgs {
     /// Measure three nodes of its own on this machine instead of --endpoints.
     #[arg(long)]
     pub(crate) own_cluster: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct RpcLoadArgs {
+    /// How long each load is measured in each round.
+    #[arg(long = "for", value_parser = duration, default_value = "2s", value_name = "D")]
+    pub(crate) span: Duration,
+    /// How often all loads are measured, one after the other.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// Asks, or messages of a plain stream, that are on the way at once when they are pipelined.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=32_768))]
+    pub(crate) in_flight: u32,
+    /// Bytes of a message.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(crate) bytes: u32,
+    /// Only the load of this name; several are separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    pub(crate) only: Vec<String>,
+    /// Be the other process.
+    #[arg(long, hide = true)]
+    pub(crate) serve: bool,
 }
 
 #[derive(Args, Debug, Clone)]

@@ -81,3 +81,24 @@ fn a_bench_that_cannot_be_is_refused_by_name() {
         assert!(stderr.contains(name), "{args:?}: {stderr}");
     }
 }
+
+#[test]
+fn fenced_calls_are_measured_beside_tonic_and_tcp_in_one_run() {
+    let document = measured(&["rpc", "--for", "50ms", "--rounds", "1", "--in-flight", "16"]);
+    let loads = ["tcp_one", "tonic_unary_one", "ask_one", "tonic_unary_64", "tonic_unary_pipelined", "ask_pipelined"];
+    for load in loads {
+        is_latencies(&document[load], 1);
+    }
+    for load in ["tonic_stream", "tell"] {
+        assert!(document[load]["count"].as_u64().unwrap() > 0, "{document}");
+    }
+    for ratio in ["ask_pipelined_to_tonic_unary", "ask_one_p50_to_tonic_unary_one", "tell_to_tonic_stream"] {
+        assert!(document["ratios"][ratio].as_f64().unwrap() > 0.0, "{document}");
+    }
+    for cost in ["idle_gateway_bytes", "used_gateway_bytes_at_the_receiver", "queued_call_of_32_bytes"] {
+        assert!(document["memory"][cost].is_u64(), "{document}");
+    }
+    assert!(document["token_check_ns"].as_f64().unwrap() > 0.0, "{document}");
+    let refused = palisade().args(["bench", "rpc", "--only", "nothing"]).output().unwrap();
+    assert_eq!(code(refused.status), 2, "{refused:?}");
+}
