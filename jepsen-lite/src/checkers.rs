@@ -29,6 +29,9 @@ pub use coverage::{Gate, Pattern};
 pub use linearizable::Budget;
 pub use run_info::RunInfo;
 
+pub(crate) use belief::{Belief, beliefs};
+pub(crate) use grants::first_sights;
+
 use crate::history::History;
 use crate::verdict::{Finding, Verdict};
 

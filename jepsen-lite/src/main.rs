@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use jepsen_lite::checkers::Budget;
 use jepsen_lite::verdict::{Finding, HARNESS, USAGE, Verdict};
-use jepsen_lite::{checkers, export, history};
+use jepsen_lite::{checkers, export, history, report};
 
 /// Chaos on real processes, checked histories. Not affiliated with Jepsen.
 ///
@@ -66,7 +66,7 @@ enum Command {
         #[arg(long, value_parser = seconds)]
         budget: Option<Duration>,
     },
-    /// Writes the report of a run (not built yet).
+    /// Writes `report.html` into the folder of a run, from its history.
     Report {
         /// A run folder.
         dir: PathBuf,
@@ -128,8 +128,16 @@ fn main() -> ExitCode {
         }
         Command::Check { history, edn, budget } => check(&history, edn.as_deref(), budget),
         Command::Report { dir } => {
-            eprintln!("jepsen-lite: report {}: not built yet; read {0}/history.jsonl, or check it", dir.display());
-            return ExitCode::from(USAGE);
+            return match report::write(&dir, Budget::default()) {
+                Ok((path, verdict)) => {
+                    println!("{}: {verdict}", path.display());
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    eprintln!("jepsen-lite: no report: {error}");
+                    ExitCode::from(HARNESS)
+                }
+            };
         }
     };
     match verdict {

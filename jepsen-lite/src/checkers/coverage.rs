@@ -128,26 +128,18 @@ fn phase(history: &History, name: &str) -> Range<usize> {
     start..phases.next().map_or(history.records().len(), |(end, _)| end)
 }
 
-/// What became of one gate.
-pub(crate) struct Passed {
-    /// How many there were; with `after_each` the fewest after any.
-    pub(crate) found: usize,
-    pub(crate) enough: bool,
-}
-
 impl Gate {
-    /// Counts.
-    pub(crate) fn judge(&self, history: &History) -> Passed {
+    /// How many there were (with `after_each` the fewest after any), and whether that is enough.
+    pub(crate) fn judge(&self, history: &History) -> (usize, bool) {
         let lines: Vec<usize> = self.count.lines(history).collect();
-        let Some(each) = &self.after_each else {
-            return Passed { found: lines.len(), enough: lines.len() >= self.at_least };
-        };
+        let Some(each) = &self.after_each else { return (lines.len(), lines.len() >= self.at_least) };
         let mut starts: Vec<usize> = each.lines(history).collect();
         // Asked of each of none: it cannot be missed, and whoever wants some asks for them by another gate.
         starts.push(history.records().len());
-        let fewest =
-            starts.windows(2).map(|pair| lines.iter().filter(|at| (pair[0]..pair[1]).contains(at)).count()).min();
-        Passed { found: fewest.unwrap_or(0), enough: fewest.is_none_or(|fewest| fewest >= self.at_least) }
+        let within =
+            |pair: &[usize]| lines.partition_point(|at| *at < pair[1]) - lines.partition_point(|at| *at < pair[0]);
+        let fewest = starts.windows(2).map(within).min();
+        (fewest.unwrap_or(0), fewest.is_none_or(|fewest| fewest >= self.at_least))
     }
 }
 
@@ -167,9 +159,9 @@ pub(super) fn check(history: &History) -> Finding {
         .gates
         .iter()
         .map(|gate| {
-            let passed = gate.judge(history);
+            let (found, enough) = gate.judge(history);
             let each = if gate.after_each.is_some() { " each time" } else { "" };
-            (passed.enough, format!("{}: {} of at least {}{each}", gate.name, passed.found, gate.at_least))
+            (enough, format!("{}: {found} of at least {}{each}", gate.name, gate.at_least))
         })
         .collect();
     let missed: Vec<&str> = told.iter().filter(|(enough, _)| !enough).map(|(_, text)| text.as_str()).collect();

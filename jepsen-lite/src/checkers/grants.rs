@@ -47,3 +47,23 @@ pub(super) fn grants(history: &History) -> impl Iterator<Item = Grant<'_>> {
         Some(Grant { election: record.election.as_deref()?, candidate, token: record.token?, seq, by: process, line })
     })
 }
+
+/// When a grant was seen first.
+pub(crate) struct FirstSight<'a> {
+    pub(crate) election: &'a str,
+    pub(crate) token: u64,
+    pub(crate) time_ns: u64,
+}
+
+/// Each grant once, in the order in which they were seen.
+pub(crate) fn first_sights(history: &History) -> Vec<FirstSight<'_>> {
+    let mut known = std::collections::HashSet::new();
+    let first = grants(history).filter(|grant| known.insert((grant.election, grant.token)));
+    first
+        .map(|Grant { election, token, line, .. }| FirstSight {
+            election,
+            token,
+            time_ns: history.records()[line].time_ns,
+        })
+        .collect()
+}

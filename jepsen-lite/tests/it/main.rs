@@ -1,5 +1,7 @@
 //! The program from outside: what it lists, and that a mistake is a usage error.
 
+mod check;
+
 use std::process::{Command, Output};
 
 fn jepsen_lite(arguments: &[&str]) -> Output {
