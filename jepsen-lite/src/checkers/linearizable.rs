@@ -2,15 +2,16 @@
 //!
 //! The search of Wing and Gong, with Lowe's memory of what was tried: by key, because an object made of linearizable objects is
 //! linearizable. It knows nothing of `seq`. Operations of unknown outcome stay open to the end of the history. When each value is
-//! written once, two things follow without a search, and make it short: a write of unknown outcome that somebody saw happened before
-//! that; one that nobody saw, on a key without failed compare-and-sets, can be left out of any order in which it stands.
+//! written once, some things follow without a search, and make it short: a write of unknown outcome that somebody saw happened before
+//! that; one that nobody saw can be left out of any order in which it stands, unless it stands right before a comparison that it makes
+//! fail; and of several such writes, or of several removals, any that have begun will do, so they are taken in turn.
 //!
 //! The search is bounded by steps and memory. Beyond it says *unknown*, with the key; it never guesses.
 
 use std::collections::HashSet;
 use std::time::Instant;
 
-use super::registers::{ABSENT, Act, NOBODYS, RegOp, Register, Val, registers};
+use super::registers::{ABSENT, Act, NOBODYS, RegOp, Register, UNSEEN, Val, registers};
 use crate::history::History;
 use crate::verdict::{Finding, Verdict};
 
@@ -56,7 +57,9 @@ pub(super) enum Answer {
 }
 
 pub(super) fn check(history: &History, budget: Budget) -> Finding {
-    let registers = registers(history);
+    let mut registers = registers(history);
+    // The easy ones first: a hard one must not use up the budget of all.
+    registers.sort_by_key(|register| register.ops.len());
     let operations: usize = registers.iter().map(|register| register.ops.len()).sum();
     if operations == 0 {
         return Finding::nothing(NAME, "no operation on a register");
@@ -100,10 +103,38 @@ fn shortened<'a>(register: &Register<'a>) -> Vec<RegOp<'a>> {
     while let Some((at, end)) = seen_unknown(&ops) {
         (ops[at].known, ops[at].end) = (true, end);
     }
-    if !ops.iter().any(|op| matches!(op.act, Act::Not(_))) {
+    let compared = ops.iter().any(|op| matches!(op.act, Act::Not(_)));
+    if !compared {
         ops.retain(|op| op.known || op.act == Act::Write(ABSENT));
     }
+    let met = |op: &RegOp<'_>| match op.act {
+        Act::Read(value) | Act::Not(value) | Act::Cas { old: value, .. } => Some(value),
+        Act::Write(_) => None,
+    };
+    let met: HashSet<Val> = ops.iter().filter_map(met).collect();
+    for op in ops.iter_mut().filter(|op| !op.known) {
+        match &mut op.act {
+            Act::Write(value) | Act::Cas { new: value, .. } if *value != ABSENT && !met.contains(value) => {
+                *value = UNSEEN
+            }
+            _ => {}
+        }
+    }
     ops
+}
+
+/// Operations of unknown outcome of which any will do, in the order in which they began: for each operation the one before it.
+fn turns(ops: &[RegOp<'_>]) -> Vec<Option<usize>> {
+    let mut last: [Option<usize>; 2] = [None, None];
+    let turn = |(at, op): (usize, &RegOp<'_>)| {
+        let kind = match op.act {
+            Act::Write(ABSENT) if !op.known => 0,
+            Act::Write(UNSEEN) if !op.known => 1,
+            _ => return None,
+        };
+        last[kind].replace(at)
+    };
+    ops.iter().enumerate().map(turn).collect()
 }
 
 /// An operation of unknown outcome whose value somebody saw, and when that was known.
@@ -158,6 +189,18 @@ impl List {
         List(list)
     }
 
+    /// Whether a comparison that this state would make succeed, and that failed, can come next but one.
+    fn is_compared_next(&self, ops: &[RegOp<'_>], state: Val) -> bool {
+        let mut at = self.0[0].next;
+        while at != NONE && !self.0[at].is_completion {
+            if ops[self.0[at].op].act == Act::Not(state) {
+                return true;
+            }
+            at = self.0[at].next;
+        }
+        false
+    }
+
     fn unlink(&mut self, at: usize) {
         let Entry { previous, next, .. } = self.0[at];
         self.0[previous].next = next;
@@ -209,6 +252,10 @@ impl Bits {
         self.0[at / 64] &= !(1 << (at % 64));
     }
 
+    fn has(&self, at: usize) -> bool {
+        self.0[at / 64] & (1 << (at % 64)) != 0
+    }
+
     fn done(&self) -> Done {
         let full = self.0.iter().take_while(|word| **word == u64::MAX).count();
         let used = self.0.iter().rposition(|word| *word != 0).map_or(full, |last| (last + 1).max(full));
@@ -225,6 +272,7 @@ pub(super) fn search(ops: &[RegOp<'_>], budget: &mut Budget) -> Answer {
     let mut order: Vec<(usize, Val)> = Vec::new();
     let mut state = ABSENT;
     let mut longest: (usize, Vec<usize>) = (0, Vec::new());
+    let turns = turns(ops);
     let mut at = list.0[0].next;
     while to_complete > 0 {
         if !budget.spend() || tried.len() >= MEMORY {
@@ -232,7 +280,9 @@ pub(super) fn search(ops: &[RegOp<'_>], budget: &mut Budget) -> Answer {
         }
         let entry = list.0[at];
         if !entry.is_completion {
-            if let Some(next) = ops[entry.op].act.apply(state) {
+            let its_turn = turns[entry.op].is_none_or(|before| done.has(before));
+            let useful = ops[entry.op].act.leaves() != Some(UNSEEN) || list.is_compared_next(ops, state);
+            if let Some(next) = ops[entry.op].act.apply(state).filter(|_| its_turn && useful) {
                 done.set(entry.op);
                 if tried.insert((done.done(), next)) {
                     order.push((at, state));

@@ -14,6 +14,8 @@ pub(super) type Val = u32;
 pub(super) const ABSENT: Val = 0;
 /// A value that no operation of this key writes.
 pub(super) const NOBODYS: Val = u32::MAX;
+/// Any of the values that are left behind and that no operation sees or compares with.
+pub(super) const UNSEEN: Val = u32::MAX - 1;
 
 /// What an operation asks of the register, and what it was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,7 @@ impl Register<'_> {
         match value {
             ABSENT => "nothing".to_owned(),
             NOBODYS => "what nobody wrote".to_owned(),
+            UNSEEN => "what nobody saw".to_owned(),
             value => self.values[value as usize - 1].to_string(),
         }
     }

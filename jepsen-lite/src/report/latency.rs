@@ -58,7 +58,7 @@ fn draw(history: &History, took: &[Took]) -> String {
     let lowest = took.iter().map(|took| took.ns).min().unwrap_or(1).max(10_000) as f64;
     let highest = (took.iter().map(|took| took.ns).max().unwrap_or(1) as f64).max(lowest * 10.0);
     let (low, high) = (lowest.log10().floor(), highest.log10().ceil());
-    let y = |ns: f64| bottom - (ns.max(lowest).log10() - low) / (high - low) * (bottom - top);
+    let y = |ns: f64| bottom - (ns.log10().max(low) - low) / (high - low) * (bottom - top);
     plot.time_axis(top, bottom);
     plot.shade(&faults(history), top, bottom);
     for power in low as i32..=high as i32 {

@@ -20,7 +20,7 @@ h3{font-size:14px;margin:18px 0 6px}p{margin:6px 0}.dim{color:var(--dim)}code,.m
 dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(230px,1fr));gap:4px 22px;margin:10px 0 0}
 dl.facts div{display:flex;gap:8px}dl.facts dt{color:var(--dim)}dl.facts dd{margin:0;font-weight:600;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;margin:6px 0}th,td{text-align:left;padding:4px 10px 4px 0;border-bottom:1px solid var(--line);vertical-align:top}
-th{color:var(--dim);font-weight:600;font-size:12px}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+th{color:var(--dim);font-weight:600;font-size:12px}td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .tag{display:inline-block;min-width:78px;text-align:center;border-radius:4px;padding:0 7px;font-size:12px;font-weight:700;color:#fff;background:#8a94a6}
 .tag.pass{background:var(--ok)}.tag.violation{background:var(--bad)}.tag.unknown{background:var(--maybe)}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:6px;margin:6px 0;background:#fff}svg{display:block}

@@ -193,11 +193,17 @@ impl Plot {
 
     /// Faults as bands behind everything, from top to bottom.
     pub(super) fn shade(&mut self, faults: &[Fault], top: f64, bottom: f64) {
+        /// More moments than this would cover what is drawn over them.
+        const MOMENTS: usize = 160;
         let (first, last) = (self.from_ns, self.until_ns);
         let seen = |fault: &&Fault| fault.tried_ns <= last && fault.until_ns.is_none_or(|until| until >= first);
+        let moments = faults.iter().filter(seen).filter(|fault| is_moment(&fault.kind)).count();
         for fault in faults.iter().filter(seen) {
             let (from, moment) = (self.x(fault.tried_ns), is_moment(&fault.kind));
             let until = fault.until_ns.unwrap_or(if moment { fault.from_ns } else { self.until_ns });
+            if moment && moments > MOMENTS {
+                continue;
+            }
             if moment {
                 let style = format!("stroke=\"{}\" stroke-opacity=\".35\"", colour(&fault.kind));
                 self.line(from, top, from, bottom, &style);

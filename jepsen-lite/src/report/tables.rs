@@ -33,7 +33,7 @@ pub(super) fn banner(page: &mut Page, history: &History, findings: &[Finding], i
     page.text(name);
     page.raw("<p>");
     let of = |wanted: Verdict| findings.iter().filter(move |finding| finding.verdict == wanted);
-    page.text(&match verdict {
+    let said = match verdict {
         Verdict::Violation => of(Verdict::Violation)
             .map(|finding| format!("{}: {}", finding.checker, finding.detail))
             .collect::<Vec<_>>()
@@ -45,7 +45,8 @@ pub(super) fn banner(page: &mut Page, history: &History, findings: &[Finding], i
             .map(|finding| format!("{}: {}", finding.checker, finding.detail))
             .collect::<Vec<_>>()
             .join(" · "),
-    });
+    };
+    page.text(&cut(&said, 600));
     page.raw("</p></div><dl class=\"facts\">");
     let operations = history.ops().filter(|op| !op.invoke.is_nemesis()).count();
     let tokens: std::collections::BTreeSet<u64> =

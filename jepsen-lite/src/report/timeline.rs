@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::page::{Page, moment, span};
 use super::plot::{self, Fault, Plot, WIDTH, colour, end_ns, faults, lanes};
-use crate::checkers::{Belief, beliefs};
+use crate::checkers::{Belief, beliefs, first_sights};
 use crate::history::{History, OnDisconnect, Type, f};
 use crate::verdict::{Finding, Verdict};
 
@@ -28,7 +28,7 @@ pub(super) fn show(page: &mut Page, history: &History, findings: &[Finding]) {
     if beliefs.is_empty() && faults.is_empty() {
         page.dim("No election and no fault in this history.");
     } else {
-        page.dim("Each bar is the time in which a process acted as the holder, under the token written on it. Shaded: faults in force. Point at a bar for its times.");
+        page.dim("Each bar is the time in which a process acted as the holder, under the token written on it (its counter); pale: it acted beside a newer one, which its fence must stop. Shaded: faults in force. Point at a bar for its times.");
     }
     let seconds = end_ns(history) as f64 / 1e9;
     page.picture(&draw(history, findings, &faults, &beliefs, WIDTH));
@@ -50,6 +50,9 @@ pub(super) fn show(page: &mut Page, history: &History, findings: &[Finding]) {
     }
     page.legend(entries);
 }
+
+/// When each token was seen first, by election.
+type Sights<'a> = BTreeMap<&'a str, BTreeMap<u64, u64>>;
 
 /// The rows of one election: its name, and for each belief its lane.
 struct Rows<'a> {
@@ -82,8 +85,11 @@ fn rows<'a>(beliefs: &'a [Belief<'a>]) -> Vec<Rows<'a>> {
         let stretches: Vec<(f64, f64)> =
             beliefs.iter().map(|belief| (belief.from_ns as f64, belief.until_ns as f64)).collect();
         let (lane, count) = lanes(&stretches);
-        let names = (0..count)
-            .map(|at| if at == 0 { format!("{} holders", holders.len()) } else { "at the same time".to_owned() });
+        let names = (0..count).map(|at| match at {
+            0 => format!("{} holders", holders.len()),
+            1 => "at the same time".to_owned(),
+            _ => String::new(),
+        });
         Rows { election, beliefs, lane, names: names.collect() }
     };
     elections.into_iter().map(row).collect()
@@ -111,9 +117,13 @@ fn draw(history: &History, findings: &[Finding], faults: &[Fault], beliefs: &[Be
     plot.time_axis(top, bottom);
     plot.shade(faults, top, bottom);
     fault_rows(&mut plot, faults, &kinds, top, end);
+    let mut sights = Sights::new();
+    for sight in first_sights(history) {
+        sights.entry(sight.election).or_default().insert(sight.token, sight.time_ns);
+    }
     let mut y = holders_top;
     for row in &rows {
-        holder_rows(&mut plot, history, row, y);
+        holder_rows(&mut plot, history, row, &sights, y);
         y += 18.0 + LANE * row.names.len() as f64;
     }
     stale_row(&mut plot, history, stale_top);
@@ -154,7 +164,7 @@ fn fault_rows(plot: &mut Plot, faults: &[Fault], kinds: &[&str], top: f64, end: 
     }
 }
 
-fn holder_rows(plot: &mut Plot, history: &History, row: &Rows<'_>, top: f64) {
+fn holder_rows(plot: &mut Plot, history: &History, row: &Rows<'_>, sights: &Sights<'_>, top: f64) {
     plot.text(
         plot::LEFT - 8.0,
         top + 12.0,
@@ -167,6 +177,10 @@ fn holder_rows(plot: &mut Plot, history: &History, row: &Rows<'_>, top: f64) {
     for (belief, lane) in row.beliefs.iter().zip(&row.lane) {
         let y = top + 18.0 + LANE * *lane as f64 + 2.0;
         let (x, right) = (plot.x(belief.from_ns), plot.x(belief.until_ns));
+        // Where a newer grant has been seen it acts beside the next holder: pale.
+        let newer =
+            sights.get(row.election).and_then(|sights| sights.range(belief.token + 1..).map(|(_, ns)| *ns).min());
+        let passed = plot.x(newer.unwrap_or(u64::MAX)).clamp(x, right);
         let short = belief.token & 0xffff_ffff;
         let fill = HOLDERS[usize::try_from(short).unwrap_or_default() % HOLDERS.len()];
         let keeps = if belief.kind == Some(OnDisconnect::KeepUntilTtl) { ", keeps until its TTL" } else { "" };
@@ -177,9 +191,20 @@ fn holder_rows(plot: &mut Plot, history: &History, row: &Rows<'_>, top: f64) {
             moment(belief.from_ns),
             moment(belief.until_ns)
         );
-        plot.rect(x, y, (right - x).max(1.5), LANE - 4.0, &format!("fill=\"{fill}\" rx=\"2\""), &hint);
+        plot.rect(x, y, (passed - x).max(1.5), LANE - 4.0, &format!("fill=\"{fill}\" rx=\"2\""), &hint);
+        if right > passed {
+            let style = format!("fill=\"{fill}\" fill-opacity=\".28\" rx=\"2\"");
+            plot.rect(
+                passed,
+                y,
+                right - passed,
+                LANE - 4.0,
+                &style,
+                &format!("{hint}; from {} on beside a newer holder", moment(newer.unwrap_or_default())),
+            );
+        }
         let label = short.to_string();
-        if right - x > 8.0 + 6.5 * label.len() as f64 {
+        if passed - x > 8.0 + 6.5 * label.len() as f64 {
             plot.text(x + 4.0, y + 12.0, "style=\"fill:#fff\"", &label);
         }
     }
