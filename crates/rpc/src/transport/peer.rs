@@ -14,7 +14,7 @@ use tonic::Streaming;
 
 use super::frames::{Unbatched, answer_frame, error_answer, small_answer};
 use super::outbox::{Bound, Outbox};
-use super::{MAX_IN_FLIGHT, MAX_ROUTES, TELLER_SHIFT, VERSION};
+use super::{FRAME_OVERHEAD, MAX_IN_FLIGHT, MAX_ROUTES, TELLER_SHIFT, VERSION};
 use crate::inbound::{Cancel, Claim, Inbound, Payload, ReplyTo, Sink};
 use crate::recipient::{Deliver, Method};
 use crate::registry::Registry;
@@ -224,6 +224,12 @@ impl Peer {
     // --- calls ---
 
     fn on_call(&mut self, mut call: Call) {
+        let names = call.endpoint.len() + call.interface.len() + call.method.len() + call.election.len();
+        if names > FRAME_OVERHEAD {
+            // They may be kept for as long as the stream lives.
+            let why = format!("the names of a call have {names} bytes, the limit is {FRAME_OVERHEAD}");
+            return self.send(&error_answer(call.id, "", &RpcError::Invalid { why }));
+        }
         match self.route(&mut call) {
             Some(Ok(number)) => {
                 let mut route = self.routes[number].take().expect("it was just found");

@@ -205,10 +205,13 @@ async fn a_route_that_means_nothing_is_refused_and_the_stream_goes_on() {
     expect(call(3, 7), None).await;
     expect(call(4, u32::MAX), Some(error::Kind::Invalid)).await;
     expect(named(5, u32::MAX), Some(error::Kind::Invalid)).await;
+    let endless = Call { id: 6, route: 9, endpoint: "x".repeat(5000), ..Call::default() };
+    expect(frame::Kind::Call(endless), Some(error::Kind::Invalid)).await;
+    expect(call(7, 9), Some(error::Kind::Invalid)).await;
     stream.send(frame::Kind::Forget(Forget { route: 7 }));
     stream.send(frame::Kind::Forget(Forget { route: 8 }));
     let answer = {
-        stream.send(call(6, 7));
+        stream.send(call(8, 7));
         stream.answer().await
     };
     assert!(matches!(answer.result, Some(answer::Result::Error(error)) if error.kind() == error::Kind::Invalid));
