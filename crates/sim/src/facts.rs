@@ -242,6 +242,24 @@ pub enum Fact {
         /// Of the state.
         digest: u64,
     },
+    /// The members are these from an entry of the log on, as a node applied it; likewise.
+    Members {
+        /// Which node.
+        node: usize,
+        /// Of the entry.
+        index: u64,
+        /// By id.
+        members: Vec<MemberSeen>,
+    },
+    /// Somebody is about to change who belongs to the cluster, or who leads the store.
+    ReshapeAsked,
+    /// That was answered as done.
+    Reshaped {
+        /// What.
+        what: Reshaped,
+        /// Of the entry that made the members what they are.
+        index: u64,
+    },
     /// Something about ledgers.
     Ledger(LedgerFact),
     /// A JobManager leads the others, and its components have started.
@@ -276,6 +294,30 @@ pub enum Fact {
         /// What is in its input.
         expected: Counted,
     },
+}
+
+/// A member, as a node applied it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemberSeen {
+    /// Its id.
+    pub id: u64,
+    /// Its store; 0: it has not joined.
+    pub store: u64,
+    /// Whether it votes.
+    pub votes: bool,
+}
+
+/// What was done to the cluster, by node id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reshaped {
+    /// A learner more.
+    Added(u64),
+    /// A voter more.
+    Promoted(u64),
+    /// A node less.
+    Removed(u64),
+    /// It leads the store.
+    Transferred(u64),
 }
 
 /// A leadership that is over, as it was told.
@@ -350,6 +392,11 @@ impl Fact {
             Fact::LeadsStore { .. } => "store leaders",
             Fact::Ledger(fact) => return fact.counts_as(),
             Fact::Restored { .. } => "snapshots restored",
+            Fact::Reshaped { what: Reshaped::Added(_), .. } => "nodes added",
+            Fact::Reshaped { what: Reshaped::Promoted(_), .. } => "nodes promoted",
+            Fact::Reshaped { what: Reshaped::Removed(_), .. } => "nodes removed",
+            Fact::Reshaped { what: Reshaped::Transferred(_), .. } => "leaderships of the store transferred",
+            Fact::Members { .. } | Fact::ReshapeAsked => return None,
             Fact::ObserveBegan { after: Some(_), .. } => "observers that came back",
             Fact::ObserveBegan { after: None, .. } => return None,
             Fact::Observed { news: News::State(_), .. } => "observers told the state",

@@ -9,6 +9,7 @@ pub mod jobmanager;
 pub mod ledger;
 pub mod node;
 pub mod observer;
+pub mod operator;
 pub mod repeater;
 pub mod submitter;
 pub mod taskexecutor;
@@ -156,11 +157,11 @@ impl Process {
         Ok(())
     }
 
-    /// The addresses of the simulated cluster, as far as it reaches them.
+    /// The addresses of the simulated cluster as it began, as far as it reaches them.
     pub(crate) fn nodes(&self) -> Vec<String> {
         match self.plan.behind.get(&self.who) {
             Some(node) => vec![address(Who::node(*node))],
-            None => self.plan.all(Role::Node).map(address).collect(),
+            None => self.plan.founders().map(address).collect(),
         }
     }
 
@@ -212,6 +213,10 @@ pub(crate) fn assemble(sim: &mut Sim<'_>, stage: &Stage) -> Cast {
             Role::JobManager => install(sim, stage, &machine, who, jobmanager::run),
             Role::TaskExecutor => install(sim, stage, &machine, who, taskexecutor::run),
             Role::Submitter => install(sim, stage, &machine, who, submitter::run),
+            Role::Operator => {
+                let nodes = cast.nodes.clone();
+                install(sim, stage, &machine, who, move |process| operator::run(process, nodes.clone()));
+            }
         }
         cast.machines.insert(who, machine);
     }

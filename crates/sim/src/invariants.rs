@@ -11,12 +11,15 @@ mod fenced;
 mod grants;
 mod guards;
 mod history;
+mod ids_once;
 mod job_exact;
+mod joined;
 mod kept;
 mod keyspace;
 mod knows;
 mod ledgers_serve;
 mod link;
+mod majority;
 mod observed;
 mod once;
 mod past;
@@ -25,6 +28,7 @@ mod reigns;
 mod removals;
 mod replicas;
 mod requests;
+mod reshaped;
 mod rest;
 mod serves;
 mod sessions;
@@ -94,6 +98,10 @@ pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Invariant>> {
         Box::new(observed::ObserveIsComplete::new(plan)),
         Box::new(replicas::ReplicasAgree::new(plan)),
         Box::new(wiped::WipedNodesDoNotCount::default()),
+        Box::new(ids_once::NodeIdsAreUsedOnce::default()),
+        Box::new(reshaped::OperatorsAreToldTheTruth::default()),
+        Box::new(joined::OnlyWhoHasJoinedTakesPart::default()),
+        Box::new(majority::AMajorityThatHearsItselfServes::new(plan)),
         Box::new(link::OneLinkDeposesNobody::new(plan)),
         Box::new(silent::OnlyTheSilentExpire::new(plan)),
         Box::new(disconnects::OnlyTheGoneAreDisconnected::default()),

@@ -82,7 +82,10 @@ impl Nemesis {
         let all = std::mem::take(&mut self.in_force);
         self.end(sim, all, now);
         for who in self.stage.plan.all(Role::Node) {
-            self.start(sim, who);
+            // Whoever was removed has nothing to come back to.
+            if !self.cast.nodes[&who.number].was_removed() {
+                self.start(sim, who);
+            }
         }
     }
 
@@ -92,7 +95,7 @@ impl Nemesis {
         for who in self.stage.plan.all(Role::Node) {
             let node = &self.cast.nodes[&who.number];
             let broken = self.in_force.iter().any(|fault| fault.fault.names().contains(&who));
-            if node.has_ended() && !node.is_wiped() && !broken {
+            if node.has_ended() && !node.is_gone() && !broken {
                 self.start(sim, who);
             }
         }

@@ -21,6 +21,8 @@ pub struct Plan {
     pub seed: u64,
     /// How many of each role take part; numbered from 1.
     pub cast: BTreeMap<Role, usize>,
+    /// So many of the nodes form the cluster, the first ones. The others are spare: they join when they are added.
+    pub founders: usize,
     /// Who reaches the store through one node only, and through which. Everybody else reaches all nodes.
     pub behind: BTreeMap<Who, usize>,
     /// Latency of a message is between these two.
@@ -50,6 +52,11 @@ impl Plan {
     /// How many of a role take part.
     pub fn count(&self, role: Role) -> usize {
         self.cast.get(&role).copied().unwrap_or(0)
+    }
+
+    /// The nodes that form the cluster.
+    pub fn founders(&self) -> impl Iterator<Item = Who> + use<> {
+        (1..=self.founders).map(Who::node)
     }
 
     /// Everybody who takes part, nodes first.

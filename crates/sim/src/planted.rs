@@ -59,6 +59,10 @@ pub const HUNTED: &[(Bug, &str)] = &[
     (Bug::CompareWithNotEqual, "nothing-runs-below-its-guard"),
     (Bug::TellTwice, "a-message-runs-as-often-as-it-was-sent"),
     (Bug::StepWithoutCheck, "nothing-runs-below-its-guard"),
+    (Bug::RemovedNodeCounts, "operators-are-told-the-truth"),
+    (Bug::UnboundLearnerCounts, "only-who-has-joined-takes-part"),
+    (Bug::NodeIdUsedAgain, "node-ids-are-used-once"),
+    (Bug::NoQuorumLossProbe, "a-majority-that-hears-itself-serves"),
 ];
 
 /// Runs in which a bug must show itself at once, for those that a drawn plan shows too seldom. Everything in them happens in
@@ -93,6 +97,10 @@ const DIRECTED: &[(Bug, &str)] = directed! {
     EventsLostAtSnapshot = "events-lost-at-snapshot",
     UnknownAsNotApplied = "unknown-as-not-applied",
     DeadlineFromReceiveTime = "deadline-from-receive-time",
+    RemovedNodeCounts = "removed-node-counts",
+    UnboundLearnerCounts = "unbound-learner-counts",
+    NodeIdUsedAgain = "node-id-used-again",
+    NoQuorumLossProbe = "no-quorum-loss-probe",
 };
 
 /// By what a bug was caught, and with how many seeds of that.

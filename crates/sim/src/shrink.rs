@@ -60,6 +60,7 @@ fn smaller(plan: &Plan) -> Vec<Plan> {
         if fewer < *count && fewer >= usize::from(*role == Role::Node) && !named {
             let mut less = plan.clone();
             less.cast.insert(*role, fewer);
+            less.founders = less.founders.min(less.count(Role::Node));
             less.behind.retain(|who, _| who.role != *role || who.number <= fewer);
             plans.push(less);
         }

@@ -11,7 +11,7 @@ use crate::witness::Counts;
 const ENOUGH: u64 = 100;
 
 /// What must have happened in [`ENOUGH`] seeds, beside every kind of fault.
-const REQUIRED: [&str; 62] = [
+const REQUIRED: [&str; 68] = [
     "grants",
     "resignations",
     "leaderships lost",
@@ -74,6 +74,12 @@ const REQUIRED: [&str; 62] = [
     "jobs",
     "jobs taken up from a checkpoint",
     "restarts from a checkpoint",
+    "nodes added",
+    "nodes promoted",
+    "nodes removed",
+    "leaderships of the store transferred",
+    "used node ids refused",
+    "nodes that heard of their removal",
 ];
 
 /// Sums over runs.

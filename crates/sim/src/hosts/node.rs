@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use palisade_coord_core::{Command, Outcome, State};
-use palisade_server::{Audit, Misfit, Node, NodeConfig, NodeFailed, Stores};
+use palisade_server::{Audit, Member, Misfit, Node, NodeConfig, NodeFailed, Stores};
 use palisade_storage::{SimDisk, SimEngine, SimSnapshots};
 use palisade_world::{Task, World};
 use tokio::sync::watch;
 
 use super::{PORT, Process, address};
-use crate::facts::{Applied, Fact};
+use crate::facts::{Applied, Fact, MemberSeen};
 use crate::phase::Phase;
-use crate::plan::{Plan, Role, Who};
+use crate::plan::{Plan, Who};
 use crate::witness::Witness;
 
 /// Raft's timers in the simulation: its latencies are a hundred times those of loopback.
@@ -27,6 +27,8 @@ const DIGEST_EVERY: u64 = 16;
 #[derive(Clone)]
 pub(crate) struct Hardware {
     parts: Arc<Mutex<Parts>>,
+    /// Whether it is switched on: a spare node is when it is added.
+    power: watch::Sender<bool>,
     orders: watch::Sender<Order>,
 }
 
@@ -41,6 +43,10 @@ struct Parts {
     /// Failures that the node rightly stops for.
     disk_broke: bool,
     wiped: bool,
+    /// Somebody wants it to be removed from the cluster.
+    removal_asked: bool,
+    /// It has heard that it was.
+    removed: bool,
     /// It leads the store, as far as it knows.
     leads: bool,
 }
@@ -62,9 +68,12 @@ impl Hardware {
             ended: false,
             disk_broke: false,
             wiped: false,
+            removal_asked: false,
+            removed: false,
             leads: false,
         };
-        Hardware { parts: Arc::new(Mutex::new(parts)), orders: watch::Sender::new(Order::None) }
+        let power = watch::Sender::new(node <= plan.founders);
+        Hardware { parts: Arc::new(Mutex::new(parts)), power, orders: watch::Sender::new(Order::None) }
     }
 
     /// Its disk.
@@ -77,9 +86,30 @@ impl Hardware {
         self.lock().ended
     }
 
-    /// Whether its disk was replaced by an empty one.
-    pub(crate) fn is_wiped(&self) -> bool {
-        self.lock().wiped
+    /// Whether it is gone for good: its disk was replaced by an empty one, or it was removed.
+    pub(crate) fn is_gone(&self) -> bool {
+        let parts = self.lock();
+        parts.wiped || parts.removed
+    }
+
+    /// Whether it has heard that it was removed.
+    pub(crate) fn was_removed(&self) -> bool {
+        self.lock().removed
+    }
+
+    /// Whether it is switched on.
+    pub(crate) fn is_on(&self) -> bool {
+        *self.power.borrow()
+    }
+
+    /// Switches it on, as whoever added it does.
+    pub(crate) fn switch_on(&self) {
+        self.power.send_replace(true);
+    }
+
+    /// From now on the process may stop because it is no member any more.
+    pub(crate) fn is_to_go(&self) {
+        self.lock().removal_asked = true;
     }
 
     /// Whether it leads the store, as far as it knows.
@@ -119,6 +149,7 @@ impl Hardware {
         let parts = self.lock();
         match failed {
             NodeFailed::Misfit(Misfit::StoreLost { .. }) => parts.wiped,
+            NodeFailed::Misfit(Misfit::Removed { .. }) => parts.removal_asked,
             NodeFailed::Replica { .. } => parts.disk_broke,
             _ => false,
         }
@@ -135,13 +166,36 @@ fn store_id(plan: &Plan, node: usize, life: u64) -> u64 {
 
 /// Runs until the process is ended from outside.
 pub(crate) async fn run(process: Process, hardware: Hardware) -> turmoil::Result {
+    let mut power = hardware.power.subscribe();
+    loop {
+        let _ = power.wait_for(|on| *on).await; // the hardware is here
+        if live(&process, &hardware).await? == Ended::Stopped {
+            break;
+        }
+        // Whoever switched it on did so too early.
+        hardware.power.send_replace(false);
+    }
+    // It has ended by itself, as if it had crashed.
+    process.witness.gone(process.who, turmoil::sim_elapsed().unwrap_or_default());
+    // Turmoil takes the end of a host's software for the end of the run's interest in it.
+    std::future::pending().await
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Stopped,
+    /// It joined a cluster that had not added it.
+    NotAMember,
+}
+
+async fn live(process: &Process, hardware: &Hardware) -> Result<Ended, Box<dyn std::error::Error>> {
     {
         let mut parts = hardware.lock();
         (parts.ended, parts.leads) = (false, false);
     }
     hardware.orders.send_replace(Order::None);
-    let pump = pump(&hardware, &process.world);
-    let mut node = start(&process, &hardware).await?;
+    let pump = pump(hardware, &process.world);
+    let mut node = start(process, hardware).await?;
     process.trace(format_args!("started ({})", process.start));
     let (mut orders, mut status, mut leads) = (hardware.orders.subscribe(), node.status(), None);
     loop {
@@ -149,10 +203,19 @@ pub(crate) async fn run(process: Process, hardware: Hardware) -> turmoil::Result
             biased;
             why = node.wait_failed() => {
                 process.trace(format_args!("failed: {why}"));
+                let early = matches!(why, NodeFailed::Misfit(Misfit::NotAMember { .. }));
+                if early && process.who.number > process.plan.founders {
+                    drop(node);
+                    return Ok(Ended::NotAMember);
+                }
                 if !hardware.expects(&why) {
                     return Err(format!("{} failed: {why}", process.who).into());
                 }
                 process.witness.count("nodes that stopped by themselves");
+                if matches!(why, NodeFailed::Misfit(Misfit::Removed { .. })) {
+                    process.witness.count("nodes that heard of their removal");
+                    hardware.lock().removed = true;
+                }
                 drop(node);
                 break;
             }
@@ -189,16 +252,20 @@ pub(crate) async fn run(process: Process, hardware: Hardware) -> turmoil::Result
         let mut parts = hardware.lock();
         (parts.ended, parts.leads) = (true, false);
     }
-    // It has ended by itself, as if it had crashed.
-    process.witness.gone(process.who, turmoil::sim_elapsed().unwrap_or_default());
-    // Turmoil takes the end of a host's software for the end of the run's interest in it.
-    std::future::pending().await
+    Ok(Ended::Stopped)
 }
 
 async fn start(process: &Process, hardware: &Hardware) -> Result<Node, Box<dyn std::error::Error>> {
     let plan = &process.plan;
-    let initial = plan.all(Role::Node).map(|who| (who.number as u64, address(who))).collect();
-    let mut config = NodeConfig::new(process.who.number as u64, format!("{}:{PORT}", process.who), initial);
+    let founders = || plan.founders().map(|who| (who.number as u64, address(who)));
+    let (id, listen) = (process.who.number as u64, format!("{}:{PORT}", process.who));
+    let mut config = match process.who.number <= plan.founders {
+        true => NodeConfig::new(id, listen, founders().collect()),
+        false => {
+            let join = founders().map(|(_, address)| address).collect();
+            NodeConfig { join, ..NodeConfig::new(id, listen, Vec::new()) }
+        }
+    };
     config.timings.heartbeat = HEARTBEAT;
     (config.timings.election_min, config.timings.election_max) = ELECTION;
     config.snapshot_every = plan.snapshot_every;
@@ -231,6 +298,12 @@ impl Audit for Auditor {
         let (command, outcome) = (command.clone(), outcome.clone());
         let applied = Applied { node: self.who.number, seq, command, outcome, digest };
         self.witness.saw(self.who, Fact::Applied(Arc::new(applied)));
+    }
+
+    fn members(&self, index: u64, members: &[Member]) {
+        let of = |it: &Member| MemberSeen { id: it.peer.node_id, store: it.peer.store_id, votes: it.voter };
+        let members = members.iter().map(of).collect();
+        self.witness.saw(self.who, Fact::Members { node: self.who.number, index, members });
     }
 
     fn restored(&self, state: &State) {

@@ -47,12 +47,17 @@ pub(super) struct Unanswered {
 
 impl Wire {
     pub(super) fn new(process: &Process) -> Wire {
+        Wire::to(process, process.nodes())
+    }
+
+    /// To these nodes.
+    pub(super) fn to(process: &Process, addresses: Vec<String>) -> Wire {
         let world = process.world.clone();
         let channel = |address: String| {
             let channel = grpc::channel(&world, &address).expect("the simulated addresses are well formed");
             (address, channel)
         };
-        let nodes = process.nodes().into_iter().map(channel).collect();
+        let nodes = addresses.into_iter().map(channel).collect();
         Wire { nodes, leader: 0, world }
     }
 

@@ -113,6 +113,11 @@ impl Invariant for OneLinkDeposesNobody {
             {
                 Err(format!("{candidate} lost its leadership although only one link was cut"))
             }
+            // Somebody moves the store's leadership, or a node through which somebody is served.
+            Fact::ReshapeAsked => {
+                (self.alone, self.mended, self.trouble) = (false, None, at);
+                Ok(())
+            }
             Fact::LeadsStore { .. } => {
                 self.trouble = at;
                 Ok(())

@@ -16,6 +16,8 @@ pub(super) struct ReplicasAgree {
     digests: BTreeMap<u64, (usize, u64)>,
     /// How far each node has applied. Those that were wiped are left out: they never come back.
     reached: BTreeMap<usize, u64>,
+    /// The last members that anybody has applied, and the entry that made them so.
+    members: (u64, BTreeSet<usize>),
     wiped: BTreeSet<usize>,
     /// What every node must reach.
     goal: u64,
@@ -26,16 +28,22 @@ pub(super) struct ReplicasAgree {
 
 impl ReplicasAgree {
     pub(super) fn new(plan: &Plan) -> ReplicasAgree {
-        let reached = plan.all(Role::Node).map(|who| (who.number, 0)).collect();
+        let reached = plan.founders().map(|who| (who.number, 0)).collect();
         ReplicasAgree {
             history: BTreeMap::new(),
             digests: BTreeMap::new(),
             reached,
             wiped: BTreeSet::new(),
+            members: (0, plan.founders().map(|who| who.number).collect()),
             goal: 0,
             compared: None,
             writers: plan.count(Role::Writer) > 0,
         }
+    }
+
+    /// Whether a node is a member that has its store.
+    fn counts(&self, node: usize) -> bool {
+        !self.wiped.contains(&node) && self.members.1.contains(&node)
     }
 
     fn compare(&mut self, node: usize, seq: u64, digest: u64) -> Result<(), String> {
@@ -66,6 +74,14 @@ impl Invariant for ReplicasAgree {
                 self.reached.insert(applied.node, applied.seq);
                 applied.digest.map_or(Ok(()), |digest| self.compare(applied.node, applied.seq, digest))
             }
+            Fact::Members { index, members, .. } if *index > self.members.0 => {
+                let ids: BTreeSet<usize> = members.iter().map(|it| it.id as usize).collect();
+                for id in &ids {
+                    self.reached.entry(*id).or_default();
+                }
+                self.members = (*index, ids);
+                Ok(())
+            }
             Fact::Restored { node, seq, digest } => {
                 self.reached.insert(*node, *seq);
                 self.compare(*node, *seq, *digest)
@@ -92,13 +108,12 @@ impl Invariant for ReplicasAgree {
     }
 
     fn missing(&self) -> Option<String> {
-        let behind = |(node, reached): &(&usize, &u64)| !self.wiped.contains(node) && **reached < self.goal;
+        let behind = |(node, reached): &(&usize, &u64)| self.counts(**node) && **reached < self.goal;
         if let Some((node, reached)) = self.reached.iter().find(behind) {
             return Some(format!("node {node} has applied {reached} of {}", self.goal));
         }
         let compared = self.compared.as_ref()?;
-        let unseen =
-            |node: &&usize| !self.wiped.contains(node) && compared.get(node).is_none_or(|seq| *seq < self.goal);
+        let unseen = |node: &&usize| self.counts(**node) && compared.get(node).is_none_or(|seq| *seq < self.goal);
         let node = self.reached.keys().find(unseen)?;
         Some(format!("the state of node {node} was not compared since {}", self.goal))
     }
@@ -127,8 +142,28 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_no_member_need_not_catch_up() {
+        let plan: Plan = "cast node 4 writer 1\nfounders 3".parse().expect("a plan");
+        let mut replicas = ReplicasAgree::new(&plan);
+        for node in 1..=3 {
+            on(&mut replicas, Applied { node, ..put(1, "a") }).unwrap();
+        }
+        replicas.gone(Who::node(4));
+        replicas.phase(Phase::Healed, Duration::ZERO);
+        assert_eq!(replicas.missing(), None, "node 4 was not added");
+        let members = |index, ids: &[u64]| {
+            let seen = ids.iter().map(|id| crate::facts::MemberSeen { id: *id, store: *id, votes: true });
+            Fact::Members { node: 1, index, members: seen.collect() }
+        };
+        replicas.on(&members(2, &[1, 2, 3, 4]), Duration::ZERO).unwrap();
+        assert!(replicas.missing().is_some(), "it was");
+        replicas.on(&members(3, &[1, 2, 3]), Duration::ZERO).unwrap();
+        assert_eq!(replicas.missing(), None, "it was removed");
+    }
+
+    #[test]
     fn everybody_must_catch_up() {
-        let plan = Plan { cast: [(Role::Node, 3), (Role::Writer, 1)].into(), ..Plan::draw(1) };
+        let plan = Plan { cast: [(Role::Node, 3), (Role::Writer, 1)].into(), founders: 3, ..Plan::draw(1) };
         let mut replicas = ReplicasAgree::new(&plan);
         on(&mut replicas, put(1, "a")).unwrap();
         on(&mut replicas, Applied { node: 2, ..put(1, "a") }).unwrap();

@@ -27,6 +27,7 @@ impl Plan {
         let faults_for = Duration::from_millis(rng.random_range(5_000..10_000));
         let mut plan = Plan {
             seed,
+            founders: cast[&Role::Node],
             cast,
             behind: BTreeMap::new(),
             latency: (least, most),
@@ -59,6 +60,9 @@ impl Plan {
         // What was added to the drawing later comes last: the rest of a seed's plan is what it was.
         plan.cast.insert(Role::Caller, rng.random_range(0..2));
         draw_behind(&mut rng, &mut plan);
+        draw_partial(&mut rng, &mut plan);
+        draw_changes(&mut rng, &mut plan);
+        plan.faults.sort_by_key(|planned| planned.at);
         plan
     }
 }
@@ -100,6 +104,52 @@ fn draw_behind(rng: &mut SmallRng, plan: &mut Plan) {
         if rng.random_range(0..2) == 0 {
             plan.behind.insert(who, node);
         }
+    }
+}
+
+/// In some runs of five nodes one is down, and the store leader hears only one other, who hears everybody: the rest must not be
+/// kept from electing another by whom that one still hears (openraft #2080).
+fn draw_partial(rng: &mut SmallRng, plan: &mut Plan) {
+    if plan.founders < 5 || rng.random_range(0..3) > 0 {
+        return;
+    }
+    let (leads, hears) = two_nodes(rng, plan);
+    let down = (1..=plan.founders).map(Who::node).find(|who| *who != leads && *who != hears);
+    let ms = |at: u64| Duration::from_millis(at);
+    let fault = |at: u64, lasts: u64, fault| Planned { at: ms(at), lasts: ms(lasts), fault };
+    let cut = Fault::Cut(Pattern::Only(leads.number, hears.number), Cut::Drop);
+    // Nothing else, so that what follows can be judged.
+    plan.faults = vec![fault(1_500, 20, Fault::TransferStoreLeader(leads.number)), fault(2_500, 6_000, cut)];
+    plan.faults.extend(down.map(|down| fault(2_400, 6_200, Fault::Crash(down))));
+    plan.faults_for = ms(9_000);
+}
+
+/// In one run of three somebody changes who belongs to the cluster; and there are nodes to add.
+fn draw_changes(rng: &mut SmallRng, plan: &mut Plan) {
+    if rng.random_range(0..3) > 0 {
+        return;
+    }
+    plan.cast.insert(Role::Operator, 1);
+    let nodes = plan.founders + rng.random_range(1..=2);
+    plan.cast.insert(Role::Node, nodes);
+    for spare in plan.founders + 1..=nodes {
+        let fault = match rng.random_range(0..6) {
+            0 => Fault::Crash(Who::node(spare)),
+            1 => Fault::Pause(Who::node(spare)),
+            2 => Fault::Cut(Pattern::Isolate(Who::node(spare)), Cut::Drop),
+            3 => Fault::TransferStoreLeader(spare),
+            _ => continue,
+        };
+        let planned = draw_time(rng, plan, fault);
+        plan.faults.extend(planned);
+    }
+    if rng.random_range(0..3) == 0 {
+        // A rolling restart.
+        let first = rng.random_range(QUIET_AT_FIRST..4_000);
+        plan.faults.extend((1..=nodes).map(|node| {
+            let at = Duration::from_millis(first + 700 * node as u64);
+            Planned { at, lasts: Duration::from_millis(300), fault: Fault::Restart(node) }
+        }));
     }
 }
 

@@ -50,6 +50,8 @@ pub enum Pattern {
     Ring,
     /// Two halves of the nodes that only this node connects.
     Bridge(usize),
+    /// The first of these nodes hears no other node than the second, who hears everybody.
+    Only(usize, usize),
     /// From one process to another, in this direction only.
     OneWay(Who, Who),
     /// Two processes.
@@ -84,6 +86,7 @@ impl Fault {
             Fault::Cut(Pattern::Halves(_), Cut::Drop) => "halves",
             Fault::Cut(Pattern::Ring, Cut::Drop) => "ring",
             Fault::Cut(Pattern::Bridge(_), Cut::Drop) => "bridge",
+            Fault::Cut(Pattern::Only(..), Cut::Drop) => "only",
             Fault::Cut(Pattern::OneWay(..), _) => "one-way",
             Fault::Cut(Pattern::Link(..), Cut::Drop) => "link",
             Fault::Cut(Pattern::Apart(_), Cut::Drop) => "apart",
@@ -101,7 +104,7 @@ impl Fault {
     }
 
     /// Every kind.
-    pub const KINDS: [&'static str; 26] = [
+    pub const KINDS: [&'static str; 27] = [
         "crash-node",
         "crash-client",
         "crash-jobmanager",
@@ -115,6 +118,7 @@ impl Fault {
         "halves",
         "ring",
         "bridge",
+        "only",
         "one-way",
         "link",
         "apart",
@@ -156,6 +160,7 @@ impl Pattern {
             Pattern::OneWay(one, other) | Pattern::Link(one, other) => vec![*one, *other],
             Pattern::Halves(side) => side.iter().copied().map(Who::node).collect(),
             Pattern::Bridge(node) => vec![Who::node(*node)],
+            Pattern::Only(one, other) => vec![Who::node(*one), Who::node(*other)],
             Pattern::Apart(side) => side.clone(),
         }
     }
@@ -193,6 +198,10 @@ impl Pattern {
                     |one: Who, other: Who| one.number != *bridge && other.number != *bridge && half(one) != half(other);
                 between(&nodes, &apart)
             }
+            Pattern::Only(one, other) => between(&nodes, &|from, to| {
+                let (from, to) = (from.number, to.number);
+                (from == *one && to != *other) || (to == *one && from != *other)
+            }),
             Pattern::OneWay(from, to) => vec![(*from, *to)],
             Pattern::Link(one, other) => vec![(*one, *other), (*other, *one)],
             Pattern::Apart(side) => between(everybody, &|from, to| side.contains(&from) != side.contains(&to)),
@@ -223,6 +232,12 @@ mod tests {
         assert_eq!(pairs(&Pattern::Bridge(2), 3), [(1, 3)]);
         assert_eq!(pairs(&Pattern::Bridge(1), 5), [(2, 4), (2, 5), (3, 4), (3, 5)]);
         assert_eq!(pairs(&Pattern::Bridge(5), 5), [(1, 3), (1, 4), (2, 3), (2, 4)]);
+    }
+
+    #[test]
+    fn one_node_hears_only_one_other() {
+        assert_eq!(pairs(&Pattern::Only(1, 2), 4), [(1, 3), (1, 4)]);
+        assert_eq!(pairs(&Pattern::Only(3, 1), 4), [(2, 3), (3, 4)]);
     }
 
     #[test]

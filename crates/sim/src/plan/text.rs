@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! seed 93
-//! cast node 3 candidate 2 writer 1 observer 1
+//! cast node 4 candidate 2 writer 1 observer 1
+//! founders 3
 //! behind node-2 candidate-1
 //! latency 0.7ms to 4.2ms
 //! sync-every 2ms
@@ -41,6 +42,9 @@ impl fmt::Display for Plan {
         writeln!(f, "seed {}", self.seed)?;
         let cast: Vec<_> = self.cast.iter().map(|(role, count)| format!("{} {count}", role.name())).collect();
         writeln!(f, "cast {}", cast.join(" "))?;
+        if self.founders != self.count(Role::Node) {
+            writeln!(f, "founders {}", self.founders)?;
+        }
         for (who, node) in &self.behind {
             writeln!(f, "behind {} {who}", Who::node(*node))?;
         }
@@ -90,6 +94,7 @@ impl fmt::Display for Pattern {
             }
             Pattern::Ring => f.write_str("ring"),
             Pattern::Bridge(node) => write!(f, "bridge {node}"),
+            Pattern::Only(one, other) => write!(f, "only {one} {other}"),
             Pattern::OneWay(from, to) => write!(f, "one-way {from} {to}"),
             Pattern::Link(one, other) => write!(f, "link {one} {other}"),
             Pattern::Apart(side) => {
@@ -107,6 +112,7 @@ impl FromStr for Plan {
         let mut plan = Plan {
             seed: 0,
             cast: [(Role::Node, 3)].into(),
+            founders: 0,
             behind: BTreeMap::new(),
             latency: (Duration::from_millis(1), Duration::from_millis(4)),
             sync_every: Duration::from_millis(2),
@@ -117,6 +123,12 @@ impl FromStr for Plan {
         for (number, line) in text.lines().enumerate() {
             let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
             read_line(&mut plan, &words).map_err(|why| ParseError { line: number + 1, why })?;
+        }
+        if plan.founders == 0 {
+            plan.founders = plan.count(Role::Node);
+        }
+        if plan.founders > plan.count(Role::Node) {
+            return Err(ParseError { line: 0, why: format!("founders: there are {} nodes", plan.count(Role::Node)) });
         }
         let of_faults = plan.faults.iter().flat_map(|planned| planned.fault.names());
         let behind = plan.behind.iter().flat_map(|(who, node)| [*who, Who::node(*node)]);
@@ -139,6 +151,7 @@ fn read_line(plan: &mut Plan, words: &[&str]) -> Result<(), String> {
                 plan.cast.insert(role.parse()?, number(count)?);
             }
         }
+        ["founders", count] => plan.founders = number(count)?,
         ["behind", node, who] => {
             let (node, who): (Who, Who) = (node.parse()?, who.parse()?);
             if node.role != Role::Node || !who.role.may_be_behind() {
@@ -186,6 +199,7 @@ fn read_pattern(words: &[&str]) -> Result<Pattern, String> {
         ["halves", side @ ..] => Pattern::Halves(side.iter().map(|node| number(node)).collect::<Result<_, _>>()?),
         ["ring"] => Pattern::Ring,
         ["bridge", node] => Pattern::Bridge(number(node)?),
+        ["only", one, other] => Pattern::Only(number(one)?, number(other)?),
         ["one-way", from, to] => Pattern::OneWay(from.parse()?, to.parse()?),
         ["link", one, other] => Pattern::Link(one.parse()?, other.parse()?),
         ["apart", side @ ..] => Pattern::Apart(side.iter().map(|who| who.parse()).collect::<Result<_, _>>()?),
@@ -241,6 +255,7 @@ mod tests {
         assert_eq!(error("cast node 3\nat 1s for 1s crash node-4"), "line 0: node-4 does not take part");
         assert_eq!(error("behind node-1 node-2"), "line 1: behind: node-2 cannot be behind node-1");
         assert_eq!(error("cast node 3 writer 1\nbehind node-4 writer-1"), "line 0: node-4 does not take part");
+        assert_eq!(error("cast node 3\nfounders 4"), "line 0: founders: there are 3 nodes");
         assert_eq!(error("cast wizard 3"), "line 1: no role 'wizard'");
     }
 }

@@ -34,10 +34,12 @@ pub enum Role {
     Submitter,
     /// Campaigns without a client: attaches its session by a stream that only the store sends on, and calls for everything else.
     Caller,
+    /// Changes who belongs to the cluster, and who leads the store.
+    Operator,
 }
 
 /// Every role, in order.
-pub(super) const ROLES: [Role; 14] = [
+pub(super) const ROLES: [Role; 15] = [
     Role::Node,
     Role::Candidate,
     Role::Writer,
@@ -52,6 +54,7 @@ pub(super) const ROLES: [Role; 14] = [
     Role::TaskExecutor,
     Role::Submitter,
     Role::Caller,
+    Role::Operator,
 ];
 
 impl Role {
@@ -72,6 +75,7 @@ impl Role {
             Role::TaskExecutor => "taskexecutor",
             Role::Submitter => "submitter",
             Role::Caller => "caller",
+            Role::Operator => "operator",
         }
     }
 
@@ -86,7 +90,8 @@ impl Role {
             | Role::Watcher
             | Role::Administrator
             | Role::Repeater
-            | Role::Submitter => false,
+            | Role::Submitter
+            | Role::Operator => false,
         }
     }
 
@@ -104,7 +109,8 @@ impl Role {
             | Role::Repeater
             | Role::JobManager
             | Role::TaskExecutor
-            | Role::Submitter => false,
+            | Role::Submitter
+            | Role::Operator => false,
         }
     }
 
@@ -122,7 +128,8 @@ impl Role {
             | Role::Repeater
             | Role::JobManager
             | Role::TaskExecutor
-            | Role::Submitter => false,
+            | Role::Submitter
+            | Role::Operator => false,
         }
     }
 }
