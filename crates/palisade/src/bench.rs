@@ -2,13 +2,14 @@
 //! or fails by a time; what must not happen at all (an error, a lost session) makes the exit code 1.
 //!
 //! Reading order: [`Latencies`], `record` (what figures are kept with), `nodes` (what is measured: `--endpoints`, or nodes of
-//! its own), `load` (callers in a closed loop or at a fixed rate), the loads (`keys`, `elect`, `session`), `watch`, `failover`; `rpc`, which needs
-//! no nodes.
+//! its own), `load` (callers in a closed loop or at a fixed rate), the loads (`keys`, `elect`, `session`), `watch`, `failover`, `node`;
+//! `rpc`, which needs no nodes.
 
 mod elect;
 mod failover;
 mod keys;
 mod load;
+mod node;
 mod nodes;
 mod record;
 mod rpc;
@@ -35,6 +36,7 @@ pub(crate) async fn run(command: BenchCommand, global: &Global, world: World) ->
         BenchCommand::Session(args) => session::run(args, global, world).await,
         BenchCommand::Watch(args) => watch::run(args, global, world).await,
         BenchCommand::Rpc(args) => rpc::run(args, global, world).await,
+        BenchCommand::Node(args) => node::run(args, global, world).await,
         BenchCommand::Failover(args) => failover::run(args, global, world).await,
     }
 }

@@ -11,12 +11,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::Targets;
 
 pub(crate) use self::bench::{
-    BenchCommand, FailoverArgs, FailoverMode, LoadArgs, RpcLoadArgs, SessionLoadArgs, WatchLoadArgs,
+    BenchCommand, FailoverArgs, FailoverMode, LoadArgs, NodeArgs, RpcLoadArgs, SessionLoadArgs, WatchLoadArgs,
 };
 pub(crate) use self::elect::{CampaignArgs, DemandArgs, ElectCommand, ReadArgs, RunArgs, SessionArgs, SessionCommand};
 pub(crate) use self::kv::{FenceArg, GetArgs, KvCommand, ManyArgs, Sort, WatchArgs};
 use crate::output::Format;
-use crate::units::duration;
+use crate::units::{address, duration};
+
+/// What a JobManager takes from one TaskExecutor.
+const SLOTS_MAX: i64 = palisade_runtime::resourcemanager::slot_manager::SLOTS_MAX as i64;
 
 /// Version and commit, so that a harness can refuse a binary of another commit.
 fn version() -> String {
@@ -127,6 +130,9 @@ pub(crate) struct ServerArgs {
     /// How other nodes and clients reach this one; by default as --initial names it.
     #[arg(long, value_name = "H:P")]
     pub(crate) advertise: Option<String>,
+    /// Serves metrics for Prometheus and health over HTTP here: /metrics, /healthz, /readyz.
+    #[arg(long, value_name = "H:P", value_parser = address)]
+    pub(crate) metrics: Option<String>,
     /// The folder that holds everything. One process at a time.
     #[arg(long)]
     pub(crate) data: PathBuf,
@@ -159,6 +165,9 @@ pub(crate) struct JobmanagerArgs {
     /// How others reach it; by default the address it listens on.
     #[arg(long, value_name = "H:P")]
     pub(crate) advertise: Option<String>,
+    /// Serves metrics for Prometheus and health over HTTP here: /metrics, /healthz, /readyz.
+    #[arg(long, value_name = "H:P", value_parser = address)]
+    pub(crate) metrics: Option<String>,
     /// The folder, shared by all JobManagers and TaskExecutors, for payloads of checkpoints and results.
     #[arg(long)]
     pub(crate) storage: PathBuf,
@@ -187,6 +196,9 @@ pub(crate) struct TaskexecutorArgs {
     /// How others reach it; by default the address it listens on.
     #[arg(long, value_name = "H:P")]
     pub(crate) advertise: Option<String>,
+    /// Serves metrics for Prometheus and health over HTTP here: /metrics, /healthz, /readyz.
+    #[arg(long, value_name = "H:P", value_parser = address)]
+    pub(crate) metrics: Option<String>,
     /// The folder, shared by all JobManagers and TaskExecutors, for payloads of checkpoints and results.
     #[arg(long)]
     pub(crate) storage: PathBuf,
@@ -194,7 +206,7 @@ pub(crate) struct TaskexecutorArgs {
     #[arg(long)]
     pub(crate) data: PathBuf,
     /// How many subtasks it runs at once.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=SLOTS_MAX))]
     pub(crate) slots: u32,
     /// The election to follow.
     #[arg(long, default_value = "jobmanager")]

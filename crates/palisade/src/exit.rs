@@ -47,7 +47,7 @@ impl Failure {
             code: USAGE,
             kind: "usage".into(),
             outcome: "not_applied",
-            message: format!("{field}: '{value}': {limit}"),
+            message: format!("{}: '{value}': {limit}", crate::settings::origin(field)),
             field: field.into(),
             value,
             limit,

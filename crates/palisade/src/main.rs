@@ -12,6 +12,7 @@ mod exit;
 mod health;
 mod job;
 mod kv;
+mod ops;
 mod output;
 mod processes;
 mod server;

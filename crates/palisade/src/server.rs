@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::ServerArgs;
 use crate::exit::Failure;
+use crate::ops;
 
 /// Files that a node opens beside its clients' connections: the store, logs, and its own connections to the others.
 const OTHER_FILES: u64 = 512;
@@ -21,14 +22,26 @@ pub(crate) async fn run(args: ServerArgs, world: World) -> Result<(), Failure> {
     warn_if_open(&args.listen);
     let stores = open(&args, &world)?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let metrics_world = world.clone();
     let mut node = Node::start(config, stores, world).await.map_err(|error| Failure::failed(error.to_string()))?;
     // The one line that programs wait for.
     eprintln!("palisade: node {} listens on {}", args.id, node.address());
+    let folders = vec![ops::Folder { name: "data", path: args.data.clone(), walk: true }];
+    let name = format!("node {}", args.id);
+    let metrics = ops::start(args.metrics.as_deref(), &name, node.observer(), folders, &metrics_world).await;
+    let metrics = match metrics {
+        Ok(metrics) => metrics,
+        Err(failure) => {
+            node.shutdown().await;
+            return Err(failure);
+        }
+    };
     let failed = tokio::select! {
         _ = terminate.recv() => None,
         _ = tokio::signal::ctrl_c() => None,
         why = node.wait_failed() => Some(why),
     };
+    metrics.end().await;
     node.shutdown().await;
     match failed {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! Durations as people write them: `200ms`, `10s`, `5m`, `1h`.
+//! Durations and addresses as people write them: `200ms`, `10s`, `5m`, `1h`; `HOST:PORT`.
 
 use std::time::Duration;
 
@@ -16,6 +16,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     number.checked_mul(ms).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// Reads an address; the error says what is wrong with it.
+pub(crate) fn address(text: &str) -> Result<String, String> {
+    let checked = palisade_world::grpc::check_address(text);
+    checked.map(|()| text.to_owned()).map_err(|bad| format!("HOST:PORT; {}", bad.why))
 }
 
 /// Whole milliseconds, for `…_ms` fields.

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Global, JobmanagerArgs, TaskexecutorArgs};
 use crate::exit::Failure;
+use crate::ops::{self, Folder};
 
 /// An orderly end that takes longer than this is cut short.
 const SAFEGUARD: Duration = Duration::from_secs(5);
@@ -16,6 +17,7 @@ const SAFEGUARD: Duration = Duration::from_secs(5);
 pub(crate) async fn jobmanager(args: JobmanagerArgs, global: &Global, world: World) -> Result<(), Failure> {
     make_folder("--storage", &args.storage)?;
     crate::server::warn_if_open(&args.listen);
+    let storage = args.storage.clone();
     let mut config = JobManagerConfig::new(args.id.clone(), args.storage, global.endpoints.clone());
     config.listen = args.listen;
     config.advertise = args.advertise;
@@ -26,7 +28,11 @@ pub(crate) async fn jobmanager(args: JobmanagerArgs, global: &Global, world: Wor
     let process = JobManager::start(config, world.clone()).await.map_err(|error| Failure::failed(error.to_string()))?;
     // The one line that programs wait for.
     eprintln!("palisade: jobmanager {} listens on {}", args.id, process.address());
+    let folders = vec![Folder { name: "storage", path: storage, walk: false }];
+    let name = format!("jobmanager {}", args.id);
+    let metrics = ops::start(args.metrics.as_deref(), &name, process.observer(), folders, &world).await?;
     let interrupted = asked_to_stop(&mut terminate).await;
+    metrics.end().await;
     within_safeguard(process.shutdown(), &world).await?;
     if interrupted { Err(Failure { message: String::new(), ..Failure::interrupted() }) } else { Ok(()) }
 }
@@ -35,6 +41,7 @@ pub(crate) async fn taskexecutor(args: TaskexecutorArgs, global: &Global, world:
     make_folder("--storage", &args.storage)?;
     make_folder("--data", &args.data)?;
     crate::server::warn_if_open(&args.listen);
+    let (storage, data) = (args.storage.clone(), args.data.clone());
     let mut config = TaskExecutorConfig::new(args.id.clone(), args.storage, args.data, global.endpoints.clone());
     config.listen = args.listen;
     config.advertise = args.advertise;
@@ -44,7 +51,12 @@ pub(crate) async fn taskexecutor(args: TaskexecutorArgs, global: &Global, world:
     let process =
         TaskExecutor::start(config, world.clone()).await.map_err(|error| Failure::failed(error.to_string()))?;
     eprintln!("palisade: taskexecutor {} listens on {}", args.id, process.address());
+    let folders =
+        vec![Folder { name: "storage", path: storage, walk: false }, Folder { name: "data", path: data, walk: true }];
+    let name = format!("taskexecutor {}", args.id);
+    let metrics = ops::start(args.metrics.as_deref(), &name, process.observer(), folders, &world).await?;
     let interrupted = asked_to_stop(&mut terminate).await;
+    metrics.end().await;
     within_safeguard(process.shutdown(), &world).await?;
     if interrupted { Err(Failure { message: String::new(), ..Failure::interrupted() }) } else { Ok(()) }
 }

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::acknowledged::Acknowledged;
 use crate::credentials::Credentials;
+use crate::figures::{RaftFigures, ReplicaMetrics};
 use crate::links::LinkTable;
 use crate::log_store::LogStore;
 use crate::network::Network;
@@ -78,6 +79,7 @@ pub(crate) struct Inner<M: Machine> {
     pub(crate) succession: Succession,
     pub(crate) reach: Arc<Reach>,
     pub(crate) rounds: Rounds,
+    metrics: Arc<ReplicaMetrics>,
     applied: watch::Receiver<Applied>,
     /// Whether the store held a cluster's log when it was opened.
     found_log: bool,
@@ -130,10 +132,20 @@ impl<M: Machine> Replica<M> {
             .map_err(|fatal: Fatal<Types<M::Reply>>| StartError::Store { why: fatal.to_string() })?;
 
         let stopping = Stopping::default();
+        let metrics = Arc::<ReplicaMetrics>::default();
         let (rounds, questions) = rounds::rounds();
         let tasks = vec![
             world.spawn("replica status", watcher::watch_metrics(raft.metrics(), status, Arc::clone(&stopping))),
-            world.spawn("quorum rounds", quorum_rounds::<M>(questions, raft.clone(), seeds.clone(), node_id)),
+            world.spawn(
+                "quorum rounds",
+                quorum_rounds::<M>(
+                    questions,
+                    raft.clone(),
+                    seeds.clone(),
+                    node_id,
+                    (Arc::clone(&metrics), world.clone()),
+                ),
+            ),
         ];
         if found_log {
             // Before it answers anybody, it must know whom its membership names.
@@ -151,6 +163,7 @@ impl<M: Machine> Replica<M> {
             succession: succession.clone(),
             reach,
             rounds,
+            metrics,
             applied,
             found_log,
             in_flight: Semaphore::new(IN_FLIGHT),
@@ -218,6 +231,16 @@ impl<M: Machine> Replica<M> {
         let mut applied = self.0.applied.clone();
         let reached = applied.wait_for(|applied| applied.is_some_and(|id| id.index >= confirmed.read.index)).await;
         reached.map(drop).map_err(|_| ReadError::Stopped)
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &ReplicaMetrics {
+        &self.0.metrics
+    }
+
+    /// How far this node is, and at the store leader how far the others are. Costs a look at a few numbers.
+    pub fn figures(&self) -> RaftFigures {
+        RaftFigures::of(&self.0.raft.metrics().borrow_watched())
     }
 
     /// What this node knows about itself and who leads.
@@ -324,7 +347,8 @@ impl<M: Machine> Inner<M> {
         if self.stopping.load(Ordering::Acquire) || self.raft.metrics().borrow_watched().running_state.is_err() {
             return Err(ProposeError::Stopped);
         }
-        let (responder, outcome) = ProgressResponder::complete_only();
+        let (responder, committed, outcome) = ProgressResponder::new();
+        let began = self.world.now();
         let request = self.raft.write(Payload(entry)).responder(responder);
         let request = match condition {
             Some(leadership) => request.with_leader(LeaderId::from(leadership)),
@@ -332,6 +356,9 @@ impl<M: Machine> Inner<M> {
         };
         // The core may have taken it before it ended: nothing is known.
         self.seeds.scope(request.into_future()).await.map_err(unknown)?;
+        if committed.await.is_ok() {
+            self.metrics.commit.observe(self.world.now().saturating_sub(began));
+        }
         let result: ClientWriteResult<Types<M::Reply>> = outcome.await.map_err(|_| unknown("replication ended"))?;
         match result {
             Ok(applied) => applied.data.0.ok_or_else(|| unknown("the entry was applied as one without a reply")),
@@ -380,8 +407,22 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-async fn quorum_rounds<M: Machine>(questions: Questions, raft: RaftOf<M>, seeds: Seeds, node_id: u64) {
-    rounds::run(questions, || rounds::ask_quorum(&raft, &seeds, node_id)).await;
+async fn quorum_rounds<M: Machine>(
+    questions: Questions,
+    raft: RaftOf<M>,
+    seeds: Seeds,
+    node_id: u64,
+    (metrics, world): (Arc<ReplicaMetrics>, World),
+) {
+    let ask = || async {
+        let began = world.now();
+        let answer = rounds::ask_quorum(&raft, &seeds, node_id).await;
+        if answer.is_ok() {
+            metrics.rounds.observe(world.now().saturating_sub(began));
+        }
+        answer
+    };
+    rounds::run(questions, ask).await;
 }
 
 fn unknown(why: impl std::fmt::Display) -> ProposeError {

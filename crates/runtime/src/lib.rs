@@ -28,6 +28,7 @@ pub mod job;
 pub mod jobclient;
 pub mod jobmanager;
 pub mod jobmaster;
+mod observing;
 pub mod resourcemanager;
 pub mod storage;
 pub mod taskexecutor;
@@ -35,6 +36,7 @@ pub mod taskexecutor;
 pub use job::{Input, JobId, JobKind, JobSpec, JobState, JobStatus};
 pub use jobclient::{CounterValue, JobClient, JobClientError};
 pub use jobmanager::{Heartbeats, JobManager, JobManagerConfig};
+pub use observing::{JobManagerFigures, JobManagerObserver, TaskExecutorFigures, TaskExecutorObserver};
 pub use taskexecutor::{TaskExecutor, TaskExecutorConfig};
 
 /// Generated from `proto/palisade/runtime/v1`.

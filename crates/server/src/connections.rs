@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use palisade_metrics::Gauge;
 use palisade_world::grpc::incoming;
 use palisade_world::{Lifeline, Listener, Socket, World};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -40,10 +41,11 @@ pub(crate) enum Line {
 pub(crate) fn bounded(
     listener: Listener,
     most: usize,
+    open: Arc<Gauge>,
     line: watch::Receiver<Line>,
     world: World,
 ) -> impl Stream<Item = io::Result<Connection>> + Send {
-    let places = Arc::new(Mutex::new(Places { most, ..Places::default() }));
+    let places = Arc::new(Mutex::new(Places { most, open, ..Places::default() }));
     incoming(listener).filter_map(move |accepted| {
         let admitted = match accepted {
             Ok(socket) => admit(&places, line.clone(), &world, socket).map(Ok),
@@ -103,6 +105,8 @@ impl From<Cut> for io::Error {
 struct Places {
     most: usize,
     taken: usize,
+    /// Shows `taken`.
+    open: Arc<Gauge>,
     last: u64,
     /// Those that have said nothing yet, oldest first. Dropping an entry says that it has spoken.
     silent: BTreeMap<u64, oneshot::Sender<()>>,
@@ -132,6 +136,7 @@ impl Places {
             self.short = Short::No;
         }
         self.taken += 1;
+        self.open.set(self.taken);
         self.last += 1;
         let (evict, evicted) = oneshot::channel();
         self.silent.insert(self.last, evict);
@@ -154,6 +159,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut places = lock(&self.places);
         places.taken -= 1;
+        places.open.set(places.taken);
         places.silent.remove(&self.number);
     }
 }

@@ -13,6 +13,7 @@ use palisade_fence::ClusterId;
 use palisade_wire::coord::v1;
 use tokio::sync::mpsc;
 
+use crate::metrics::{CutOff, NodeMetrics};
 use crate::watch::Wakers;
 
 /// Events that one observer may leave unread. An observer that is behind by more than this many changes of one election
@@ -58,6 +59,7 @@ impl Applied {
 pub struct Hub {
     subscribers: Mutex<Subscribers>,
     wakers: Arc<Wakers>,
+    metrics: Arc<NodeMetrics>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +68,8 @@ struct Subscribers {
     last_id: u64,
     /// Subscribers to everything.
     all: BTreeMap<u64, mpsc::Sender<Arc<Applied>>>,
+    /// Subscribers to what happens to elections and sessions.
+    coordination: BTreeMap<u64, mpsc::Sender<Arc<Applied>>>,
     /// Subscribers to one election. No map in it is empty.
     by_election: BTreeMap<String, BTreeMap<u64, mpsc::Sender<Arc<Applied>>>>,
     /// How many there are in `by_election`, those that were cut off and not yet dropped included.
@@ -87,10 +91,20 @@ impl Hub {
         Arc::new(Hub::default())
     }
 
+    /// The same, that counts whom it cuts off.
+    pub(crate) fn counting(metrics: Arc<NodeMetrics>) -> Arc<Hub> {
+        Arc::new(Hub { metrics, ..Hub::default() })
+    }
+
     /// Everything from now on. Take it under the state's lock, together with what the state says, and nothing is missed;
     /// what was applied but is published a moment later has a `seq` that the state has already: skip it.
     pub fn subscribe(self: &Arc<Hub>) -> Subscription {
-        self.add(None, DRIVER_QUEUE)
+        self.add(Of::All, DRIVER_QUEUE)
+    }
+
+    /// What happens to elections and sessions from now on, but not to keys.
+    pub(crate) fn subscribe_coordination(self: &Arc<Hub>) -> Subscription {
+        self.add(Of::Coordination, DRIVER_QUEUE)
     }
 
     /// The changes of one election from now on; otherwise as [`Hub::subscribe`]. `None`: there are [`MAX_OBSERVERS`].
@@ -102,7 +116,7 @@ impl Hub {
             }
             subscribers.observers += 1;
         }
-        Some(self.add(Some(election.to_owned()), OBSERVER_QUEUE))
+        Some(self.add(Of::Election(election.to_owned()), OBSERVER_QUEUE))
     }
 
     /// Who watches keys.
@@ -113,13 +127,17 @@ impl Hub {
     /// Tells everybody whom it concerns. Never waits.
     pub(crate) fn publish(&self, applied: Applied) {
         self.wakers.publish(applied.revision, &applied.events);
+        let coordination = !applied.events.iter().all(|event| matches!(event, Event::KeyChanged { .. }));
         let applied = Arc::new(applied);
         let elections: BTreeSet<&str> = applied.events.iter().filter_map(election_of).collect();
         let mut subscribers = self.lock();
-        send(&mut subscribers.all, &applied);
+        send(&mut subscribers.all, &applied, &self.metrics);
+        if coordination {
+            send(&mut subscribers.coordination, &applied, &self.metrics);
+        }
         for election in elections {
             let Some(observers) = subscribers.by_election.get_mut(election) else { continue };
-            send(observers, &applied);
+            send(observers, &applied, &self.metrics);
             if observers.is_empty() {
                 subscribers.by_election.remove(election);
             }
@@ -131,6 +149,7 @@ impl Hub {
         self.wakers.cut_off();
         let mut subscribers = self.lock();
         subscribers.all.clear();
+        subscribers.coordination.clear();
         subscribers.by_election.clear();
     }
 
@@ -141,25 +160,37 @@ impl Hub {
         self.cut_off();
     }
 
-    fn add(self: &Arc<Hub>, election: Option<String>, queue: usize) -> Subscription {
+    /// Whether nobody subscribes any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed == Closed::Yes
+    }
+
+    /// Observers of elections, at this node.
+    pub(crate) fn observer_count(&self) -> usize {
+        self.lock().observers
+    }
+
+    fn add(self: &Arc<Hub>, of: Of, queue: usize) -> Subscription {
         let (sender, events) = mpsc::channel(queue);
         let mut subscribers = self.lock();
         subscribers.last_id += 1;
         let id = subscribers.last_id;
         if subscribers.closed == Closed::No {
-            match &election {
-                None => subscribers.all.insert(id, sender),
-                Some(name) => subscribers.by_election.entry(name.clone()).or_default().insert(id, sender),
+            match &of {
+                Of::All => subscribers.all.insert(id, sender),
+                Of::Coordination => subscribers.coordination.insert(id, sender),
+                Of::Election(name) => subscribers.by_election.entry(name.clone()).or_default().insert(id, sender),
             };
         }
-        Subscription { id, election, events, hub: Arc::downgrade(self) }
+        Subscription { id, of, events, hub: Arc::downgrade(self) }
     }
 
-    fn remove(&self, id: u64, election: Option<&str>) {
+    fn remove(&self, id: u64, of: &Of) {
         let mut subscribers = self.lock();
-        let Some(election) = election else {
-            subscribers.all.remove(&id);
-            return;
+        let election = match of {
+            Of::All => return drop(subscribers.all.remove(&id)),
+            Of::Coordination => return drop(subscribers.coordination.remove(&id)),
+            Of::Election(election) => election,
         };
         subscribers.observers -= 1;
         if let Some(observers) = subscribers.by_election.get_mut(election) {
@@ -176,10 +207,11 @@ impl Hub {
 }
 
 /// Who is cut off is logged and forgotten; the others have it in their queue.
-fn send(subscribers: &mut BTreeMap<u64, mpsc::Sender<Arc<Applied>>>, applied: &Arc<Applied>) {
+fn send(subscribers: &mut BTreeMap<u64, mpsc::Sender<Arc<Applied>>>, applied: &Arc<Applied>, metrics: &NodeMetrics) {
     subscribers.retain(|id, sender| match sender.try_send(Arc::clone(applied)) {
         Ok(()) => true,
         Err(mpsc::error::TrySendError::Full(_)) => {
+            metrics.cut_off.inc(CutOff::Subscriber);
             tracing::warn!(subscriber = id, seq = applied.seq.get(), "a subscriber is too slow and is cut off");
             false
         }
@@ -201,11 +233,20 @@ fn election_of(event: &Event) -> Option<&str> {
     }
 }
 
+/// What a subscriber hears of.
+#[derive(Debug)]
+enum Of {
+    All,
+    /// Elections and sessions.
+    Coordination,
+    Election(String),
+}
+
 /// One subscriber's queue. Dropping it ends the subscription.
 #[derive(Debug)]
 pub struct Subscription {
     id: u64,
-    election: Option<String>,
+    of: Of,
     events: mpsc::Receiver<Arc<Applied>>,
     hub: Weak<Hub>,
 }
@@ -226,7 +267,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         if let Some(hub) = self.hub.upgrade() {
-            hub.remove(self.id, self.election.as_deref());
+            hub.remove(self.id, &self.of);
         }
     }
 }

@@ -9,7 +9,7 @@
 //! `watch`, `election_service` with
 //! `observe`, `cluster_service`), `sessions`
 //! (streams and deadlines), `formation` and `joining` (who belongs to the cluster), `founding`, and the small watchers
-//! `confirmation`, `disk`, `health`, `leadership_log`. `connections` and `admission` stand before all services: what a node takes on.
+//! `confirmation`, `disk`, `health`, `leadership_log`, `story`. `metrics` is what they count. `connections` and `admission` stand before all services: what a node takes on.
 
 mod admission;
 mod api;
@@ -31,6 +31,7 @@ mod key_replies;
 mod kv_service;
 mod leadership_log;
 mod machine;
+mod metrics;
 mod node;
 mod observe;
 mod pipeline;
@@ -38,11 +39,12 @@ mod proposer;
 mod refusals;
 mod session_backend;
 mod sessions;
+mod story;
 mod watch;
 
 pub use audit::Audit;
 pub use config::{ConfigError, MAX_TTL, MIN_TTL, NodeConfig};
 pub use formation::Misfit;
-pub use node::{Node, NodeFailed, StartError, Stores};
+pub use node::{Node, NodeFailed, Observer, StartError, Stores};
 pub use palisade_replica::{Member, Timings};
 pub use proposer::{Proposer, SubmitError};

@@ -12,10 +12,12 @@ use palisade_fence::ClusterId;
 use palisade_planted::{self as planted, Bug};
 use palisade_replica::{Cluster, Machine, MachineError, Member};
 use palisade_wire::{log, state};
+use palisade_world::World;
 use tokio::sync::watch;
 
 use crate::audit::Audit;
 use crate::hub::{Applied, Hub};
+use crate::metrics::NodeMetrics;
 
 /// The replicated state of one node.
 pub struct CoordMachine {
@@ -27,13 +29,17 @@ pub struct CoordMachine {
     generation: AtomicU32,
     /// Looks on, in tests.
     audit: Option<Arc<dyn Audit>>,
+    metrics: Arc<NodeMetrics>,
+    /// For how long applying takes, and for nothing else.
+    world: World,
 }
 
 impl CoordMachine {
-    /// An empty state that publishes to `hub`.
-    pub fn new(hub: Arc<Hub>, audit: Option<Arc<dyn Audit>>) -> CoordMachine {
-        let founded = watch::Sender::new(None);
-        CoordMachine { state: RwLock::new(State::new()), hub, founded, generation: AtomicU32::new(0), audit }
+    /// An empty state that publishes to a hub of its own.
+    pub fn new(audit: Option<Arc<dyn Audit>>, world: World) -> CoordMachine {
+        let (founded, metrics) = (watch::Sender::new(None), NodeMetrics::new());
+        let (state, hub) = (RwLock::new(State::new()), Hub::counting(Arc::clone(&metrics)));
+        CoordMachine { state, hub, founded, generation: AtomicU32::new(0), audit, metrics, world }
     }
 
     /// Looks at what this node has applied. `look` must be short and must not wait: applying waits for it.
@@ -44,6 +50,11 @@ impl CoordMachine {
     /// The cluster's name; `None` until its first command is applied here.
     pub fn founded(&self) -> watch::Receiver<Option<ClusterId>> {
         self.founded.subscribe()
+    }
+
+    /// What this node counts.
+    pub(crate) fn metrics(&self) -> &Arc<NodeMetrics> {
+        &self.metrics
     }
 
     /// Where this node's events go.
@@ -69,6 +80,7 @@ impl Machine for CoordMachine {
     type Reply = Vec<Outcome>;
 
     fn apply(&self, index: u64, entry: Bytes) -> Vec<Outcome> {
+        let began = self.world.now();
         // Our own store leader wrote these bytes and a checksum guarded them. Skipping an entry would make replicas
         // differ, so a node that cannot read one must stop.
         let commands =
@@ -86,6 +98,7 @@ impl Machine for CoordMachine {
                     audit.applied(command, &outcome, &state);
                 }
                 if !outcome.events.is_empty() {
+                    self.metrics.events(&outcome.events);
                     published.push(Applied {
                         cluster: state.cluster().unwrap_or_default(),
                         generation: state.generation(),
@@ -98,6 +111,7 @@ impl Machine for CoordMachine {
             }
             (state.cluster(), state.generation())
         };
+        self.metrics.applied(&outcomes, self.world.now().saturating_sub(began));
         self.note(cluster, generation);
         for applied in published {
             self.hub.publish(applied);
@@ -142,7 +156,7 @@ mod tests {
     use super::*;
 
     fn a_snapshot_cuts_observers_off() {
-        let machine = CoordMachine::new(Hub::new(), None);
+        let machine = CoordMachine::new(None, World::real());
         let mut observer = machine.hub().observe("e").expect("there is room");
         machine.restore(state::encode(&State::new())).expect("it is sound");
         assert!(observer.next().now_or_never().is_some_and(|next| next.is_none()), "it waits for what it has missed");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use palisade_metrics::Page;
 use palisade_replica::{Gate, Replica, ReplicaConfig, ReplicaStatus};
 use palisade_storage::{DataFolder, LogEngine, SnapshotStore};
 use palisade_wire::coord::v1::cluster_service_server::ClusterServiceServer;
@@ -28,14 +29,14 @@ use crate::election_service::Elections;
 use crate::formation::Misfit;
 use crate::forward::{Forwarder, Forwarding};
 use crate::health::{self, Health};
-use crate::hub::Hub;
 use crate::joining;
 use crate::kv_service::Kv;
 use crate::machine::CoordMachine;
+use crate::metrics::Sources;
 use crate::proposer::Proposer;
 use crate::sessions::{self, SessionSettings};
 use crate::watch::{Room, Watches};
-use crate::{confirmation, disk, founding, leadership_log};
+use crate::{confirmation, disk, founding, leadership_log, story};
 
 /// How long a stopping node lets requests in flight finish before it cuts their connections.
 const GRACE: Duration = Duration::from_millis(500);
@@ -105,6 +106,7 @@ pub enum NodeFailed {
 /// A running node.
 pub struct Node {
     address: SocketAddr,
+    sources: Sources,
     machine: Arc<CoordMachine>,
     replica: Replica<CoordMachine>,
     engine: Arc<dyn LogEngine>,
@@ -118,6 +120,22 @@ pub struct Node {
     tasks: Vec<Task<()>>,
     world: World,
     folder: Option<DataFolder>,
+}
+
+/// Looks on a running node, for metrics and health.
+#[derive(Clone)]
+pub struct Observer(Sources);
+
+impl Observer {
+    /// Writes what the node counts.
+    pub fn write(&self, page: &mut Page) {
+        self.0.write(page);
+    }
+
+    /// Why the node does not serve; empty: it does, or can name the node that does.
+    pub fn problems(&self) -> Vec<String> {
+        self.0.health.problems()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,8 +178,7 @@ impl Node {
         let address = listener.local_addr();
         let Stores { engine, snapshots, store_id, folder } = stores;
 
-        let hub = Hub::new();
-        let machine = Arc::new(CoordMachine::new(hub, audit));
+        let machine = Arc::new(CoordMachine::new(audit, world.clone()));
         let replica = Replica::start(
             replica_config(&config, store_id),
             Arc::clone(&engine),
@@ -170,6 +187,8 @@ impl Node {
             world.clone(),
         )
         .await?;
+        machine.metrics().begin();
+        let metrics = Arc::clone(machine.metrics());
 
         let (disk, disk_task) = disk::start(Arc::clone(&engine), &world);
         let (proposer, pump) = Proposer::start(config.node_id, replica.clone(), &machine, disk.clone(), &world);
@@ -187,7 +206,7 @@ impl Node {
         let health = Health { status: replica.status(), formation, disk, touch };
         // No other node can have won an election before a follower's longest wait is over.
         let election_timeout = config.timings.election_max * 2;
-        let settings = SessionSettings { ttl: config.ttl.clone(), election_timeout };
+        let settings = SessionSettings { ttl: config.ttl.clone(), election_timeout, metrics: Arc::clone(&metrics) };
         let (line, line_watch) = watch::channel(Line::Open);
         let forwarder = Forwarder::new(config.node_id, replica.status(), line_watch.clone(), &world);
         let (session_service, sessions) = sessions::start(Arc::new(api.clone()), settings, forwarder.clone(), &world);
@@ -206,11 +225,12 @@ impl Node {
         let cluster = Cluster { node_id: config.node_id, api: api.clone(), health: health.clone() };
         let cluster = ClusterServiceServer::new(cluster).max_decoding_message_size(MESSAGE_BYTES);
         let watches = WatchServiceServer::new(Watches { api: api.clone(), room: Room::new() });
+        let admission = Admission::new(Arc::clone(&metrics));
         let router = grpc::server(&world)
             .max_concurrent_streams(STREAMS_OF_CONNECTION)
             .http2_max_header_list_size(HEADER_BYTES)
             .max_frame_size(FRAME_BYTES)
-            .layer(Admission::new())
+            .layer(admission.clone())
             .add_service(health_service)
             .add_service(reflection)
             .add_service(Forwarding::new(kv, &forwarder))
@@ -219,7 +239,13 @@ impl Node {
             .add_service(Forwarding::new(cluster, &forwarder))
             .add_service(Forwarding::new(session_service, &forwarder))
             .add_service(replica.peer_service(gate));
-        let connections = connections::bounded(listener, config.max_connections, line_watch, world.clone());
+        let connections = connections::bounded(
+            listener,
+            config.max_connections,
+            Arc::clone(&metrics.connections),
+            line_watch,
+            world.clone(),
+        );
         let stopped = async move {
             let mut stop = stop_watch;
             let _ = stop.wait_for(|stop| *stop == Stop::Yes).await;
@@ -234,13 +260,42 @@ impl Node {
             vital(pump),
             vital(disk_task),
             vital(confirmation),
-            vital(founding::start(&replica, &machine, proposer, &world)),
-            leadership_log::start(config.node_id, &replica, &world),
+            vital(founding::start(&replica, &machine, proposer.clone(), &world)),
+            leadership_log::start(config.node_id, &replica, &machine, &world),
+            story::start(config.node_id, &replica, &machine, &world),
             health::report(health.clone(), reporter, &world),
             vital(joining),
-            watch_failure(health, failing.clone(), &world),
+            watch_failure(health.clone(), failing.clone(), &world),
         ];
-        Ok(Node { address, machine, replica, engine, failed, stop, line, server, sessions, tasks, world, folder })
+        let sources = Sources {
+            node_id: config.node_id,
+            machine: Arc::clone(&machine),
+            replica: replica.clone(),
+            proposer,
+            admission,
+            health,
+            log: engine.metrics(),
+        };
+        Ok(Node {
+            address,
+            sources,
+            machine,
+            replica,
+            engine,
+            failed,
+            stop,
+            line,
+            server,
+            sessions,
+            tasks,
+            world,
+            folder,
+        })
+    }
+
+    /// Looks on while the node runs. Let go of it before the node is shut down.
+    pub fn observer(&self) -> Observer {
+        Observer(self.sources.clone())
     }
 
     /// Where it listens, with the port that was taken.
@@ -274,7 +329,7 @@ impl Node {
     }
 
     async fn end(self) {
-        let Node { machine, replica, engine, stop, line, server, sessions, tasks, world, folder, .. } = self;
+        let Node { sources, machine, replica, engine, stop, line, server, sessions, tasks, world, folder, .. } = self;
         end(sessions).await;
         machine.hub().close();
         // While it still answers the others: a store leader hands over.
@@ -288,7 +343,7 @@ impl Node {
         for task in tasks {
             end(task).await;
         }
-        drop((machine, replica));
+        drop((sources, machine, replica));
         // Connections that were cut give up what they hold at their next step.
         let let_go = world.now() + LET_GO;
         while Arc::strong_count(&engine) > 1 && world.now() < let_go {

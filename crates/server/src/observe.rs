@@ -13,7 +13,7 @@ use palisade_planted::{self as planted, Bug};
 use palisade_replica::Leadership;
 use palisade_wire::convert::{Gap, Observe, ObserveFrom};
 use palisade_wire::coord::v1::error_detail::Kind;
-use palisade_wire::coord::v1::{ErrorDetail, Header, ObserveReply};
+use palisade_wire::coord::v1::{ErrorDetail, Header, ObserveReply, observe_event};
 use palisade_wire::{convert, status};
 use tokio::sync::watch;
 use tonic::Status;
@@ -21,6 +21,7 @@ use tonic::Status;
 use crate::api::Api;
 use crate::confirmation::Touch;
 use crate::hub::{MAX_OBSERVERS, Subscription};
+use crate::metrics::GapKind;
 use crate::refusals;
 
 /// Past events that are read under one look at the state: with the largest values 4 MiB, which is some milliseconds.
@@ -127,6 +128,9 @@ impl Observing {
             let changes = (seen.rest == Rest::None).then(|| hub.observe(&self.election));
             (seen, changes)
         });
+        if seen.replies.iter().any(is_gap) {
+            self.api.machine.metrics().gaps.inc(GapKind::Observe);
+        }
         self.ready.extend(seen.replies);
         self.after = seen.after;
         if let Some(changes) = changes {
@@ -197,6 +201,10 @@ fn onward(state: &State, election: &str, after: Seq) -> Seen {
         (seen.after, seen.rest) = (state.seq(), Rest::None);
     }
     seen
+}
+
+fn is_gap(reply: &ObserveReply) -> bool {
+    reply.events.iter().any(|event| matches!(event.kind, Some(observe_event::Kind::Gap(_))))
 }
 
 fn gap(state: &State, election: &str, why: Gap) -> Seen {

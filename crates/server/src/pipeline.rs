@@ -334,6 +334,9 @@ impl Pipelining {
         if let Some(open) = self.open.remove(&call) {
             self.open_bytes -= open.bytes;
         }
+        if let Body::Error(refusal) = &body {
+            self.api.machine.metrics().refused(refusal);
+        }
         self.answer_bytes += size(&body);
         self.answers.push(PipelineAnswer { call, answer: Some(body) });
     }

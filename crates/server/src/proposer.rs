@@ -8,6 +8,7 @@
 //! condition was seen; it is never forwarded and never waits for room behind the others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -21,6 +22,7 @@ use palisade_world::{Task, World};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::machine::CoordMachine;
+use crate::metrics::NodeMetrics;
 
 /// Commands in one entry. Applying that many takes about a millisecond, well below a heartbeat.
 const BATCH_COMMANDS: usize = 1_024;
@@ -33,6 +35,9 @@ const IN_FLIGHT: usize = 4;
 
 /// Room beside those for conditional entries, so that an expiry never waits behind writes.
 const IN_FLIGHT_CONDITIONAL: usize = 4;
+
+/// Entries in flight, both kinds.
+pub(crate) const MAX_IN_FLIGHT: usize = IN_FLIGHT + IN_FLIGHT_CONDITIONAL;
 
 /// Commands that wait or are in flight; the next is refused as overloaded. About a second's work at full speed.
 const WAITING_COMMANDS: usize = 16_384;
@@ -91,6 +96,16 @@ pub struct Proposer {
     status: watch::Receiver<ReplicaStatus>,
     founded: watch::Receiver<Option<ClusterId>>,
     disk: watch::Receiver<EngineHealth>,
+    /// For how long commands take, and for nothing else.
+    world: World,
+}
+
+/// How full a queue is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct QueueFigure {
+    pub(crate) name: &'static str,
+    pub(crate) length: usize,
+    pub(crate) limit: usize,
 }
 
 pub(crate) type Answer = Result<Outcome, SubmitError>;
@@ -101,6 +116,8 @@ pub(crate) type Outcomes = mpsc::Sender<Vec<(u64, Answer)>>;
 struct Waiting {
     command: Command,
     weight: usize,
+    /// When it came.
+    since: Duration,
     asker: Asker,
     /// Its share of [`WAITING_BYTES`] or [`WAITING_BULK_BYTES`], given back with the answer.
     room: Option<OwnedSemaphorePermit>,
@@ -127,6 +144,7 @@ impl Proposer {
         let status = replica.status();
         let pump = Pump {
             replica,
+            work: Work { metrics: Arc::clone(machine.metrics()), world: world.clone() },
             plain: Queue { next: None, rest: plain_queue },
             bulk: Queue { next: None, rest: bulk_queue },
             conditional: Queue { next: None, rest: conditional_queue },
@@ -135,7 +153,20 @@ impl Proposer {
         let (bytes, bulk_bytes) =
             (Arc::new(Semaphore::new(WAITING_BYTES)), Arc::new(Semaphore::new(WAITING_BULK_BYTES)));
         let founded = machine.founded();
-        (Proposer { node_id, plain, bulk, conditional, bytes, bulk_bytes, status, founded, disk }, task)
+        let world = world.clone();
+        (Proposer { node_id, plain, bulk, conditional, bytes, bulk_bytes, status, founded, disk, world }, task)
+    }
+
+    /// How full its queues are.
+    pub(crate) fn queues(&self) -> [QueueFigure; 5] {
+        let queue = |name, limit: usize, left: usize| QueueFigure { name, length: limit.saturating_sub(left), limit };
+        [
+            queue("commands", WAITING_COMMANDS, self.plain.capacity()),
+            queue("bulk_commands", WAITING_BULK, self.bulk.capacity()),
+            queue("conditional_commands", WAITING_CONDITIONAL, self.conditional.capacity()),
+            queue("command_bytes", WAITING_BYTES, self.bytes.available_permits()),
+            queue("bulk_command_bytes", WAITING_BULK_BYTES, self.bulk_bytes.available_permits()),
+        ]
     }
 
     /// Has a command applied. Cancelling it does not take the command back.
@@ -144,7 +175,7 @@ impl Proposer {
         let weight = weight(&command);
         let room = Some(room(&self.bytes, weight)?);
         let (caller, outcome) = oneshot::channel();
-        let waiting = Waiting { command, weight, asker: Asker::Caller(caller), room };
+        let waiting = Waiting { command, weight, since: self.world.now(), asker: Asker::Caller(caller), room };
         self.plain.try_send(waiting).map_err(|_| SubmitError::Overloaded)?;
         answered(outcome).await
     }
@@ -156,7 +187,8 @@ impl Proposer {
         let weight = weight(&command);
         let room = Some(room(&self.bulk_bytes, weight)?);
         let asker = Asker::Stream { call, outcomes: outcomes.clone() };
-        self.bulk.try_send(Waiting { command, weight, asker, room }).map_err(|_| SubmitError::Overloaded)
+        let since = self.world.now();
+        self.bulk.try_send(Waiting { command, weight, since, asker, room }).map_err(|_| SubmitError::Overloaded)
     }
 
     /// Has a command applied only if this node is still the store leader that `leadership` names: for expiry, release
@@ -164,7 +196,8 @@ impl Proposer {
     pub async fn submit_as(&self, leadership: Leadership, command: Command) -> Answer {
         let weight = weight(&command);
         let (caller, outcome) = oneshot::channel();
-        let waiting = Waiting { command, weight, asker: Asker::Caller(caller), room: None };
+        let since = self.world.now();
+        let waiting = Waiting { command, weight, since, asker: Asker::Caller(caller), room: None };
         self.conditional.try_send((leadership, waiting)).map_err(|_| SubmitError::Overloaded)?;
         answered(outcome).await
     }
@@ -287,9 +320,17 @@ impl<T> Queue<T> {
     }
 }
 
+/// Where the work on an entry is measured.
+#[derive(Clone)]
+struct Work {
+    metrics: Arc<NodeMetrics>,
+    world: World,
+}
+
 /// The task that gathers and proposes. It waits for nothing but its queues: entries are in flight side by side.
 struct Pump {
     replica: Replica<CoordMachine>,
+    work: Work,
     plain: Queue<Waiting>,
     bulk: Queue<Waiting>,
     conditional: Queue<(Leadership, Waiting)>,
@@ -300,22 +341,23 @@ impl Pump {
         let mut in_flight = FuturesUnordered::new();
         loop {
             let room = in_flight.len() < IN_FLIGHT;
-            let more_room = in_flight.len() < IN_FLIGHT + IN_FLIGHT_CONDITIONAL;
+            let more_room = in_flight.len() < MAX_IN_FLIGHT;
+            self.work.metrics.entries_in_flight.set(in_flight.len());
             tokio::select! {
                 biased;
                 Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
                 Some((leadership, first)) = self.conditional.next(), if more_room => {
                     let batch = self.gather_conditional(leadership, first);
-                    in_flight.push(propose(self.replica.clone(), Some(leadership), batch));
+                    in_flight.push(propose(self.replica.clone(), self.work.clone(), Some(leadership), batch));
                 }
                 first = self.plain.next(), if room => {
                     let Some(first) = first else { return };
                     let batch = gather(first, &mut self.plain, &mut self.bulk);
-                    in_flight.push(propose(self.replica.clone(), None, batch));
+                    in_flight.push(propose(self.replica.clone(), self.work.clone(), None, batch));
                 }
                 Some(first) = self.bulk.next(), if room => {
                     let batch = gather(first, &mut self.plain, &mut self.bulk);
-                    in_flight.push(propose(self.replica.clone(), None, batch));
+                    in_flight.push(propose(self.replica.clone(), self.work.clone(), None, batch));
                 }
             }
         }
@@ -381,9 +423,9 @@ impl Batch {
 }
 
 /// One entry: proposes it and answers each submitter.
-async fn propose(replica: Replica<CoordMachine>, leadership: Option<Leadership>, batch: Vec<Waiting>) {
+async fn propose(replica: Replica<CoordMachine>, work: Work, leadership: Option<Leadership>, batch: Vec<Waiting>) {
     let (commands, askers): (Vec<Command>, Vec<_>) =
-        batch.into_iter().map(|waiting| (waiting.command, (waiting.asker, waiting.room))).unzip();
+        batch.into_iter().map(|waiting| (waiting.command, (waiting.asker, waiting.since, waiting.room))).unzip();
     let entry = log::encode_batch(&commands);
     drop(commands);
     let proposed = match leadership {
@@ -394,13 +436,15 @@ async fn propose(replica: Replica<CoordMachine>, leadership: Option<Leadership>,
     match proposed {
         Ok(outcomes) => {
             assert_eq!(outcomes.len(), askers.len(), "each command of an entry has one outcome");
-            for ((asker, _), outcome) in askers.into_iter().zip(outcomes) {
+            let now = work.world.now();
+            for ((asker, since, _), outcome) in askers.into_iter().zip(outcomes) {
+                work.metrics.proposal.observe(now.saturating_sub(since));
                 told.tell(asker, Ok(outcome));
             }
         }
         Err(error) => {
             let error = SubmitError::from(error);
-            for (asker, _) in askers {
+            for (asker, ..) in askers {
                 told.tell(asker, Err(error.clone()));
             }
         }
@@ -456,7 +500,7 @@ mod tests {
         let op = Op::Keys(KeyOp::Put(Put::new([0], vec![0; bytes])));
         let command = Command::new(0, op);
         let asker = Asker::Caller(oneshot::channel().0);
-        Waiting { weight: weight(&command), command, asker, room: None }
+        Waiting { weight: weight(&command), command, since: Duration::ZERO, asker, room: None }
     }
 
     /// A queue of small commands; their keys say which queue they are from.

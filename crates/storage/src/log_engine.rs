@@ -1,9 +1,11 @@
 //! The seam between Raft's log and a disk. It does not know what an entry means; it keeps the order in which things were
 //! submitted, and it keeps "done" and "on disk" the same thing.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::{EngineHealth, LogOp, LogState, StorageError};
+use crate::{EngineHealth, LogMetrics, LogOp, LogState, StorageError};
 
 /// Called exactly once with the fate of one [`LogEngine::submit`], unless the process dies first.
 ///
@@ -44,4 +46,9 @@ pub trait LogEngine: Send + Sync + 'static {
 
     /// Whether it can be written to, now. Asks the file system for its free space; cheap enough for each status request.
     fn health(&self) -> EngineHealth;
+
+    /// What its writer counts, if it counts.
+    fn metrics(&self) -> Option<Arc<LogMetrics>> {
+        None
+    }
 }

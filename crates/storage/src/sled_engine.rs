@@ -18,8 +18,8 @@ use crate::sled_open::{self, Opened};
 use crate::sled_writer::{self, OnDisk, Writer};
 use crate::tail::Tail;
 use crate::{
-    DataFolder, Done, EngineHealth, FullState, LogEngine, LogOp, LogState, MetaSlot, OpenError, StorageError,
-    disk_space,
+    DataFolder, Done, EngineHealth, FullState, LogEngine, LogMetrics, LogOp, LogState, MetaSlot, OpenError,
+    StorageError, disk_space,
 };
 
 /// Durable entries that stay in memory for followers that keep up: seconds of traffic at full speed.
@@ -69,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) room: Condvar,
     pub(crate) options: SledOptions,
     pub(crate) path: PathBuf,
+    pub(crate) metrics: Arc<LogMetrics>,
 }
 
 /// What callers see, and what waits for the writer.
@@ -126,8 +127,14 @@ impl SledEngine {
             failure: None,
             life: Life::Open,
         };
-        let shared =
-            Arc::new(Shared { front: Mutex::new(front), work: Condvar::new(), room: Condvar::new(), options, path });
+        let shared = Arc::new(Shared {
+            front: Mutex::new(front),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            options,
+            path,
+            metrics: Arc::default(),
+        });
         let on_disk = OnDisk { mark, group, end, purged };
         let writer = Writer::new(Arc::clone(&shared), Arc::clone(&log), on_disk, folder.clone());
         let thread = std::thread::Builder::new()
@@ -223,6 +230,10 @@ impl LogEngine for SledEngine {
             }
         }
     }
+
+    fn metrics(&self) -> Option<Arc<LogMetrics>> {
+        Some(Arc::clone(&self.shared.metrics))
+    }
 }
 
 impl Drop for SledEngine {
@@ -254,6 +265,9 @@ impl Shared {
         let bytes = ops.iter().map(weight).sum();
         let mut front = self.lock();
         // A callback may submit on the writer's own thread, where waiting for the writer would be for ever.
+        if front.queued_bytes > QUEUE_BYTES {
+            self.metrics.waits.inc();
+        }
         while front.queued_bytes > QUEUE_BYTES && front.failure.is_none() && !sled_writer::is_this_thread() {
             front = self.room.wait(front).unwrap_or_else(PoisonError::into_inner);
         }
@@ -274,6 +288,7 @@ impl Shared {
         }
         let submit = front.submits;
         front.queued_bytes += bytes;
+        self.metrics.submitted(bytes, front.queued_bytes);
         front.queue.push_back(Job { ops, done, bytes, submit });
         drop(front);
         self.work.notify_one();

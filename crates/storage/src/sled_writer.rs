@@ -12,6 +12,7 @@ use std::time::Duration;
 use palisade_planted::{self as planted, Bug};
 
 use crate::acked_mark::{Acked, AckedMark};
+use crate::log_metrics::Stopwatch;
 use crate::sled_engine::{Job, Life, Shared};
 use crate::sled_log::{End, Purging, SledLog};
 use crate::{DataFolder, LogOp, MetaSlot, StorageError, disk_space};
@@ -140,6 +141,7 @@ impl Writer {
             }
         }
         front.queued_bytes -= bytes;
+        self.shared.metrics.queue_bytes.set(front.queued_bytes);
         let appends = !jobs.is_empty() && jobs.iter().flat_map(|job| &job.ops).all(is_append);
         let metadata = if appends && self.appends < APPENDS_BETWEEN { Metadata::Left } else { Metadata::Written };
         // Not before the entries that it speaks of.
@@ -181,6 +183,7 @@ impl Writer {
         if free_bytes < self.shared.options.refuse_bytes {
             return Err(StorageError::DiskFull { free_bytes });
         }
+        let began = Stopwatch::start();
         let Group { jobs, metadata, committed } = group;
         let number = (*metadata == Metadata::Written).then_some(self.on_disk.group + 1);
         let (mut purged, mut purging) = (self.on_disk.purged, self.purging);
@@ -202,14 +205,18 @@ impl Writer {
             Some(number) => (number, 0),
             None => (self.on_disk.group, self.appends + 1),
         };
-        self.log.flush()
+        self.log.flush()?;
+        self.shared.metrics.write.observe(began.took());
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
+        let began = Stopwatch::start();
         match self.log.sync() {
             Err(_) if planted::is(Bug::GoOnAfterFailedSync) => self.log.sync()?,
             synced => synced?,
         }
+        self.shared.metrics.sync.observe(began.took());
         let acked = Acked { group: self.on_disk.group, end: self.on_disk.end };
         self.on_disk.mark.set(acked).map_err(|error| StorageError::Failed {
             why: format!("writing the mark of what was acknowledged: {error}"),

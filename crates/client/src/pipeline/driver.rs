@@ -219,7 +219,7 @@ impl Driver {
     fn broke(&mut self, why: &str) {
         let Link::Up(up) = std::mem::replace(&mut self.link, Link::Down) else { return };
         let message = format!("{}: no answer: {why}", up.address);
-        tracing::debug!(message, "a data stream broke");
+        tracing::debug!(why = message, "a data stream broke");
         self.book.broke(&Error::unknown(ErrorKind::ConnectionLost, message));
         // Of one that is being left it is known already where to go.
         if up.leave_at.is_none() {

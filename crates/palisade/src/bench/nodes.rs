@@ -1,6 +1,6 @@
 //! What is measured: the cluster of `--endpoints`, or three nodes of our own that end with the measurement.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_client::{Client, ClientConfig, PutOptions};
@@ -23,7 +23,20 @@ const SERVES: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A folder that goes away with this.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn new(world: &World) -> Result<Folder, Failure> {
+        let name = format!("palisade-bench-{}-{:08x}", std::process::id(), world.random_u64() as u32);
+        let folder = Folder(std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&folder.0)?;
+        Ok(folder)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -45,9 +58,7 @@ pub(super) struct Nodes {
 impl Nodes {
     /// Nodes of our own; it is returned once they serve.
     pub(super) async fn start(global: &Global, world: &World) -> Result<Nodes, Failure> {
-        let name = format!("palisade-bench-{}-{:08x}", std::process::id(), world.random_u64() as u32);
-        let folder = Folder(std::env::temp_dir().join(name));
-        std::fs::create_dir_all(&folder.0)?;
+        let folder = Folder::new(world)?;
         let own = start_cluster(NODES, &folder.0, world).await?;
         let endpoints = own.iter().map(|node| node.address.clone()).collect();
         let nodes = Nodes { endpoints, own, _folder: Some(folder), timeout: global.timeout, world: world.clone() };

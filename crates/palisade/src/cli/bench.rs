@@ -32,6 +32,9 @@ palisade bench watch --own-cluster --observers 10000 --keys")]
     #[command(after_help = "Examples:\n  palisade bench failover --mode holder --kills 1000\n  \
 palisade bench failover --mode transfer --kills 100\n  palisade bench failover --mode load-expiry --for 10m")]
     Failover(FailoverArgs),
+    /// What an idle node costs: how soon it serves, its memory, the size of the program.
+    #[command(after_help = "Example:\n  palisade bench node --starts 20 --for 30s")]
+    Node(NodeArgs),
 }
 
 #[derive(Args, Debug, Clone)]
@@ -102,6 +105,16 @@ pub(crate) struct RpcLoadArgs {
     /// Be the other process.
     #[arg(long, hide = true)]
     pub(crate) serve: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct NodeArgs {
+    /// How often a node is started, with a new data folder and again.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) starts: u32,
+    /// How long three nodes do nothing before their memory is read.
+    #[arg(long = "for", value_parser = duration, default_value = "30s", value_name = "D")]
+    pub(crate) span: Duration,
 }
 
 #[derive(Args, Debug, Clone)]

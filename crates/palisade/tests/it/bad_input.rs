@@ -108,7 +108,8 @@ fn a_config_file_with_an_unknown_key_is_refused_by_name() {
     std::fs::write(&file, "endpoint = \"127.0.0.1:1\"\n").unwrap();
     let output = palisade().args(["cluster", "status", "--config", file.to_str().unwrap()]).output().unwrap();
     assert_eq!(code(output.status), 2);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("'endpoint'"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("endpoint: '127.0.0.1:1': there is no such flag; did you mean 'endpoints'?"), "{said}");
 }
 
 #[test]

@@ -102,3 +102,14 @@ fn fenced_calls_are_measured_beside_tonic_and_tcp_in_one_run() {
     let refused = palisade().args(["bench", "rpc", "--only", "nothing"]).output().unwrap();
     assert_eq!(code(refused.status), 2, "{refused:?}");
 }
+
+#[test]
+fn a_node_is_measured_when_nothing_happens() {
+    let document = measured(&["node", "--starts", "1", "--for", "100ms"]);
+    for name in ["new_to_listening", "new_to_first_write", "again_to_listening", "again_to_first_write"] {
+        is_latencies(&document[name], 1);
+    }
+    let idle = document["idle_memory_kb"].as_array().unwrap();
+    assert!(idle.len() == 3 && idle.iter().all(|kb| kb.as_u64() > Some(1_000)), "{document}");
+    assert!(document["binary_bytes"].as_u64() > Some(1_000_000), "{document}");
+}

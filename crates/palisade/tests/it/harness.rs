@@ -82,6 +82,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Running>,
     /// Put before the command line of a node, such as strace.
     wrapper: Vec<String>,
+    /// Put behind it.
+    extra: Vec<String>,
 }
 
 impl Cluster {
@@ -91,9 +93,23 @@ impl Cluster {
 
     /// Starts each node under a wrapper; `{}` in it becomes the node's id.
     pub(crate) fn start_under(wrapper: &[&str]) -> Cluster {
-        let wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
-        let mut cluster =
-            Cluster { dir: tempfile::tempdir().unwrap(), addresses: free_addresses(3), nodes: Vec::new(), wrapper };
+        Cluster::start_as(wrapper, &[])
+    }
+
+    /// Starts each node with further flags.
+    pub(crate) fn start_with(extra: &[&str]) -> Cluster {
+        Cluster::start_as(&[], extra)
+    }
+
+    fn start_as(wrapper: &[&str], extra: &[&str]) -> Cluster {
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let mut cluster = Cluster {
+            dir: tempfile::tempdir().unwrap(),
+            addresses: free_addresses(3),
+            nodes: Vec::new(),
+            wrapper: words(wrapper),
+            extra: words(extra),
+        };
         for id in 1..=3 {
             let node = cluster.spawn(id);
             cluster.nodes.push(node);
@@ -133,7 +149,7 @@ impl Cluster {
             "--data",
             data.to_str().unwrap(),
         ]);
-        command.args(["--initial", &self.initial()]);
+        command.args(["--initial", &self.initial()]).args(&self.extra);
         Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
@@ -143,6 +159,11 @@ impl Cluster {
 
     pub(crate) fn log(&self, id: usize) -> String {
         std::fs::read_to_string(self.dir.path().join(format!("node-{id}.log"))).unwrap_or_default()
+    }
+
+    /// Where a node that was started with `--metrics` serves them: what it said last.
+    pub(crate) fn metrics(&self, id: usize) -> String {
+        eventually("the node says where its metrics are", || said(&self.log(id), " serves metrics on "))
     }
 
     pub(crate) fn restart(&mut self, id: usize) {
@@ -217,6 +238,25 @@ impl Cluster {
         let args = ["--output", "jsonl", "--endpoints", &self.endpoints()];
         Candidate::spawn(palisade().args(["kv", "watch"]).args(keys).args(args), self.dir.path())
     }
+}
+
+/// What stands behind some words in a log, the last time.
+pub(crate) fn said(log: &str, words: &str) -> Option<String> {
+    let line = log.lines().rev().find_map(|line| line.split_once(words))?;
+    Some(line.1.trim().to_owned())
+}
+
+/// One answer over plain HTTP 1.0, which has no chunks: its status and its body.
+pub(crate) fn http(address: &str, path: &str) -> Option<(u16, String)> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(LIMIT)).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
 }
 
 /// A process whose stdout is JSON lines.

@@ -27,6 +27,18 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// Each, once.
+    pub(crate) const ALL: [JobState; 8] = [
+        JobState::WaitingForSlots,
+        JobState::Deploying,
+        JobState::Running,
+        JobState::Restarting,
+        JobState::Finishing,
+        JobState::Finished,
+        JobState::Cancelled,
+        JobState::Failed,
+    ];
+
     /// Whether it stays like this for ever.
     pub fn is_terminal(self) -> bool {
         matches!(self, JobState::Finished | JobState::Cancelled | JobState::Failed)

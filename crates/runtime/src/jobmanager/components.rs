@@ -14,12 +14,14 @@ use tokio::sync::watch;
 
 use super::config::Heartbeats;
 use super::dispatcher::Dispatcher;
-use super::jobs::{Jobs, Leading};
+use super::jobs::{Jobs, JobsView, Leading};
 use super::owned_endpoint::OwnedEndpoint;
 use crate::ha::{HaStore, JobStore, JobStoreError};
+use crate::job::JobState;
 use crate::jobmaster::workers::Workers;
+use crate::observing::JobManagerFigures;
 use crate::proto::{DispatcherGateway, ResourceManagerGateway};
-use crate::resourcemanager::{self, ResourceManager};
+use crate::resourcemanager::{self, Overview, ResourceManager};
 use crate::storage::StorageFolder;
 
 /// Ids of the endpoints; the proclaimed value names their addresses.
@@ -56,8 +58,38 @@ pub struct Components {
     dispatcher: OwnedEndpoint<Dispatcher>,
     resource_manager: OwnedEndpoint<ResourceManager>,
     fatal: watch::Sender<Option<String>>,
+    overview: watch::Receiver<Overview>,
     node: String,
     _actor: Task<()>,
+}
+
+/// Looks at the work of one leadership, and keeps nothing alive.
+#[derive(Clone)]
+pub(crate) struct WorkView {
+    overview: watch::Receiver<Overview>,
+    jobs: JobsView,
+}
+
+impl WorkView {
+    /// No job in any state.
+    pub(crate) fn states() -> BTreeMap<&'static str, u64> {
+        JobState::ALL.iter().map(|state| (state.name(), 0)).collect()
+    }
+
+    pub(crate) fn fill(&self, figures: JobManagerFigures) -> JobManagerFigures {
+        let Overview { task_executors, slots, free_slots, .. } = *self.overview.borrow();
+        let mut jobs = WorkView::states();
+        for state in self.jobs.states() {
+            *jobs.entry(state.name()).or_default() += 1;
+        }
+        JobManagerFigures {
+            task_executors: task_executors.into(),
+            slots: slots.into(),
+            free_slots: free_slots.into(),
+            jobs,
+            ..figures
+        }
+    }
 }
 
 /// Why the components could not be started.
@@ -110,7 +142,7 @@ impl Components {
         };
         let dispatcher = OwnedEndpoint::create(&world, dispatcher).await?;
         let node = service.node().to_owned();
-        let components = Components { jobs, dispatcher, resource_manager, fatal, node, _actor: actor };
+        let components = Components { jobs, dispatcher, resource_manager, fatal, overview, node, _actor: actor };
         let started = async {
             components.resource_manager.start().await?;
             components.dispatcher.start().await
@@ -122,6 +154,11 @@ impl Components {
         }
         handle.started();
         Ok(components)
+    }
+
+    /// Looks at its work.
+    pub(crate) fn work(&self) -> WorkView {
+        WorkView { overview: self.overview.clone(), jobs: self.jobs.view() }
     }
 
     /// `host:port` of the process.

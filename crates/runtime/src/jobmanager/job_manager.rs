@@ -4,6 +4,7 @@
 //! tear down.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -16,10 +17,11 @@ use palisade_rpc::{RpcService, RpcServiceConfig};
 use palisade_world::{Task, World};
 use tokio::sync::watch;
 
-use super::components::{Components, DISPATCHER, Office, RESOURCE_MANAGER};
+use super::components::{Components, DISPATCHER, Office, RESOURCE_MANAGER, WorkView};
 use super::config::JobManagerConfig;
 use super::palisade_store::PalisadeStore;
 use crate::introspection::{self, Introspection};
+use crate::observing::{Following, JobManagerObserver};
 use crate::proto::{DispatcherGateway, IntrospectionGateway, JobMasterGateway, ResourceManagerGateway};
 use crate::storage::{StorageError, StorageFolder};
 use crate::taskexecutor::Counters;
@@ -58,6 +60,7 @@ pub struct JobManager {
     service: RpcService,
     stop: watch::Sender<Stop>,
     leads: watch::Receiver<Option<Token>>,
+    observer: JobManagerObserver,
     main: Task<()>,
 }
 
@@ -68,6 +71,9 @@ struct Process {
     client: Client,
     follower: Arc<ElectionFollower>,
     storage: StorageFolder,
+    /// For those who look on.
+    work: watch::Sender<Option<WorkView>>,
+    leaderships: Arc<AtomicU64>,
     world: World,
 }
 
@@ -106,11 +112,29 @@ impl JobManager {
         let introspection = Introspection { rpc: service.counters(), own: Counters::default() };
         introspection::start(&service, introspection).await.map_err(|error| StartError::Endpoint(error.to_string()))?;
 
-        let process = Process { config, service: service.clone(), client, follower, storage, world: world.clone() };
         let (stop, stopped) = watch::channel(Stop::No);
         let (leading, leads) = watch::channel(None);
+        let (work, work_view) = watch::channel(None);
+        let leaderships = Arc::<AtomicU64>::default();
+        let observer = JobManagerObserver {
+            rpc: service.counters(),
+            following: Following(follower.clone()),
+            leads: leads.clone(),
+            work: work_view,
+            leaderships: leaderships.clone(),
+        };
+        let process = Process {
+            config,
+            service: service.clone(),
+            client,
+            follower,
+            storage,
+            work,
+            leaderships,
+            world: world.clone(),
+        };
         let main = world.spawn("job-manager", run(process, stopped, leading));
-        Ok(JobManager { service, stop, leads, main })
+        Ok(JobManager { service, stop, leads, observer, main })
     }
 
     /// `host:port` that others reach it at.
@@ -121,6 +145,11 @@ impl JobManager {
     /// The token under which its components run; `None` while it does not lead.
     pub fn leads(&self) -> watch::Receiver<Option<Token>> {
         self.leads.clone()
+    }
+
+    /// Looks on while it runs.
+    pub fn observer(&self) -> JobManagerObserver {
+        self.observer.clone()
     }
 
     /// Ends it in order: closes the fences, resigns, tears down.
@@ -148,6 +177,7 @@ async fn run(process: Process, mut stop: watch::Receiver<Stop>, leads: watch::Se
             Ok(session) => {
                 let ended = campaign(&process, &session, &mut stop, &leads).await;
                 leads.send_replace(None);
+                process.work.send_replace(None);
                 // Ends what this session still holds, so that the store need not wait for its TTL.
                 let _ = process.world.timeout(RESIGN, session.close()).await;
                 match ended {
@@ -205,7 +235,14 @@ async fn campaign(
     };
     let granted = process.world.now();
     let fence = leadership.fence();
-    tracing::info!(%fence, id = process.config.id, "leadership granted");
+    process.leaderships.fetch_add(1, Ordering::Relaxed);
+    tracing::info!(
+        election = fence.election,
+        token = fence.token.get(),
+        candidate = process.config.id,
+        session = session.id(),
+        "leadership granted"
+    );
     let starting = process.start_components(&leadership, session, granted);
     let components = tokio::select! {
         started = starting => match started {
@@ -222,10 +259,12 @@ async fn campaign(
         }
     };
     leads.send_replace(Some(fence.token));
+    process.work.send_replace(Some(components.work()));
     let end = lead(process, &leadership, &components, stop).await;
     tracing::info!(%fence, ?end, "leadership ends");
     components.close_fences();
     leads.send_replace(None);
+    process.work.send_replace(None);
     if !matches!(end, End::Lost(_)) {
         let _ = process.world.timeout(RESIGN, leadership.resign()).await;
     }

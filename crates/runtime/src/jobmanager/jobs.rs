@@ -4,7 +4,7 @@
 //! taken one at a time, because the index of jobs is one value.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -175,6 +175,11 @@ impl Jobs {
         }
     }
 
+    /// Looks at the jobs, and keeps nothing alive.
+    pub(crate) fn view(&self) -> JobsView {
+        JobsView(Arc::downgrade(&self.known))
+    }
+
     fn status_of(&self, id: &JobId, known: &Known) -> JobStatus {
         let overview = *self.leading.overview.borrow();
         let still = |name: &String, state: JobState, why: Option<String>| JobStatus {
@@ -199,6 +204,24 @@ impl Jobs {
             Known::Ended { name, result, .. } => still(name, result.state, result.why.clone()),
             Known::Broken { name, why } => still(name, JobState::Restarting, Some(why.clone())),
         }
+    }
+}
+
+/// Looks at the jobs of a leadership.
+#[derive(Clone)]
+pub(crate) struct JobsView(Weak<Mutex<BTreeMap<JobId, Known>>>);
+
+impl JobsView {
+    /// The state of each.
+    pub(crate) fn states(&self) -> Vec<JobState> {
+        let Some(known) = self.0.upgrade() else { return Vec::new() };
+        let state = |known: &Known| match known {
+            Known::Running { master, .. } => master.status().state,
+            Known::Ended { result, .. } => result.state,
+            Known::Broken { .. } => JobState::Restarting,
+        };
+        let states = lock(&known).values().map(state).collect();
+        states
     }
 }
 

@@ -9,6 +9,6 @@ mod owned_endpoint;
 mod palisade_store;
 
 pub use components::{Components, ComponentsError, Office};
-pub(crate) use components::{DISPATCHER, RESOURCE_MANAGER};
+pub(crate) use components::{DISPATCHER, RESOURCE_MANAGER, WorkView};
 pub use config::{Heartbeats, JobManagerConfig};
 pub use job_manager::{JobManager, StartError};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use palisade_fence::Token;
 use palisade_rpc::EndpointHandle;
 use palisade_world::World;
+use tokio::sync::watch;
 
 use super::endpoint::TaskExecutorState;
 use super::links::Links;
@@ -44,6 +45,8 @@ pub(super) struct Registration {
     pub(super) links: Links,
     pub(super) tasks: TaskManager,
     pub(super) endpoint: EndpointHandle<TaskExecutorState>,
+    /// Shows whether it is registered.
+    pub(super) registered: watch::Sender<Option<Token>>,
     pub(super) world: World,
 }
 
@@ -59,7 +62,10 @@ impl Registration {
                     let executor = &self.description.executor;
                     tracing::info!(%executor, token = %self.token, address = self.address, "registered");
                     let registered_at = self.world.now();
-                    if self.heartbeats(&gateway, interval).await == Silence::Forgotten {
+                    self.registered.send_replace(Some(self.token));
+                    let silence = self.heartbeats(&gateway, interval).await;
+                    self.registered.send_replace(None);
+                    if silence == Silence::Forgotten {
                         // The leader gave this process up: its jobs are restarted, so nothing here is of use.
                         tracing::warn!(%executor, token = %self.token, "the leader had given this process up");
                         self.tasks.end_all().await;

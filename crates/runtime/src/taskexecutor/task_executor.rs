@@ -22,6 +22,7 @@ use super::task_manager::{Shared, TaskManager};
 use crate::introspection::{self, Introspection};
 use crate::jobmanager::RESOURCE_MANAGER;
 use crate::jobmaster::task::ExecutorId;
+use crate::observing::{Following, TaskExecutorObserver};
 use crate::proto::data_exchange_server::DataExchangeServer;
 use crate::proto::{IntrospectionGateway, TaskExecutorGateway};
 use crate::resourcemanager::slot_manager::SLOTS_MAX;
@@ -71,6 +72,7 @@ pub enum TaskExecutorStartError {
 pub struct TaskExecutor {
     service: RpcService,
     data_address: String,
+    observer: TaskExecutorObserver,
     stop: watch::Sender<Stop>,
     main: Task<()>,
     _data: Task<()>,
@@ -92,6 +94,8 @@ struct Process {
     gates: Gates,
     storage: StorageFolder,
     counters: Counters,
+    /// With whom it is registered.
+    registered: watch::Sender<Option<Token>>,
     /// For the data exchange, which serves before the cluster is known: nobody knows its address before.
     cluster: watch::Sender<Option<ClusterId>>,
     world: World,
@@ -165,6 +169,14 @@ impl TaskExecutor {
             data_address: data_address.clone(),
             slots: config.slots,
         };
+        let (registered, registered_with) = watch::channel(None);
+        let observer = TaskExecutorObserver {
+            rpc: service.counters(),
+            following: Following(follower.clone()),
+            registered: registered_with,
+            counters: counters.clone(),
+            slots: config.slots,
+        };
         let process = Process {
             config,
             service: service.clone(),
@@ -174,12 +186,13 @@ impl TaskExecutor {
             gates,
             storage,
             counters,
+            registered,
             cluster,
             world: world.clone(),
         };
         let (stop, stopped) = watch::channel(Stop::No);
         let main = world.spawn("task-executor", run(process, stopped));
-        Ok(TaskExecutor { service, data_address, stop, main, _data: data })
+        Ok(TaskExecutor { service, data_address, observer, stop, main, _data: data })
     }
 
     /// `host:port` that others reach it at.
@@ -190,6 +203,11 @@ impl TaskExecutor {
     /// `host:port` of its data exchange.
     pub fn data_address(&self) -> &str {
         &self.data_address
+    }
+
+    /// Looks on while it runs.
+    pub fn observer(&self) -> TaskExecutorObserver {
+        self.observer.clone()
     }
 
     /// Ends it in order: tells its leader, ends its tasks, closes.
@@ -290,6 +308,7 @@ fn follow(
         None => {
             if registered.as_ref().is_some_and(|((of, _), _)| *of < token) {
                 *registered = None;
+                process.registered.send_replace(None);
             }
             return;
         }
@@ -305,9 +324,11 @@ fn follow(
         links: links.clone(),
         tasks: tasks.clone(),
         endpoint: endpoint.clone(),
+        registered: process.registered.clone(),
         world: process.world.clone(),
     };
     // Dropping the last one ends it.
+    process.registered.send_replace(None);
     *registered = Some((target, process.world.spawn("registration", registration.run())));
 }
 

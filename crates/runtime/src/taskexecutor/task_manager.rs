@@ -220,6 +220,7 @@ impl State {
         }
         let task = spec.task;
         tracing::info!(job = %spec.job, attempt = %spec.attempt, %task, "starting a task");
+        self.shared.counters.add("tasks_started", 1);
         let running = match task.vertex {
             Vertex::Source => start_source(&shared, attempt, spec),
             Vertex::Count => start_count(&shared, attempt, spec).await.map_err(|error| error.to_string())?,
@@ -270,6 +271,7 @@ impl State {
                 running.task.abort();
             }
             for (task, running) in attempt.tasks {
+                self.shared.counters.add("tasks_ended", 1);
                 if let Err(ended) = running.task.await
                     && ended.panic.is_some()
                 {

@@ -28,6 +28,7 @@ use tonic::codegen::{BoxFuture, Service};
 
 use self::account::{Account, Held};
 use self::bodies::{Incoming, Outgoing};
+use crate::metrics::NodeMetrics;
 
 /// Requests in flight. Each costs a task and some kilobytes; more would only wait behind each other.
 const REQUESTS: usize = 16_384;
@@ -91,7 +92,7 @@ fn class(path: &str) -> Class {
 
 /// The admission of one node: a layer around its services.
 #[derive(Clone, Debug)]
-pub(crate) struct Admission(Arc<Limits>);
+pub(crate) struct Admission(Arc<Limits>, Arc<NodeMetrics>);
 
 #[derive(Debug)]
 struct Limits {
@@ -103,14 +104,25 @@ struct Limits {
 }
 
 impl Admission {
-    pub(crate) fn new() -> Admission {
-        Admission(Arc::new(Limits {
+    pub(crate) fn new(metrics: Arc<NodeMetrics>) -> Admission {
+        let limits = Limits {
             requests: Arc::new(Semaphore::new(REQUESTS)),
             session_calls: Arc::new(Semaphore::new(SESSION_CALLS)),
             streams: Arc::new(Semaphore::new(STREAMS)),
             data: Account::new(HELD_BYTES, HELD_BYTES_OF_CONNECTION),
             sessions: Account::new(SESSION_BYTES, SESSION_BYTES_OF_CONNECTION),
-        }))
+        };
+        Admission(Arc::new(limits), metrics)
+    }
+
+    /// By kind of call: how many places are taken, and of how many.
+    pub(crate) fn used(&self) -> [(&'static str, usize, usize); 3] {
+        let used = |places: &Semaphore, most: usize| most.saturating_sub(places.available_permits());
+        [
+            ("requests", used(&self.0.requests, REQUESTS), REQUESTS),
+            ("session_calls", used(&self.0.session_calls, SESSION_CALLS), SESSION_CALLS),
+            ("streams", used(&self.0.streams, STREAMS), STREAMS),
+        ]
     }
 
     /// A place for a call, or why there is none. `None`: it needs none.
@@ -171,7 +183,10 @@ where
         let class = class(request.uri().path());
         let place = match self.admission.place(class) {
             Ok(place) => place,
-            Err(refusal) => return Box::pin(std::future::ready(Ok(status::refuse(refusal).into_http()))),
+            Err(refusal) => {
+                self.admission.1.refused(&refusal);
+                return Box::pin(std::future::ready(Ok(status::refuse(refusal).into_http())));
+            }
         };
         let line = request.extensions().get::<Lifeline>().cloned();
         let Some(held) = self.admission.held(class, line.as_ref()) else {
@@ -180,7 +195,12 @@ where
         let answer = self.inner.call(request.map(|body| Body::new(Incoming::new(body, held))));
         // A stream is not looked into: what it may leave unread, its own service bounds.
         let unread = if class == Class::Request { self.admission.held(class, line.as_ref()) } else { None };
-        Box::pin(async move { Ok(answer.await?.map(|body| Body::new(Outgoing::new(body, place, unread)))) })
+        let metrics = Arc::clone(&self.admission.1);
+        Box::pin(async move {
+            let answer = answer.await?;
+            metrics.answered(answer.headers());
+            Ok(answer.map(|body| Body::new(Outgoing::new(body, place, unread))))
+        })
     }
 }
 
@@ -192,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_place_that_is_given_back_is_given_again_and_one_too_many_is_refused_with_words() {
-        let admission = Admission::new();
+        let admission = Admission::new(NodeMetrics::new());
         let mut places: Vec<_> =
             (0..REQUESTS).map(|_| admission.place(Class::Request).expect("there is room")).collect();
         let refused = admission.place(Class::Request).expect_err("there is none");
@@ -205,7 +225,7 @@ mod tests {
 
     #[test]
     fn other_nodes_and_keep_alives_need_no_place() {
-        let admission = Admission::new();
+        let admission = Admission::new(NodeMetrics::new());
         let all: Vec<_> = (0..REQUESTS).map(|_| admission.place(Class::Request)).collect();
         assert_eq!(all.len(), REQUESTS);
         for path in ["/palisade.replica.v1.ReplicaService/Append", "/palisade.coord.v1.SessionService/Stream"] {
@@ -221,7 +241,7 @@ mod tests {
 
     #[test]
     fn session_calls_without_frames_are_bounded_and_streams_are_not_held_up_by_them() {
-        let admission = Admission::new();
+        let admission = Admission::new(NodeMetrics::new());
         let call = class("/palisade.coord.v1.SessionService/KeepAlive");
         let all: Vec<_> = (0..SESSION_CALLS).map(|_| admission.place(call).expect("there is room")).collect();
         let refused = admission.place(call).expect_err("there is none");

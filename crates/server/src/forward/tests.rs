@@ -132,7 +132,7 @@ impl Play {
         let listener = world.bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().to_string();
         let serving = grpc::server(&world).add_service(leader.clone());
-        let connections = bounded(listener, MAX_CONNECTIONS, cut, world.clone());
+        let connections = bounded(listener, MAX_CONNECTIONS, Arc::default(), cut, world.clone());
         let leading = world.spawn("leader", async move {
             let _ = serving.serve_with_incoming(connections).await;
         });

@@ -81,9 +81,11 @@ impl<B: SessionBackend> Driver<B> {
                 let Ok(input) = self.inputs.try_recv() else { break };
                 frames.push(input);
             }
+            self.settings.metrics.session_inputs.set(frames.len() + self.inputs.len());
             frames.drain(..).for_each(|input| self.take_in(input));
             if let Role::Leading(leading) = &mut self.role {
                 leading.catch_up();
+                self.settings.metrics.session_streams.set(leading.streams.count());
                 if leading.is_behind() {
                     self.begin_anew();
                 }
@@ -121,7 +123,7 @@ impl<B: SessionBackend> Driver<B> {
                 Arc::clone(&self.backend),
                 leadership,
                 *liveness,
-                self.settings.election_timeout,
+                &self.settings,
                 self.entrance.clone(),
                 self.world.clone(),
             ))),

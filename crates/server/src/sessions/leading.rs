@@ -26,8 +26,9 @@ use super::frames;
 use super::reader::Input;
 use super::slots::{Offered, Slots};
 use super::streams::{StreamState, Streams};
-use super::{Entrance, FRAME_BYTES};
+use super::{Entrance, FRAME_BYTES, SessionSettings};
 use crate::hub::{Applied, Subscription};
+use crate::metrics::{CutOff, NodeMetrics};
 
 /// How often the sessions of the state are compared with those that have a deadline. A session can escape only if whoever
 /// opened it had no answer, so it holds nothing yet.
@@ -76,6 +77,7 @@ pub(super) struct Leading<B: SessionBackend> {
     compare_at: Duration,
     entrance: watch::Sender<Entrance>,
     pub(super) world: World,
+    metrics: Arc<NodeMetrics>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,7 +91,7 @@ impl<B: SessionBackend> Leading<B> {
         backend: Arc<B>,
         leadership: B::Leadership,
         liveness: Liveness,
-        election_timeout: Duration,
+        settings: &SessionSettings,
         entrance: watch::Sender<Entrance>,
         world: World,
     ) -> Leading<B> {
@@ -104,7 +106,7 @@ impl<B: SessionBackend> Leading<B> {
             leadership,
             cluster,
             generation,
-            election_timeout,
+            election_timeout: settings.election_timeout,
             liveness,
             streams: Streams::default(),
             slots: Slots::default(),
@@ -114,6 +116,7 @@ impl<B: SessionBackend> Leading<B> {
             compare_at,
             entrance,
             world,
+            metrics: Arc::clone(&settings.metrics),
         };
         tracing::info!(sessions = sessions.len(), "this node serves sessions");
         leading.tell_liveness(liveness::Event::BecameStoreLeader { sessions });
@@ -180,6 +183,7 @@ impl<B: SessionBackend> Leading<B> {
             self.find_escaped();
         }
         while let Some(stream) = self.streams.take_cut_off() {
+            self.metrics.cut_off.inc(CutOff::SessionStream);
             self.tell_liveness(liveness::Event::StreamBroke { stream });
         }
     }
@@ -306,7 +310,7 @@ impl<B: SessionBackend> Leading<B> {
                 self.streams.push(stream, frames::not_renewed(call, session, why));
             }
             Effect::ProposeEnd { ticket, session, why, only_if } => {
-                tracing::debug!(%session, %why, "a session's time has come");
+                tracing::debug!(session = session.get(), %why, "a session's time has come");
                 let command = Command::new(self.world.unix_ms(), Op::EndSession { session, why, only_if });
                 if planted::is(Bug::GrantBeforeEnd) {
                     self.foretell(&command);

@@ -39,6 +39,7 @@ use palisade_world::{Task, World};
 use tokio::sync::{mpsc, watch};
 
 use crate::forward::Forwarder;
+use crate::metrics::NodeMetrics;
 
 pub(crate) use backend::{SessionBackend, StoreView};
 pub(crate) use service::SessionStreams;
@@ -49,7 +50,7 @@ pub(crate) use streams::MAX_STREAMS;
 const FRAME_BYTES: usize = 256 << 10;
 
 /// Frames of all streams that wait for the driver. When it is full, streams are not read from, and TCP slows clients down.
-const INPUTS: usize = 4_096;
+pub(crate) const INPUTS: usize = 4_096;
 
 /// What the sessions of a node are told at its start.
 #[derive(Clone, Debug)]
@@ -58,6 +59,8 @@ pub(crate) struct SessionSettings {
     pub(crate) ttl: RangeInclusive<Duration>,
     /// Without a quorum's confirmation for this long the node closes its session streams: Raft's longest election timeout.
     pub(crate) election_timeout: Duration,
+    /// Where it counts.
+    pub(crate) metrics: Arc<NodeMetrics>,
 }
 
 impl SessionSettings {
@@ -85,7 +88,7 @@ pub(crate) fn start<B: SessionBackend>(
     let (inputs, waiting) = mpsc::channel(INPUTS);
     let shut = Entrance::Shut(not_applied(Kind::NoStoreLeader, "the node has just started"));
     let (entrance, entrance_watch) = watch::channel(shut);
-    let streams = SessionStreams::new(Arc::clone(&backend), inputs, entrance_watch, settings.ttl_ms(), forwarder);
+    let streams = SessionStreams::new(Arc::clone(&backend), inputs, entrance_watch, &settings, forwarder);
     let driver = driver::Driver::new(backend, settings, waiting, entrance, world.clone());
     let service = SessionServiceServer::new(streams).max_decoding_message_size(FRAME_BYTES);
     (service, world.spawn("session driver", driver.run()))

@@ -31,8 +31,9 @@ use super::frames::admit;
 use super::outbox::{node_stops, outbox};
 use super::reader::{By, Input, Reader};
 use super::relay::relay;
-use super::{Entrance, unary};
+use super::{Entrance, SessionSettings, unary};
 use crate::forward::{Forwarder, Route, asked};
+use crate::metrics::NodeMetrics;
 
 /// The longest that a call without a deadline of its own waits. A renewal that is held while an end is in flight has no bound
 /// by itself.
@@ -47,6 +48,7 @@ pub(crate) struct SessionStreams<B> {
     inputs: mpsc::Sender<Input>,
     entrance: watch::Receiver<Entrance>,
     ttl_ms: RangeInclusive<u64>,
+    metrics: Arc<NodeMetrics>,
     /// The last one given out.
     last_stream: AtomicU64,
     forwarder: Forwarder,
@@ -57,10 +59,11 @@ impl<B: SessionBackend> SessionStreams<B> {
         backend: Arc<B>,
         inputs: mpsc::Sender<Input>,
         entrance: watch::Receiver<Entrance>,
-        ttl_ms: RangeInclusive<u64>,
+        settings: &SessionSettings,
         forwarder: Forwarder,
     ) -> SessionStreams<B> {
-        SessionStreams { backend, inputs, entrance, ttl_ms, last_stream: AtomicU64::new(0), forwarder }
+        let (ttl_ms, metrics) = (settings.ttl_ms(), Arc::clone(&settings.metrics));
+        SessionStreams { backend, inputs, entrance, ttl_ms, metrics, last_stream: AtomicU64::new(0), forwarder }
     }
 
     /// A stream begins, here or at the store leader.
@@ -85,7 +88,9 @@ impl<B: SessionBackend> SessionStreams<B> {
         let reader = Reader { stream, inputs: self.inputs.clone(), by, ttl_ms: self.ttl_ms.clone(), world };
         // It ends with the stream, from either side.
         self.forwarder.world.spawn("session stream", reader.run(frames, gone, stopped)).detach();
-        Ok(Response::new(Box::pin(answers)))
+        let metrics = Arc::clone(&self.metrics);
+        let counted = answers.inspect(move |frame| frame.iter().for_each(|frame| metrics.told(frame)));
+        Ok(Response::new(Box::pin(counted)))
     }
 
     /// A call about one session: what its stream would have been answered.

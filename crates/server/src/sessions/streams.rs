@@ -80,6 +80,10 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
     pub(super) fn state(&self, stream: StreamId) -> StreamState {
         match self.all.get(&stream).map(|entry| &entry.end) {
             Some(End::There(_)) => StreamState::Open,

@@ -22,6 +22,7 @@ use super::room::{Full, Room, Share};
 use super::wakers::{MAX_WATCHERS, Ticket};
 use crate::api::Api;
 use crate::confirmation::Touch;
+use crate::metrics::{CutOff, GapKind};
 use crate::refusals;
 
 /// A page of changes. Looking at so many takes a fraction of a millisecond, for which applying waits; with the largest
@@ -170,6 +171,7 @@ impl Watching {
         match self.api.machine.read(|state| read(state, &self.watch, &mut follow, PAGE)) {
             Read::Gap(gap) => {
                 self.is_over = true;
+                self.api.machine.metrics().gaps.inc(GapKind::Watch);
                 Some(Some(Ok(gap)))
             }
             Read::Nothing => {
@@ -222,6 +224,7 @@ impl Watching {
 
     fn overloaded(&mut self) -> Item {
         self.is_over = true;
+        self.api.machine.metrics().cut_off.inc(CutOff::Watcher);
         let detail = status::not_applied(Kind::Overloaded, "watch on a little later");
         Some(Err(status::refuse(ErrorDetail { limit: "bytes on their way to watchers".to_owned(), ..detail })))
     }

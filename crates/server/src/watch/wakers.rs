@@ -107,6 +107,11 @@ impl Wakers {
         Some(Ticket { id, interval, bell, wakers: Arc::clone(self) })
     }
 
+    /// Watchers of keys, at this node.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().watchers.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("nothing that can panic runs under this lock")
     }

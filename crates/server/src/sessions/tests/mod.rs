@@ -61,6 +61,7 @@ impl TestNode {
         let settings = SessionSettings {
             ttl: Duration::from_millis(200)..=Duration::from_secs(600),
             election_timeout: ELECTION_TIMEOUT,
+            metrics: crate::metrics::NodeMetrics::new(),
         };
         let driver = Driver::new(std::sync::Arc::clone(&fake), settings, waiting, entrance, world.clone());
         let driver = world.spawn("session driver", driver.run());

@@ -37,6 +37,7 @@ impl Server {
         let settings = SessionSettings {
             ttl: Duration::from_millis(200)..=Duration::from_secs(600),
             election_timeout: Duration::from_secs(5),
+            metrics: crate::metrics::NodeMetrics::new(),
         };
         // It knows nobody to forward to.
         let status = ReplicaStatus {
