@@ -1,123 +1,111 @@
-//! A tiny client of the store's public API: one attempt per operation, no retries, and an honest outcome.
+//! A small client of the store's public API, of the harness's own: one attempt per operation, no retries, and an honest outcome.
+//!
+//! What it keeps true: only the store's typed detail makes a `Fail`; whatever else went wrong is unknown.
+
+mod keys;
+mod outcome;
+mod votes;
+mod workers;
 
 use std::time::Duration;
 
-use prost::Message;
 use tonic::transport::{Channel, Endpoint};
 
+pub(crate) use self::keys::{Op, TxnOutcome};
+pub(crate) use self::outcome::{Outcome, kind};
+pub(crate) use self::workers::{Called, Worker};
+
 /// Generated from the public .proto files.
-#[allow(missing_docs, clippy::large_enum_variant, clippy::doc_markdown, unreachable_pub)]
+#[allow(missing_docs, clippy::large_enum_variant, clippy::doc_markdown, unreachable_pub, dead_code)]
 pub(crate) mod v1 {
     tonic::include_proto!("palisade.coord.v1");
 }
 
-use v1::election_service_client::ElectionServiceClient;
-use v1::kv_service_client::KvServiceClient;
-
-/// One attempt's bound.
-const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How an operation ended.
-#[derive(Debug)]
-pub(crate) enum Outcome<T> {
-    Ok(T),
-    /// Surely no effect; the kind tells why.
-    Fail(v1::error_detail::Kind),
-    /// Nobody knows.
-    Info(String),
+/// The gateways of JobManager and TaskExecutor, as plain gRPC.
+#[allow(missing_docs, clippy::large_enum_variant, clippy::doc_markdown, unreachable_pub, dead_code)]
+pub(crate) mod runtime {
+    tonic::include_proto!("palisade.runtime.v1");
 }
 
-/// Channels to all nodes; asks one at a time and moves on when it is not the store leader.
-#[derive(Clone)]
+/// One attempt's bound.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+/// A stream has no end of its own.
+const STREAM: Duration = Duration::from_secs(24 * 3600);
+
+/// Where a node is reached: its name, and the address for the harness.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) address: String,
+}
+
+pub(crate) fn channel(address: &str) -> anyhow::Result<Channel> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(Duration::from_millis(300))
+        .tcp_nodelay(true)
+        .connect_lazy())
+}
+
+/// Channels to all nodes; asks one at a time, and the next one after a failure. Nodes forward what they cannot answer.
+#[derive(Clone, Debug)]
 pub(crate) struct Api {
-    nodes: Vec<Channel>,
+    nodes: Vec<(String, Channel)>,
     current: usize,
+    patience: Duration,
 }
 
 impl Api {
-    pub(crate) fn new(addresses: &[String]) -> anyhow::Result<Api> {
-        let channel = |address: &String| -> anyhow::Result<Channel> {
-            Ok(Endpoint::from_shared(format!("http://{address}"))?
-                .connect_timeout(Duration::from_millis(300))
-                .timeout(TIMEOUT)
-                .connect_lazy())
+    /// Begins with the node at `first`, counted around.
+    pub(crate) fn new(places: &[Place], first: usize) -> anyhow::Result<Api> {
+        anyhow::ensure!(!places.is_empty(), "there is no node to ask");
+        let nodes = places.iter().map(|place| Ok((place.name.clone(), channel(&place.address)?)));
+        Ok(Api { nodes: nodes.collect::<anyhow::Result<_>>()?, current: first % places.len(), patience: TIMEOUT })
+    }
+
+    /// Waits so long for an answer.
+    pub(crate) fn patient(self, patience: Duration) -> Api {
+        Api { patience, ..self }
+    }
+
+    /// Who is asked next.
+    pub(crate) fn node(&self) -> &str {
+        &self.nodes[self.current].0
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.nodes[self.current].1.clone()
+    }
+
+    /// Asks the next node from now on.
+    pub(crate) fn turn(&mut self) {
+        self.current = (self.current + 1) % self.nodes.len();
+    }
+
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(self.patience);
+        request
+    }
+
+    fn stream<T>(message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(STREAM);
+        request
+    }
+
+    /// Waits for an answer, no longer than the bound: a server that does not keep the deadline must not hold a client up.
+    async fn answered<T>(
+        &mut self,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Outcome<T> {
+        let answer = tokio::time::timeout(self.patience + Duration::from_millis(500), call).await;
+        let outcome = match answer {
+            Ok(answer) => Outcome::of(answer.map(tonic::Response::into_inner)),
+            Err(_) => Outcome::Info("no answer within the bound".to_owned()),
         };
-        Ok(Api { nodes: addresses.iter().map(channel).collect::<anyhow::Result<_>>()?, current: 0 })
-    }
-
-    fn kv(&self) -> KvServiceClient<Channel> {
-        KvServiceClient::new(self.nodes[self.current].clone())
-    }
-
-    /// A fenced put; gives the header of the reply.
-    pub(crate) async fn put(&mut self, key: &str, value: &str, fence: Option<(&str, u64)>) -> Outcome<v1::Header> {
-        let request = v1::PutRequest {
-            key: key.as_bytes().to_vec(),
-            value: value.as_bytes().to_vec(),
-            fence: fence.map(|(election, token)| v1::Fence { election: election.to_owned(), token }),
-            ..v1::PutRequest::default()
-        };
-        let answer = self.kv().put(request).await;
-        self.outcome(answer.map(|reply| reply.into_inner().header.unwrap_or_default()))
-    }
-
-    /// A linearizable read; an absent key reads as the empty text.
-    pub(crate) async fn get(&mut self, key: &str) -> Outcome<(v1::Header, String)> {
-        let answer = self.kv().get(v1::GetRequest { key: key.as_bytes().to_vec(), ..v1::GetRequest::default() }).await;
-        self.outcome(answer.map(|reply| {
-            let reply = reply.into_inner();
-            let value = reply.kv.map(|kv| String::from_utf8_lossy(&kv.value).into_owned()).unwrap_or_default();
-            (reply.header.unwrap_or_default(), value)
-        }))
-    }
-
-    /// The observe stream of an election, from the node that is asked now.
-    pub(crate) async fn observe(&mut self, election: &str) -> Outcome<tonic::Streaming<v1::ObserveReply>> {
-        let channel = self.nodes[self.current].clone();
-        // A stream has no end of its own, so it gets a channel without a deadline.
-        let request = v1::ObserveRequest { election: election.to_owned(), from: None };
-        let mut request = tonic::Request::new(request);
-        request.set_timeout(Duration::from_secs(24 * 3600));
-        let answer = ElectionServiceClient::new(channel).observe(request).await;
-        self.outcome(answer.map(tonic::Response::into_inner))
-    }
-
-    /// Only the typed detail can say "surely no effect"; a status without it is unknown, except a connection never made.
-    fn outcome<T>(&mut self, answer: Result<T, tonic::Status>) -> Outcome<T> {
-        match answer {
-            Ok(value) => Outcome::Ok(value),
-            Err(status) => {
-                let detail = detail(&status);
-                self.current = (self.current + 1) % self.nodes.len();
-                match detail {
-                    Some(detail) if detail.outcome() == v1::error_detail::Outcome::NotApplied => {
-                        Outcome::Fail(detail.kind())
-                    }
-                    Some(detail) => Outcome::Info(format!("{:?}", detail.kind())),
-                    None => Outcome::Info(status.to_string()),
-                }
-            }
+        if !matches!(outcome, Outcome::Ok(_)) {
+            self.turn();
         }
+        outcome
     }
-}
-
-/// google.rpc.Status, as far as we read it.
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-fn detail(status: &tonic::Status) -> Option<v1::ErrorDetail> {
-    let details = RpcStatus::decode(status.details()).ok()?.details;
-    let ours = details.iter().find(|any| any.type_url.ends_with("/palisade.coord.v1.ErrorDetail"))?;
-    v1::ErrorDetail::decode(ours.value.as_slice()).ok()
 }

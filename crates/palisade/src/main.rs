@@ -33,6 +33,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    #[cfg(feature = "planted")]
+    if let Err(failure) = plant() {
+        return failure.report(cli.global.output);
+    }
     // The guardian must stay small and must not depend on a runtime that could stall.
     if let Command::Guardian(args) = &cli.command {
         return elect::guardian::run(args);
@@ -53,6 +57,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(output),
     }
+}
+
+/// Only in builds that prove the checks: switches on the bug that the environment names, in whichever process this is.
+#[cfg(feature = "planted")]
+fn plant() -> Result<(), exit::Failure> {
+    let Ok(name) = std::env::var("PALISADE_PLANTED") else { return Ok(()) };
+    let bug = name.parse().map_err(|known: String| exit::Failure::usage("PALISADE_PLANTED", name.clone(), known))?;
+    palisade_planted::choose_in_process(bug);
+    eprintln!("palisade: warning: this process is deliberately broken: {name}: {}", bug.wrong());
+    Ok(())
 }
 
 async fn run(cli: Cli, world: World) -> Result<(), exit::Failure> {

@@ -16,8 +16,6 @@ use crate::ops;
 const OTHER_FILES: u64 = 512;
 
 pub(crate) async fn run(args: ServerArgs, world: World) -> Result<(), Failure> {
-    #[cfg(feature = "planted")]
-    plant()?;
     let config = NodeConfig { process: world.random_u64(), ..config(&args)? };
     warn_if_open(&args.listen);
     let stores = open(&args, &world)?;
@@ -47,16 +45,6 @@ pub(crate) async fn run(args: ServerArgs, world: World) -> Result<(), Failure> {
         None => Ok(()),
         Some(why) => Err(Failure::failed(why.to_string())),
     }
-}
-
-/// Only in builds that prove the checks: switches on the bug that the environment names.
-#[cfg(feature = "planted")]
-fn plant() -> Result<(), Failure> {
-    let Ok(name) = std::env::var("PALISADE_PLANTED") else { return Ok(()) };
-    let bug = name.parse().map_err(|known: String| Failure::usage("PALISADE_PLANTED", name.clone(), known))?;
-    palisade_planted::choose_in_process(bug);
-    eprintln!("palisade: warning: this node is deliberately broken: {name}: {}", bug.wrong());
-    Ok(())
 }
 
 fn config(args: &ServerArgs) -> Result<NodeConfig, Failure> {

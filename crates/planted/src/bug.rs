@@ -164,6 +164,11 @@ bugs! {
     RestoredSourceSkipsAWord = "restored-source-skips-a-word",
     /// Lets a channel of an older attempt into the gate of a newer one.
     OldAttemptAccepted = "old-attempt-accepted",
+
+    // palisade
+
+    /// Lets the command of `elect run` go on after the deadline, and after `elect run` itself is gone.
+    ChildOutlivesLeadership = "child-outlives-leadership",
 }
 
 #[cfg(feature = "planted")]

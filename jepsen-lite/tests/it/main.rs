@@ -21,3 +21,36 @@ fn an_unknown_scenario_is_a_usage_error() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("no-such-scenario"));
 }
+
+#[test]
+fn a_nemesis_in_the_wrong_place_is_a_usage_error_that_names_the_right_one() {
+    let asked = ["run", "kill-holder", "--target", "compose", "--nemesis", "kill-holder,stale-messages"];
+    let refused = jepsen_lite(&asked);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("stale-messages does not work at compose; it does at local"), "{said}");
+    let unknown = jepsen_lite(&["run", "kill-holder", "--nemesis", "earthquake"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("earthquake"));
+}
+
+#[test]
+fn a_scenario_in_the_wrong_place_is_a_usage_error() {
+    for (scenario, target) in [("job", "namespaces"), ("five-nodes", "compose"), ("mutual-exclusion", "compose")] {
+        let refused = jepsen_lite(&["run", scenario, "--target", target]);
+        assert_eq!(
+            refused.status.code(),
+            Some(2),
+            "{scenario} at {target}: {}",
+            String::from_utf8_lossy(&refused.stderr)
+        );
+    }
+}
+
+#[test]
+fn it_prints_which_nemesis_works_where() {
+    let printed = jepsen_lite(&["nemeses"]);
+    assert!(printed.status.success());
+    let table = String::from_utf8_lossy(&printed.stdout).into_owned();
+    assert!(table.lines().any(|line| line.starts_with("| `kill-holder` |")), "{table}");
+}

@@ -17,6 +17,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use palisade_planted::{self as planted, Bug};
 use palisade_world::{BootClock, Clock};
 
 use crate::cli::GuardianArgs;
@@ -96,7 +97,9 @@ fn hold(news: &mpsc::Receiver<News>, group: Pid, first_deadline: Duration, grace
         let now = BootClock.now();
         let terminate_at = deadline.saturating_sub(grace);
         phase = match phase {
-            Phase::Running if now >= terminate_at || ended.is_some() => {
+            Phase::Running
+                if (now >= terminate_at && !planted::is(Bug::ChildOutlivesLeadership)) || ended.is_some() =>
+            {
                 signal(group, Signal::SIGTERM);
                 Phase::Ending { kill_at: now + grace }
             }
@@ -112,6 +115,7 @@ fn hold(news: &mpsc::Receiver<News>, group: Pid, first_deadline: Duration, grace
             return status;
         }
         let wait = match phase {
+            Phase::Running if planted::is(Bug::ChildOutlivesLeadership) => LOOK,
             Phase::Running => terminate_at.saturating_sub(now),
             Phase::Ending { .. } | Phase::Killed => LOOK,
         };
@@ -122,7 +126,7 @@ fn hold(news: &mpsc::Receiver<News>, group: Pid, first_deadline: Duration, grace
                 phase = Phase::Ending { kill_at: BootClock.now() + grace };
             }
             // Nobody renews any more: what is left of the deadline belongs to nobody, so do not wait for it.
-            Ok(News::ParentGone) if phase != Phase::Killed => {
+            Ok(News::ParentGone) if phase != Phase::Killed && !planted::is(Bug::ChildOutlivesLeadership) => {
                 signal(group, Signal::SIGKILL);
                 phase = Phase::Killed;
             }
