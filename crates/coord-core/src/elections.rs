@@ -89,7 +89,7 @@ fn enter(
 
     let candidacy = Candidacy { election: name.to_owned(), candidate: entry.candidate.to_owned() };
     session.candidacies.insert(entry.serial, candidacy);
-    let election = state.elections.entry(name.to_owned()).or_default();
+    let election = state.elections.get_or_insert_with(name.to_owned(), Election::default);
     election.queue.enter(
         Place { priority: Reverse(entry.priority), arrived: state.seq },
         Candidate {

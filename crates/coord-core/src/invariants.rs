@@ -286,6 +286,7 @@ fn past(state: &State) -> Result<(), Broken> {
     state.history.check(state.seq)?;
     state.told.check(state.seq)?;
     for (name, page) in state.history.pages() {
+        let name = &**name;
         let Some(election) = state.elections.get(name) else {
             return Err(Broken(format!("{name:?} has a history, and there is no such election")));
         };
@@ -299,6 +300,7 @@ fn past(state: &State) -> Result<(), Broken> {
         hold!(leads.is_none_or(|leads| last < Some(leads)), "{leads:?} leads {name:?} and is history");
     }
     for (name, page) in state.told.pages() {
+        let name = &**name;
         hold!(state.elections.contains_key(name), "observers of {name:?} were told, and there is no such election");
         for (seq, told) in &page.records {
             hold!(history::observed(&told.event) == Some(name), "observers of {name:?} were told {:?}", told.event);

@@ -1,11 +1,12 @@
 //! Records of the past of all elections, bounded in each, in all, and in bytes: the oldest goes first. Each election's page
 //! says how far back it is complete, so that whoever resumes is told of a gap. It does not know what is recorded.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::Seq;
 use crate::invariants::Broken;
+use crate::shared::SharedMap;
 
 /// How large a ledger may grow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,20 +29,23 @@ pub trait Weigh {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ledger<T> {
     bounds: Bounds,
-    pages: BTreeMap<Arc<str>, Page<T>>,
+    pages: Pages<T>,
     /// Every record by its age, and nothing else: a command records once in an election.
     ages: BTreeSet<(Seq, Arc<str>)>,
     /// Exactly the weight of all records.
     bytes: u64,
 }
 
+/// The records of each election.
+pub type Pages<T> = SharedMap<Arc<str>, Page<T>>;
+
 /// The records of one election.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Page<T> {
     /// Everything recorded after this is here. Before the first record; rises when one is dropped.
     pub complete_after: Seq,
     /// In the order of `seq`, rising, each above `complete_after`.
-    pub records: VecDeque<(Seq, T)>,
+    pub records: VecDeque<(Seq, Arc<T>)>,
 }
 
 /// What lies between is no longer known.
@@ -54,12 +58,12 @@ pub struct Gap {
 impl<T: Weigh> Ledger<T> {
     /// Without records.
     pub(crate) fn new(bounds: Bounds) -> Ledger<T> {
-        Ledger { bounds, pages: BTreeMap::new(), ages: BTreeSet::new(), bytes: 0 }
+        Ledger { bounds, pages: SharedMap::new(), ages: BTreeSet::new(), bytes: 0 }
     }
 
     /// Records of one election, oldest first.
     pub fn of(&self, election: &str) -> impl Iterator<Item = (Seq, &T)> {
-        self.pages.get(election).into_iter().flat_map(|page| &page.records).map(|(seq, record)| (*seq, record))
+        self.pages.get(election).into_iter().flat_map(|page| &page.records).map(|(seq, record)| (*seq, &**record))
     }
 
     /// Records of one election after `from`, oldest first.
@@ -75,7 +79,7 @@ impl<T: Weigh> Ledger<T> {
             let first = page.records.partition_point(|(seq, _)| *seq <= from);
             page.records.range(first..)
         });
-        Ok(records.into_iter().flatten().map(|(seq, record)| (*seq, record)))
+        Ok(records.into_iter().flatten().map(|(seq, record)| (*seq, &**record)))
     }
 
     /// Everything that was recorded of an election after this is there.
@@ -84,8 +88,8 @@ impl<T: Weigh> Ledger<T> {
     }
 
     /// The pages by election.
-    pub fn pages(&self) -> impl ExactSizeIterator<Item = (&str, &Page<T>)> {
-        self.pages.iter().map(|(election, page)| (&**election, page))
+    pub fn pages(&self) -> &Pages<T> {
+        &self.pages
     }
 
     /// Records what a command did in an election: after everything that is recorded, and once.
@@ -94,11 +98,11 @@ impl<T: Weigh> Ledger<T> {
             Some((name, _)) => Arc::clone(name),
             None => Arc::from(election),
         };
-        let page = self.pages.entry(Arc::clone(&name)).or_insert_with(Page::empty);
+        let page = self.pages.get_or_insert_with(Arc::clone(&name), Page::empty);
         let last = page.records.back().map_or(page.complete_after, |(seq, _)| *seq);
         assert!(seq > last, "election {election:?} was filled twice by one command");
         self.bytes += record.weight();
-        page.records.push_back((seq, record));
+        page.records.push_back((seq, Arc::new(record)));
         let over = page.records.len() > self.bounds.per_election;
         self.ages.insert((seq, Arc::clone(&name)));
         if over {
@@ -112,15 +116,13 @@ impl<T: Weigh> Ledger<T> {
 
     /// Drops everything: what was recorded up to now belongs to another generation.
     pub(crate) fn forget_up_to(&mut self, seq: Seq) {
-        for page in self.pages.values_mut() {
-            *page = Page { complete_after: seq, records: VecDeque::new() };
-        }
+        self.pages.for_each_mut(|page| *page = Page { complete_after: seq, records: VecDeque::new() });
         self.ages.clear();
         self.bytes = 0;
     }
 
     fn drop_oldest_of(&mut self, election: &Arc<str>) {
-        let page = self.pages.get_mut(election).expect("a record has a page");
+        let page = self.pages.get_mut(&**election).expect("a record has a page");
         let (seq, record) = page.records.pop_front().expect("a record by its age is in its page");
         page.complete_after = seq;
         self.bytes -= record.weight();
@@ -166,6 +168,13 @@ impl<T: Weigh> Ledger<T> {
             return Err(Broken(format!("{bytes} bytes of records, counted as {}", self.bytes)));
         }
         Ok(())
+    }
+}
+
+impl<T> Clone for Page<T> {
+    /// Shares the records.
+    fn clone(&self) -> Page<T> {
+        Page { complete_after: self.complete_after, records: self.records.clone() }
     }
 }
 

@@ -8,14 +8,15 @@
 //! is kept, with its invariants on the fields) and [`queue`] (who waits), [`mod@apply`] (the hub), then the parts that it
 //! calls: `sessions`, `elections`, `handover` (how a leadership is given up), [`keys`], `requests` with [`memory`], `answers` and
 //! `fingerprint` (answers for repeated requests), [`history`] on a [`ledger`] (what is kept of the past). [`limits`] says how
-//! large it may grow, [`invariants`] what is always true, [`restore`] how a state comes back from a snapshot, and
-//! [`generation`] what a restore from backup makes of it.
+//! large it may grow, [`invariants`] what is always true, [`frozen`] on [`shared`] how a state is kept as it was at one moment,
+//! [`restore`] how it comes back from a snapshot, and [`generation`] what a restore from backup makes of it.
 
 mod answers;
 pub mod apply;
 pub mod command;
 mod elections;
 mod fingerprint;
+pub mod frozen;
 pub mod generation;
 mod handover;
 pub mod history;
@@ -30,10 +31,12 @@ pub mod queue;
 mod requests;
 pub mod restore;
 mod sessions;
+pub mod shared;
 pub mod state;
 
 pub use apply::apply;
 pub use command::{Command, EndReason, Guard, OnDisconnect, Op, RequestId, Value};
+pub use frozen::Frozen;
 pub use ids::{AttachGeneration, Revision, Seq, Serial, SessionId};
 pub use keys::changes::{Bookmark, ChangePage, KeyChange, PageSize};
 pub use keys::op::{KeyOp, KeyReply, KeyValue, Keys};

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::command::Value;
 use crate::{Seq, Serial, SessionId};
@@ -32,7 +33,7 @@ pub struct Candidate {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Queue {
     /// In the order of grants.
-    line: BTreeMap<Place, Candidate>,
+    line: BTreeMap<Place, Arc<Candidate>>,
     /// Each candidate of `line` by its id, and nothing else.
     places: BTreeMap<String, Place>,
 }
@@ -50,16 +51,16 @@ impl Queue {
 
     /// Who waits, in the order of grants.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Place, &Candidate)> {
-        self.line.iter()
+        self.line.iter().map(|(place, candidate)| (place, &**candidate))
     }
 
     /// The waiting candidate of this id.
     pub fn get(&self, candidate: &str) -> Option<&Candidate> {
-        self.line.get(self.places.get(candidate)?)
+        self.line.get(self.places.get(candidate)?).map(|it| &**it)
     }
 
     pub(crate) fn get_mut(&mut self, candidate: &str) -> Option<&mut Candidate> {
-        self.line.get_mut(self.places.get(candidate)?)
+        self.line.get_mut(self.places.get(candidate)?).map(Arc::make_mut)
     }
 
     /// Whether a candidate may line up there.
@@ -71,7 +72,7 @@ impl Queue {
     pub(crate) fn enter(&mut self, place: Place, candidate: Candidate) {
         let doubled = self.places.insert(candidate.candidate.clone(), place);
         assert!(doubled.is_none(), "candidate {:?} waits twice", candidate.candidate);
-        let taken = self.line.insert(place, candidate);
+        let taken = self.line.insert(place, Arc::new(candidate));
         assert!(taken.is_none(), "place {place:?} is taken twice");
     }
 
@@ -80,7 +81,7 @@ impl Queue {
         let (_, candidate) = self.line.pop_first()?;
         let place = self.places.remove(&candidate.candidate);
         assert!(place.is_some(), "candidate {:?} had no place", candidate.candidate);
-        Some(candidate)
+        Some(Arc::unwrap_or_clone(candidate))
     }
 
     /// Takes a candidate out of the line.
@@ -88,7 +89,7 @@ impl Queue {
         let place = self.places.remove(candidate)?;
         let left = self.line.remove(&place);
         assert!(left.is_some(), "the place of candidate {candidate:?} was empty");
-        left
+        left.map(Arc::unwrap_or_clone)
     }
 
     /// Whether the two indexes agree.

@@ -1,7 +1,7 @@
 //! A state out of its parts, as a snapshot kept them. Whatever comes in, the result is sound or an error: it takes nothing on
 //! trust that [`crate::invariants`] can check. It knows no format; that is `wire`'s.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use palisade_fence::{ClusterId, Token};
@@ -16,6 +16,7 @@ use crate::ledger::{Ledger, Page};
 use crate::memory::{Answer, Memory};
 use crate::outcome::Grant;
 use crate::queue::{Candidate, Place, Queue};
+use crate::shared::{SharedMap, SharedQueue};
 use crate::state::{Candidacy, Election, HandOver, Session, Wish};
 use crate::{AttachGeneration, Revision, Seq, Serial, SessionId, State, elections};
 
@@ -107,7 +108,7 @@ impl State {
             last_token: parts.last_token,
             last_session: parts.last_session,
             sessions: unique(parts.sessions.into_iter().map(session), "session")?,
-            elections: BTreeMap::new(),
+            elections: SharedMap::new(),
             history: Ledger::restored(HISTORY, parts.history)?,
             told: Ledger::restored(TOLD, parts.told)?,
             candidacy_bytes: 0,
@@ -186,7 +187,7 @@ fn restore_keys(parts: KeyParts) -> Result<KeySpace, Broken> {
     let mut changes = Vec::new();
     for (key, versions) in versions {
         let key: Key = key.into();
-        let mut past = VecDeque::from(versions);
+        let mut past: SharedQueue<Version> = versions.into_iter().collect();
         let last = past.pop_back().ok_or_else(|| Broken("a key is there without a version".to_owned()))?;
         let lineage = Lineage { past, last };
         for version in lineage.versions() {
@@ -195,7 +196,7 @@ fn restore_keys(parts: KeyParts) -> Result<KeySpace, Broken> {
                 changes.push(Change { revision, place, key: Arc::clone(&key) });
             }
         }
-        space.past_bytes += lineage.past.iter().map(|version| weight(&key, version.kv.as_ref())).sum::<u64>();
+        space.past_bytes += lineage.past.iter().map(|version| weight(&key, version.kv.as_deref())).sum::<u64>();
         match &lineage.last.kv {
             None => space.past_bytes += weight(&key, None),
             Some(kv) => {
@@ -212,8 +213,12 @@ fn restore_keys(parts: KeyParts) -> Result<KeySpace, Broken> {
     Ok(space)
 }
 
-fn unique<K: Ord, V>(all: impl IntoIterator<Item = (K, V)>, what: &str) -> Result<BTreeMap<K, V>, Broken> {
-    let mut map = BTreeMap::new();
+fn unique<K, V>(all: impl IntoIterator<Item = (K, V)>, what: &str) -> Result<SharedMap<K, V>, Broken>
+where
+    K: Ord + Clone,
+    V: Clone,
+{
+    let mut map = SharedMap::new();
     for (key, value) in all {
         if map.insert(key, value).is_some() {
             return Err(Broken(format!("a {what} is there twice")));

@@ -15,6 +15,7 @@ use crate::ledger::Ledger;
 use crate::memory::Memory;
 use crate::outcome::Grant;
 use crate::queue::Queue;
+use crate::shared::SharedMap;
 use crate::{AttachGeneration, Revision, Seq, Serial, SessionId, invariants};
 
 /// The whole replicated state.
@@ -34,9 +35,9 @@ pub struct State {
     /// The last session id that the store chose, or the zeroth of the generation. None in the state that it chose is above.
     pub(crate) last_session: SessionId,
     /// The live sessions. A session that is not here has ended or never was.
-    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) sessions: SharedMap<SessionId, Session>,
     /// Every election that anybody ever campaigned in.
-    pub(crate) elections: BTreeMap<String, Election>,
+    pub(crate) elections: SharedMap<String, Election>,
     /// Who led before, for people. All of it has ended: at or before `seq`, under tokens that lead no more.
     pub(crate) history: Ledger<Reign>,
     /// What observers were told, so that they can resume. None of it is from after `seq`.
@@ -125,8 +126,8 @@ impl State {
             revision: Revision::default(),
             last_token: Token::new(0, 0),
             last_session: SessionId::default(),
-            sessions: BTreeMap::new(),
-            elections: BTreeMap::new(),
+            sessions: SharedMap::new(),
+            elections: SharedMap::new(),
             history: Ledger::new(HISTORY),
             told: Ledger::new(TOLD),
             candidacy_bytes: 0,
@@ -182,7 +183,7 @@ impl State {
 
     /// Elections by name, from one on.
     pub fn elections_from(&self, from: Bound<&str>) -> impl Iterator<Item = (&str, &Election)> {
-        let elections = self.elections.range::<str, _>((from, Bound::Unbounded));
+        let elections = self.elections.range::<str>((from, Bound::Unbounded));
         elections.map(|(name, election)| (name.as_str(), election))
     }
 
@@ -221,7 +222,7 @@ impl State {
 
     /// The live sessions by id, from one on.
     pub fn sessions_from(&self, from: Bound<SessionId>) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.sessions.range((from, Bound::Unbounded)).map(|(&id, session)| (id, session))
+        self.sessions.range((from.as_ref(), Bound::Unbounded)).map(|(&id, session)| (id, session))
     }
 
     /// How many sessions live.

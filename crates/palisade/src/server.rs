@@ -87,8 +87,10 @@ fn connections(wanted: usize) -> usize {
 fn open(args: &ServerArgs, world: &World) -> Result<Stores, Failure> {
     let lost = |error: &dyn std::fmt::Display| Failure::failed(format!("--data '{}': {error}", args.data.display()));
     let folder = DataFolder::open(&args.data, world.random_u64()).map_err(|error| lost(&error))?;
-    let engine = SledEngine::open(&folder, SledOptions::default()).map_err(|error| lost(&error))?;
-    let snapshots = FileSnapshots::open(&folder).map_err(|error| lost(&error))?;
+    let options = SledOptions::default();
+    let reserve_bytes = options.reserve_bytes;
+    let engine = SledEngine::open(&folder, options).map_err(|error| lost(&error))?;
+    let snapshots = FileSnapshots::open_beside(&folder, reserve_bytes).map_err(|error| lost(&error))?;
     Ok(Stores {
         store_id: folder.store_id(),
         engine: Arc::new(engine),

@@ -38,6 +38,8 @@ bugs! {
     SkipDataSync = "skip-data-sync",
     /// Leaves the names in a folder to the operating system: a file that was renamed is under its old name after a power cut.
     SkipFolderSync = "skip-folder-sync",
+    /// Does not compare the checksum of a block of a snapshot with its bytes.
+    SnapshotPieceUnchecked = "snapshot-piece-unchecked",
     /// Asks for a sync again after one has failed, and believes the second answer: by then the kernel has forgotten the pages.
     GoOnAfterFailedSync = "go-on-after-failed-sync",
 
@@ -92,6 +94,8 @@ bugs! {
     WipedNodeVotes = "wiped-node-votes",
     /// Counts a node whose data folder was replaced by an older copy as if nothing were missing.
     OlderCopyCounts = "older-copy-counts",
+    /// Takes a snapshot from another node as it comes, without comparing checksums.
+    SnapshotChunkUnchecked = "snapshot-chunk-unchecked",
     /// Succeeds a store leader although nobody else has lost it.
     StandUnasked = "stand-unasked",
     /// Says that a node is removed, and goes on counting it.
@@ -113,6 +117,8 @@ bugs! {
     GrantBeforeEnd = "grant-before-end",
     /// Lets observers of a node stay while it is behind and installs a snapshot: they miss what lay between.
     EventsLostAtSnapshot = "events-lost-at-snapshot",
+    /// Writes a snapshot whose keys are from a later moment than the rest: torn between two states.
+    SnapshotTorn = "snapshot-torn",
     /// Answers a command whose outcome is unknown as not applied.
     UnknownAsNotApplied = "unknown-as-not-applied",
     /// Lets a watcher that is still reading the past go on from the change that it is woken for.

@@ -149,20 +149,31 @@ fn same_cluster(own: Cluster, envelope: &Envelope) -> Result<(), Refused> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use bytes::Bytes;
 
     use super::*;
-    use crate::{MachineError, Member, MemberIds};
+    use crate::{Frozen, MachineError, Member, MemberIds};
 
     struct Of(Cluster);
+
+    struct Nothing;
+
+    impl Frozen for Nothing {
+        fn write(&self, _: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     impl Machine for Of {
         type Reply = ();
         fn apply(&self, _: u64, _: Bytes) {}
-        fn snapshot(&self) -> Bytes {
-            Bytes::new()
+        type Frozen = Nothing;
+        fn freeze(&self) -> Nothing {
+            Nothing
         }
-        fn restore(&self, _: Bytes) -> Result<(), MachineError> {
+        fn restore(&self, _: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), MachineError> {
             Ok(())
         }
         fn cluster(&self) -> Cluster {

@@ -1,6 +1,7 @@
 //! What is replicated: a deterministic state machine over opaque entries. This crate never looks inside an entry.
 
 use std::fmt::Debug;
+use std::io;
 
 use bytes::Bytes;
 
@@ -12,15 +13,19 @@ pub trait Machine: Send + Sync + 'static {
     /// What a proposer is told about its entry.
     type Reply: Send + Sync + Debug + 'static;
 
+    /// The state as it was at one moment.
+    type Frozen: Frozen;
+
     /// Applies one entry. The same entries in the same order must give the same state and the same replies everywhere.
     /// A panic stops this node: skipping an entry would make the nodes differ.
     fn apply(&self, index: u64, entry: Bytes) -> Self::Reply;
 
-    /// The whole state. Entries are not applied while it is taken.
-    fn snapshot(&self) -> Bytes;
+    /// The state between the entry that was applied last and the next. Short: entries wait for it.
+    fn freeze(&self) -> Self::Frozen;
 
-    /// Replaces the whole state by one that [`Machine::snapshot`] gave.
-    fn restore(&self, data: Bytes) -> Result<(), MachineError>;
+    /// Replaces the whole state by one that [`Frozen::write`] gave, in pieces that may be cut elsewhere. Reads the pieces one by
+    /// one; it may take long, on a thread that may block. An error of a piece is passed on.
+    fn restore(&self, pieces: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), MachineError>;
 
     /// The members are these from this entry on. Told in the order of the log, once it is committed; after a snapshot, those that
     /// it names. For those who look on.
@@ -29,6 +34,16 @@ pub trait Machine: Send + Sync + 'static {
     /// The cluster that the state belongs to, as far as it is known; sent with every call to another node. Called often,
     /// from any task.
     fn cluster(&self) -> Cluster;
+}
+
+/// A state that stays as it was while the machine goes on.
+pub trait Frozen: Send + Sync + 'static {
+    /// Gives all of it away, piece by piece, on a thread that may block. The same state gives the same bytes on every node: a
+    /// transfer of a snapshot that one node began may be ended by another.
+    ///
+    /// # Errors
+    /// What `take` says; nothing is given away after that.
+    fn write(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
 }
 
 /// Names a cluster and how often it was restored from a backup.

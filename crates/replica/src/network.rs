@@ -5,8 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::base::BoxFuture;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -18,6 +17,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use palisade_planted::{self as planted, Bug};
+use palisade_storage::SNAPSHOT_PIECE_BYTES;
 use palisade_wire::replica::v1 as wire;
 use palisade_world::World;
 use tonic::Code;
@@ -26,9 +26,10 @@ use crate::acknowledged::Acknowledged;
 use crate::append_stream::AppendStream;
 use crate::codec::{self, CodecError};
 use crate::credentials::{Credentials, Refused, check_responder};
-use crate::links::{LinkTable, Links};
+use crate::links::{Client, LinkTable, Links};
 use crate::reach::Reach;
-use crate::snapshot_transfer;
+use crate::snapshot_transfer::{self, Sent};
+use crate::snapshots::{SnapshotData, Snapshots};
 use crate::succession::Succession;
 use crate::types::{Node, Snapshot, Types, Vote};
 use crate::{Machine, Peer};
@@ -39,6 +40,7 @@ pub(crate) struct Network<M: Machine> {
     pub(crate) links: LinkTable,
     pub(crate) credentials: Arc<Credentials<M>>,
     pub(crate) reach: Arc<Reach>,
+    pub(crate) snapshots: Snapshots,
     pub(crate) world: World,
     /// How long an answer to an append may take before the stream is made anew.
     pub(crate) patience: Duration,
@@ -55,6 +57,7 @@ impl<M: Machine> Network<M> {
             succession: self.succession.clone(),
             credentials: Arc::clone(&self.credentials),
             reach: Arc::clone(&self.reach),
+            snapshots: self.snapshots.clone(),
             world: self.world.clone(),
             patience: self.patience,
         }
@@ -91,6 +94,7 @@ pub(crate) struct Wire<M: Machine> {
     succession: Succession,
     credentials: Arc<Credentials<M>>,
     reach: Arc<Reach>,
+    snapshots: Snapshots,
     world: World,
     patience: Duration,
 }
@@ -362,8 +366,59 @@ fn transfer_response<R: Send + Sync + fmt::Debug + 'static>(
     })
 }
 
+impl<M: Machine> Wire<M> {
+    /// How much of a snapshot the peer has. One that does not know the question has nothing.
+    async fn offer(&self, client: &mut Client, head: wire::SnapshotHead, limit: Duration) -> Result<u64, CallError> {
+        let bytes = head.bytes;
+        let asked = self.world.timeout(limit, client.offer_snapshot(head)).await;
+        let reply = match asked {
+            Some(Err(status)) if status.code() == Code::Unimplemented => return Ok(0),
+            Some(answer) => answer?.into_inner(),
+            None => return Err(CallError::Broken(format!("{} has not answered within {limit:?}", self.peer()))),
+        };
+        check_responder(&self.peer(), reply.responder)?;
+        let usable = reply.have <= bytes && reply.have.is_multiple_of(SNAPSHOT_PIECE_BYTES as u64);
+        Ok(if usable { reply.have } else { 0 })
+    }
+
+    async fn send_snapshot(&self, vote: Vote, snapshot: Snapshot, patience: Duration) -> Result<Vote, CallError> {
+        let SnapshotData::Saved(saved) = snapshot.snapshot else {
+            return Err(CallError::Broken("only a snapshot that is saved is sent".to_owned()));
+        };
+        let mut client = self.links()?.snapshot;
+        let mut head = wire::SnapshotHead {
+            envelope: self.envelope(),
+            vote: Some(codec::vote(&vote)),
+            meta: Some(codec::snapshot_meta(&snapshot.meta)),
+            bytes: saved.bytes(),
+            crc32: saved.checksum(),
+            from: 0,
+        };
+        head.from = self.offer(&mut client, head.clone(), patience).await?;
+        tracing::info!(to = %self.peer(), bytes = head.bytes, from = head.from, "sending a snapshot");
+        let sent = Sent::default();
+        let chunks = snapshot_transfer::chunks(head, saved, self.snapshots.clone(), sent.clone());
+        let mut answer = std::pin::pin!(client.install_snapshot(chunks));
+        // A large snapshot takes as long as it takes; what must not happen is that nothing moves.
+        let answered = loop {
+            let before = sent.pieces();
+            match self.world.timeout(patience, &mut answer).await {
+                Some(answered) => break answered,
+                None if sent.pieces() > before => {}
+                None => return Err(CallError::Broken(format!("{} has taken nothing for {patience:?}", self.peer()))),
+            }
+        };
+        let reply = match (answered, sent.unreadable()) {
+            (_, Some(why)) => return Err(CallError::Unreachable(why)),
+            (answered, None) => answered?.into_inner(),
+        };
+        check_responder(&self.peer(), reply.responder)?;
+        Ok(codec::vote_from("answer to a snapshot", reply.vote)?)
+    }
+}
+
 impl<M: Machine> NetSnapshot<Types<M::Reply>> for Wire<M> {
-    type SnapshotData = Bytes;
+    type SnapshotData = SnapshotData;
 
     async fn full_snapshot(
         &mut self,
@@ -372,25 +427,13 @@ impl<M: Machine> NetSnapshot<Types<M::Reply>> for Wire<M> {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types<M::Reply>>, StreamingError<Types<M::Reply>>> {
-        let mut client = self.links().map_err(RPCError::from)?.snapshot;
-        let head = wire::SnapshotHead {
-            envelope: self.envelope(),
-            vote: Some(codec::vote(&vote)),
-            meta: Some(codec::snapshot_meta(&snapshot.meta)),
-            bytes: snapshot.snapshot.len() as u64,
-        };
-        let chunks = stream::iter(snapshot_transfer::chunks(head, snapshot.snapshot));
-        let sent = self.call(option.soft_ttl(), client.install_snapshot(chunks));
-        let reply = tokio::select! {
+        tokio::select! {
             biased;
-            reply = sent => reply.map_err(RPCError::from)?,
-            closed = cancel => return Err(StreamingError::Closed(closed)),
-        };
-        let answered = |reply: wire::SnapshotReply| -> Result<SnapshotResponse<Types<M::Reply>>, CallError> {
-            check_responder(&self.peer(), reply.responder)?;
-            Ok(SnapshotResponse::new(codec::vote_from("answer to a snapshot", reply.vote)?))
-        };
-        Ok(answered(reply).map_err(RPCError::from)?)
+            sent = self.send_snapshot(vote, snapshot, option.hard_ttl()) => {
+                Ok(SnapshotResponse::new(sent.map_err(RPCError::from)?))
+            }
+            closed = cancel => Err(StreamingError::Closed(closed)),
+        }
     }
 }
 

@@ -50,4 +50,6 @@ pub struct Hello {
     pub acknowledged: Option<u64>,
     /// The asker was a member and is none any more, by a committed change.
     pub removed_you: bool,
+    /// Whether its disk is full: it takes no leadership of the store.
+    pub disk_is_full: bool,
 }

@@ -17,9 +17,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::codec::{self, CodecError};
 use crate::replica::Inner;
-use crate::snapshot_transfer::Incoming;
+use crate::snapshots::SnapshotData;
 use crate::types::{LogId, Snapshot, Types, Vote};
-use crate::{Cluster, Gate, Machine};
+use crate::{Cluster, Gate, Machine, Room};
 
 /// The service that other nodes call.
 pub struct PeerService<M: Machine> {
@@ -80,6 +80,19 @@ impl<M: Machine> PeerService<M> {
 }
 
 type VoteAnswer<C> = Result<VoteResponse<C>, RaftError<C>>;
+
+impl<M: Machine> Inner<M> {
+    /// Refuses entries that a disk without space could not take: that would end this node's log.
+    fn has_room_for(&self, append: &wire::AppendRequest) -> Result<(), Status> {
+        if append.entries.is_empty() || self.snapshots.room().get() != Room::None {
+            return Ok(());
+        }
+        let why =
+            format!("the disk of node {} is full: it takes no entries until there is space", self.credentials.node_id);
+        self.note_refused(&why);
+        Err(Status::unavailable(why))
+    }
+}
 
 fn append_entries<M: Machine>(
     request: wire::AppendRequest,
@@ -181,6 +194,16 @@ impl<M: Machine> ReplicaService for PeerService<M> {
         Self::vote_reply(&replica, answer)
     }
 
+    async fn offer_snapshot(
+        &self,
+        request: Request<wire::SnapshotHead>,
+    ) -> Result<Response<wire::SnapshotOfferReply>, Status> {
+        let head = request.into_inner();
+        let replica = self.checked(head.envelope.as_ref())?;
+        let have = replica.arriving.have(&head)?;
+        Ok(Response::new(wire::SnapshotOfferReply { responder: Some(replica.credentials.responder()), have }))
+    }
+
     async fn install_snapshot(
         &self,
         request: Request<Streaming<wire::SnapshotChunk>>,
@@ -191,14 +214,12 @@ impl<M: Machine> ReplicaService for PeerService<M> {
         let head = first.head.take().ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
         let replica = self.checked(head.envelope.as_ref())?;
         let vote: Vote = codec::vote_from("snapshot", head.vote)?;
-        let meta = head.meta.clone().ok_or_else(|| Status::invalid_argument("a snapshot without its last entry"))?;
-        let meta = codec::snapshot_meta_from(meta)?;
-        let mut incoming = Incoming::new(&head)?;
-        incoming.add(&first)?;
+        let incoming = replica.arriving.begin(&head, &replica.snapshots).await?;
+        incoming.add(first).await?;
         while let Some(chunk) = chunks.message().await? {
-            incoming.add(&chunk)?;
+            incoming.add(chunk).await?;
         }
-        let snapshot = Snapshot { meta, snapshot: incoming.finish()? };
+        let snapshot = Snapshot { meta: incoming.meta.clone(), snapshot: SnapshotData::received(incoming.finish()?) };
         let installed = replica.seeds.scope(replica.raft.install_full_snapshot(vote, snapshot)).await;
         let answer = installed.map_err(stopped)?;
         let responder = Some(replica.credentials.responder());
@@ -215,6 +236,9 @@ impl<M: Machine> ReplicaService for PeerService<M> {
         let replica = self.checked(request.envelope.as_ref())?;
         let from = codec::vote_from("transfer", request.from_leader)?;
         let last_log_id = codec::log_id_option("transfer", request.last_log_id)?;
+        if replica.snapshots.room().get() != Room::Enough {
+            return Err(Status::unavailable("the disk of this node is full: it takes no leadership of the store"));
+        }
         let transfer = TransferLeaderRequest::new(from, request.to, last_log_id);
         if request.to == replica.credentials.node_id {
             replica.succession.handed_over(&from);
@@ -266,6 +290,7 @@ impl<M: Machine> ReplicaService for PeerService<M> {
             process: credentials.process,
             acknowledged: credentials.acknowledged.of(asker.store_id),
             removed_you: credentials.has_removed(asker.node_id),
+            disk_is_full: replica.snapshots.room().get() != Room::Enough,
         }))
     }
 
@@ -289,7 +314,8 @@ impl<M: Machine> PeerService<M> {
                 Err(status) => status,
                 Ok(Some(message)) => {
                     let checked = service.checked(message.envelope.as_ref());
-                    match checked.and_then(|_| append_entries::<M>(message).map_err(Status::from)) {
+                    let room = checked.and_then(|replica| replica.has_room_for(&message));
+                    match room.and_then(|()| append_entries::<M>(message).map_err(Status::from)) {
                         Ok(append) => return Some((append, (messages, service, ended))),
                         Err(refusal) => refusal,
                     }

@@ -27,13 +27,15 @@ use crate::network::Network;
 use crate::reach::Reach;
 use crate::rounds::{self, Questions, Rounds, hint};
 use crate::seeds::Seeds;
+use crate::snapshot_transfer::Arriving;
+use crate::snapshots::Snapshots;
 use crate::state_machine::{Applied, MachineStore};
 use crate::succession::{self, Succession};
 use crate::types::{LeaderId, Node, Payload, Types};
 use crate::watcher::{self, Stopping};
 use crate::{
     Change, ChangeError, Cluster, ConfirmError, Gate, Hello, HelloError, InitializeError, Leadership, Machine, Members,
-    Peer, PeerService, ProposeError, ReadError, ReplicaConfig, ReplicaStatus, Role, StartError, Timings,
+    Peer, PeerService, ProposeError, ReadError, ReplicaConfig, ReplicaStatus, Role, Room, StartError, Timings,
 };
 
 /// The largest entry that may be proposed: above the largest batch, and half of what a peer accepts in one message.
@@ -76,6 +78,8 @@ pub(crate) struct Inner<M: Machine> {
     pub(crate) seeds: Seeds,
     pub(crate) credentials: Arc<Credentials<M>>,
     pub(crate) links: LinkTable,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) arriving: Arriving,
     pub(crate) succession: Succession,
     pub(crate) reach: Arc<Reach>,
     pub(crate) rounds: Rounds,
@@ -106,8 +110,9 @@ impl<M: Machine> Replica<M> {
     ) -> Result<Replica<M>, StartError> {
         let raft_config = Arc::new(config.raft()?);
         let log = engine.state();
-        let store = MachineStore::open(Arc::clone(&machine), snapshots)?;
-        let found_log = log.last.is_some() || log.purged.is_some() || store.has_snapshot();
+        let snapshots = Snapshots::open(snapshots, world.clone())?;
+        let found_log = log.last.is_some() || log.purged.is_some() || snapshots.any();
+        let store = MachineStore::new(Arc::clone(&machine), snapshots.clone());
         let applied = store.applied();
         let (status, status_watch) = watch::channel(ReplicaStatus::unknown());
         let ReplicaConfig { node_id, store_id, process, timings, .. } = config;
@@ -122,6 +127,7 @@ impl<M: Machine> Replica<M> {
             links: links.clone(),
             credentials: Arc::clone(&credentials),
             reach: Arc::clone(&reach),
+            snapshots: snapshots.clone(),
             world: world.clone(),
             patience: MIN_PATIENCE.max(timings.election_max * 4),
         };
@@ -160,6 +166,8 @@ impl<M: Machine> Replica<M> {
             seeds,
             credentials,
             links,
+            snapshots,
+            arriving: Arriving::default(),
             succession: succession.clone(),
             reach,
             rounds,
@@ -267,9 +275,20 @@ impl<M: Machine> Replica<M> {
                     process,
                     acknowledged,
                     removed_you,
+                    disk_is_full,
                 } = reply.into_inner();
                 let cluster = Cluster { id: cluster_id, generation };
-                Ok(Hello { node_id, store_id, cluster, initialized, names_you, process, acknowledged, removed_you })
+                Ok(Hello {
+                    node_id,
+                    store_id,
+                    cluster,
+                    initialized,
+                    names_you,
+                    process,
+                    acknowledged,
+                    removed_you,
+                    disk_is_full,
+                })
             }
         }
     }
@@ -303,11 +322,32 @@ impl<M: Machine> Replica<M> {
         self.0.transfer(to).await
     }
 
+    /// Asks the voters, the furthest first, to take the leadership of the store over, if this node has it; one whose disk is full
+    /// is passed over. Returns whether this node gave it up. Bounded by a second and twice the election timeout for each voter.
+    pub async fn hand_over(&self) -> bool {
+        let leads = || self.0.credentials.status.borrow().role == Role::Leader;
+        for to in self.0.voters_by_log() {
+            let address = self.0.credentials.status.borrow().member(to).map(|peer| peer.address.clone());
+            let Some(address) = address.filter(|_| leads()) else { continue };
+            let willing = self.hello(&address).await.is_ok_and(|hello| hello.node_id == to && !hello.disk_is_full);
+            if willing && self.0.hand_over_to(to).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Says how much room there is on this node's disk.
+    pub fn room_is(&self, room: Room) {
+        self.0.snapshots.room().set(room);
+    }
+
     /// Stops replication; a store leader first hands over to the follower that is furthest. What is in flight ends as
     /// unknown. Bounded by twice the election timeout and what the disk needs.
     pub async fn shutdown(&self) {
         self.0.hand_over().await;
         self.0.stopping.store(true, Ordering::Release);
+        self.0.snapshots.stop();
         if let Err(error) = self.0.raft.shutdown().await {
             tracing::warn!(%error, "a task of replication did not end well");
         }
@@ -372,7 +412,7 @@ impl<M: Machine> Inner<M> {
 
     /// Gives leadership away before a stop: one round trip instead of a whole election timeout without a store leader.
     async fn hand_over(&self) {
-        if let Some(to) = self.furthest_voter() {
+        if let Some(to) = self.voters_by_log().first().copied() {
             self.hand_over_to(to).await;
         }
     }
@@ -394,16 +434,18 @@ impl<M: Machine> Inner<M> {
         given
     }
 
-    /// The follower that votes and has most of the log, of those that answer if any does.
-    fn furthest_voter(&self) -> Option<u64> {
-        if let Some(to) = self.successor() {
-            return Some(to);
-        }
+    /// The followers that vote: first the one that is furthest of those that answer, then those that have most of the log.
+    fn voters_by_log(&self) -> Vec<u64> {
+        // Before the metrics are borrowed, which it reads, too.
+        let first = self.successor();
         let voters: BTreeSet<u64> = self.raft.voter_ids().collect();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let others = metrics.replication.as_ref()?.iter().filter(|(id, _)| voters.contains(id) && **id != metrics.id);
-        others.max_by_key(|(_, matched)| **matched).map(|(id, _)| *id)
+        let others = metrics.replication.iter().flatten();
+        let others = others.filter(|(id, _)| voters.contains(id) && **id != metrics.id);
+        let mut others: Vec<_> = others.map(|(id, matched)| (std::cmp::Reverse(*matched), *id)).collect();
+        others.sort();
+        first.into_iter().chain(others.into_iter().map(|(_, id)| id).filter(|id| Some(*id) != first)).collect()
     }
 }
 

@@ -7,20 +7,17 @@
 use std::fmt::Debug;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use palisade_storage::SnapshotStore;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 
-use crate::codec;
 use crate::log_store::io_error;
+use crate::snapshots::{SnapshotData, Snapshots};
 use crate::types::{Answer, EntryPayload, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::watcher::members;
-use crate::{Machine, StartError};
+use crate::{Frozen, Machine};
 
 /// The last entry that the machine has applied; `None` before the first.
 pub(crate) type Applied = Option<LogId>;
@@ -28,41 +25,22 @@ pub(crate) type Applied = Option<LogId>;
 /// A machine with the snapshots of it.
 pub(crate) struct MachineStore<M: Machine> {
     machine: Arc<M>,
-    snapshots: Arc<dyn SnapshotStore>,
+    snapshots: Snapshots,
     last_membership: StoredMembership,
     /// Written here only, after the machine has applied.
     applied: watch::Sender<Applied>,
-    saved: Saved,
 }
-
-/// The last entry under the snapshot that the store holds. Locked for as long as a save takes: a snapshot that was built
-/// slowly must not replace a later one that was installed meanwhile, for the log below that one is gone.
-type Saved = Arc<Mutex<Option<LogId>>>;
 
 impl<M: Machine> MachineStore<M> {
     /// Puts an empty machine before its snapshots. openraft restores the latest one and applies the log from there.
-    pub(crate) fn open(machine: Arc<M>, snapshots: Arc<dyn SnapshotStore>) -> Result<MachineStore<M>, StartError> {
-        let store = |error: codec::CodecError| StartError::Store { why: error.to_string() };
-        let found = match snapshots.latest()? {
-            None => None,
-            Some(found) => {
-                let meta = codec::from_disk("snapshot head", found.meta).map_err(store)?;
-                codec::snapshot_meta_from(meta).map_err(store)?.last_log_id
-            }
-        };
+    pub(crate) fn new(machine: Arc<M>, snapshots: Snapshots) -> MachineStore<M> {
         let last_membership = StoredMembership::default();
-        let saved = Arc::new(Mutex::new(found));
-        Ok(MachineStore { machine, snapshots, last_membership, applied: watch::Sender::new(None), saved })
+        MachineStore { machine, snapshots, last_membership, applied: watch::Sender::new(None) }
     }
 
     /// What the machine has applied.
     pub(crate) fn applied(&self) -> watch::Receiver<Applied> {
         self.applied.subscribe()
-    }
-
-    /// Whether a snapshot was found.
-    pub(crate) fn has_snapshot(&self) -> bool {
-        lock(&self.saved).is_some()
     }
 
     fn tell_members(&self) {
@@ -86,7 +64,7 @@ impl<M: Machine> MachineStore<M> {
 }
 
 /// Runs a step of the machine; a panic becomes an error, which ends replication with words.
-fn guarded<T>(step: impl FnOnce() -> T) -> io::Result<T> {
+pub(crate) fn guarded<T>(step: impl FnOnce() -> T) -> io::Result<T> {
     catch_unwind(AssertUnwindSafe(step)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
@@ -94,18 +72,9 @@ fn guarded<T>(step: impl FnOnce() -> T) -> io::Result<T> {
     })
 }
 
-/// Runs a step that waits for the disk without holding up the other tasks of this thread. The simulation has one thread,
-/// and disks that do not wait.
-pub(crate) fn blocking<T>(step: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(step),
-        _ => step(),
-    }
-}
-
 impl<M: Machine> RaftStateMachine<Types<M::Reply>> for MachineStore<M> {
-    type SnapshotData = Bytes;
-    type SnapshotBuilder = Builder;
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Builder<M::Frozen>;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         Ok((*self.applied.borrow(), self.last_membership.clone()))
@@ -125,16 +94,22 @@ impl<M: Machine> RaftStateMachine<Types<M::Reply>> for MachineStore<M> {
         Ok(())
     }
 
-    /// Takes the state here, between two entries: the builder runs beside the entries that follow.
-    async fn get_snapshot_builder(&mut self) -> Builder {
+    /// Freezes the state here, between two entries: it is written beside the entries that follow.
+    async fn get_snapshot_builder(&mut self) -> Builder<M::Frozen> {
         let meta = SnapshotMeta { last_log_id: *self.applied.borrow(), last_membership: self.last_membership.clone() };
-        let data = guarded(|| self.machine.snapshot());
-        Builder { meta, data: Some(data), snapshots: Arc::clone(&self.snapshots), saved: Arc::clone(&self.saved) }
+        let (frozen, took) = self.snapshots.timed(|| guarded(|| self.machine.freeze()));
+        tracing::info!(?took, "the state was frozen for a snapshot");
+        Builder { meta, frozen: Some(frozen), snapshots: self.snapshots.clone() }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Bytes) -> io::Result<()> {
-        save(&self.snapshots, &self.saved, meta, &data)?;
-        guarded(|| self.machine.restore(data))?.map_err(io::Error::other)?;
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
+        let snapshot = self.snapshots.install(meta, data).await?;
+        let machine = Arc::clone(&self.machine);
+        let restored = self.snapshots.blocking("restoring a snapshot", move || {
+            let mut pieces = snapshot.pieces().map(|piece| piece.map_err(io_error));
+            guarded(|| machine.restore(&mut pieces))?.map_err(io::Error::other)
+        });
+        restored.await?;
         self.last_membership = meta.last_membership.clone();
         self.tell_members();
         self.applied.send_replace(meta.last_log_id);
@@ -142,45 +117,23 @@ impl<M: Machine> RaftStateMachine<Types<M::Reply>> for MachineStore<M> {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let Some(found) = blocking(|| self.snapshots.latest()).map_err(io_error)? else { return Ok(None) };
-        let meta = codec::snapshot_meta_from(codec::from_disk("snapshot head", found.meta)?)?;
-        Ok(Some(Snapshot { meta, snapshot: found.data }))
+        self.snapshots.latest().await
     }
 }
 
-/// Saves a snapshot unless one that covers as much is saved; a restart installs the one that it found.
-fn save(snapshots: &Arc<dyn SnapshotStore>, saved: &Saved, meta: &SnapshotMeta, data: &Bytes) -> io::Result<()> {
-    blocking(|| {
-        let mut saved = lock(saved);
-        if saved.is_some() && *saved >= meta.last_log_id {
-            return Ok(());
-        }
-        snapshots.save(&codec::to_disk(&codec::snapshot_meta(meta)), data).map_err(io_error)?;
-        *saved = meta.last_log_id;
-        Ok(())
-    })
-}
-
-fn lock(saved: &Saved) -> MutexGuard<'_, Option<LogId>> {
-    // A save that panicked has changed nothing here.
-    saved.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A state that was taken and is not saved yet.
-pub(crate) struct Builder {
+/// A state that was frozen and is not written yet.
+pub(crate) struct Builder<F: Frozen> {
     meta: SnapshotMeta,
     /// Taken by the one build.
-    data: Option<io::Result<Bytes>>,
-    snapshots: Arc<dyn SnapshotStore>,
-    saved: Saved,
+    frozen: Option<io::Result<F>>,
+    snapshots: Snapshots,
 }
 
-impl<R: Send + Sync + Debug + 'static> RaftSnapshotBuilder<Types<R>> for Builder {
-    type SnapshotData = Bytes;
+impl<F: Frozen, R: Send + Sync + Debug + 'static> RaftSnapshotBuilder<Types<R>> for Builder<F> {
+    type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let data = self.data.take().ok_or_else(|| io::Error::other("a snapshot is built once"))??;
-        save(&self.snapshots, &self.saved, &self.meta, &data)?;
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: data })
+        let frozen = self.frozen.take().ok_or_else(|| io::Error::other("a snapshot is built once"))??;
+        self.snapshots.build(&self.meta, frozen).await
     }
 }

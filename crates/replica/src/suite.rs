@@ -1,5 +1,6 @@
 //! openraft's own store suite, on both engines. It never reopens a store and never looks at syncs: crates/storage does.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,21 +14,32 @@ use palisade_world::World;
 
 use crate::log_store::LogStore;
 use crate::seeds::Seeds;
+use crate::snapshots::Snapshots;
 use crate::state_machine::MachineStore;
 use crate::types::Types;
-use crate::{Cluster, Machine, MachineError};
+use crate::{Cluster, Frozen, Machine, MachineError};
 
 /// Remembers nothing: the suite looks at log ids and memberships only.
 struct Forgetful;
 
+struct Nothing;
+
+impl Frozen for Nothing {
+    fn write(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        take(b"nothing")
+    }
+}
+
 impl Machine for Forgetful {
     type Reply = ();
     fn apply(&self, _: u64, _: Bytes) {}
-    fn snapshot(&self) -> Bytes {
-        Bytes::from_static(b"nothing")
+    type Frozen = Nothing;
+    fn freeze(&self) -> Nothing {
+        Nothing
     }
-    fn restore(&self, data: Bytes) -> Result<(), MachineError> {
-        assert_eq!(data, Bytes::from_static(b"nothing"));
+    fn restore(&self, pieces: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), MachineError> {
+        let all: Vec<Bytes> = pieces.collect::<io::Result<_>>().unwrap();
+        assert_eq!(all.concat(), b"nothing");
         Ok(())
     }
     fn cluster(&self) -> Cluster {
@@ -38,7 +50,7 @@ impl Machine for Forgetful {
 type Store = (LogStore<()>, MachineStore<Forgetful>);
 
 fn store(engine: Arc<dyn LogEngine>, snapshots: Arc<dyn SnapshotStore>) -> Store {
-    (LogStore::new(engine), MachineStore::open(Arc::new(Forgetful), snapshots).unwrap())
+    (LogStore::new(engine), MachineStore::new(Arc::new(Forgetful), Snapshots::open(snapshots, World::real()).unwrap()))
 }
 
 struct OnSled;

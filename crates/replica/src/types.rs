@@ -9,6 +9,7 @@ use openraft::RaftTypeConfig;
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 
+use crate::snapshots::SnapshotData;
 use crate::{Leadership, Peer};
 
 /// tokio, with a random source that is seeded per replica: production and simulation share one type. Its seed is
@@ -86,7 +87,7 @@ pub(crate) type StoredMembership = openraft::StoredMembership<LeaderId, u64, Nod
 pub(crate) type EntryPayload = openraft::EntryPayload<Payload, u64, Node>;
 pub(crate) type Entry = openraft::Entry<LeaderId, EntryPayload>;
 pub(crate) type SnapshotMeta = openraft::SnapshotMeta<LeaderId, u64, Node>;
-pub(crate) type Snapshot = openraft::Snapshot<LeaderId, u64, Node, Bytes>;
+pub(crate) type Snapshot = openraft::Snapshot<LeaderId, u64, Node, SnapshotData>;
 
 impl From<LeaderId> for Leadership {
     fn from(id: LeaderId) -> Leadership {

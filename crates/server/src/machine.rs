@@ -3,11 +3,13 @@
 //! It decides nothing (that is coord-core's) and never waits: the state stands behind a lock that is held for short
 //! synchronous steps only, never across an await, and nothing is published under it.
 
+use std::fmt::Display;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
-use palisade_coord_core::{Outcome, State, apply};
+use palisade_coord_core::{Frozen, Outcome, State, apply};
 use palisade_fence::ClusterId;
 use palisade_planted::{self as planted, Bug};
 use palisade_replica::{Cluster, Machine, MachineError, Member};
@@ -21,7 +23,7 @@ use crate::metrics::NodeMetrics;
 
 /// The replicated state of one node.
 pub struct CoordMachine {
-    state: RwLock<State>,
+    state: Arc<RwLock<State>>,
     hub: Arc<Hub>,
     /// The cluster's name as soon as it is known here. Set once; a restart or a snapshot sets the same again.
     founded: watch::Sender<Option<ClusterId>>,
@@ -38,7 +40,7 @@ impl CoordMachine {
     /// An empty state that publishes to a hub of its own.
     pub fn new(audit: Option<Arc<dyn Audit>>, world: World) -> CoordMachine {
         let (founded, metrics) = (watch::Sender::new(None), NodeMetrics::new());
-        let (state, hub) = (RwLock::new(State::new()), Hub::counting(Arc::clone(&metrics)));
+        let (state, hub) = (Arc::new(RwLock::new(State::new())), Hub::counting(Arc::clone(&metrics)));
         CoordMachine { state, hub, founded, generation: AtomicU32::new(0), audit, metrics, world }
     }
 
@@ -72,6 +74,25 @@ impl CoordMachine {
             }
             news
         });
+    }
+}
+
+/// The state at one moment, on its way into a snapshot.
+pub struct FrozenState {
+    state: Frozen,
+    /// The planted bug's: where it finds a later one.
+    later: Option<Arc<RwLock<State>>>,
+}
+
+impl palisade_replica::Frozen for FrozenState {
+    fn write(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        match &self.later {
+            None => state::write(&self.state, take),
+            Some(later) => {
+                let later = later.read().expect("applying does not panic").freeze();
+                state::write(&self.state.with_keys_of(&later), take)
+            }
+        }
     }
 }
 
@@ -119,17 +140,30 @@ impl Machine for CoordMachine {
         outcomes
     }
 
-    fn snapshot(&self) -> Bytes {
-        self.read(state::encode)
+    type Frozen = FrozenState;
+
+    fn freeze(&self) -> FrozenState {
+        let later = planted::is(Bug::SnapshotTorn).then(|| Arc::clone(&self.state));
+        FrozenState { state: self.read(State::freeze), later }
     }
 
-    fn restore(&self, data: Bytes) -> Result<(), MachineError> {
-        let restored = state::decode(&data).map_err(|error| MachineError::new(error.to_string()))?;
+    fn restore(&self, pieces: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), MachineError> {
+        let bad = |error: &dyn Display| MachineError::new(error.to_string());
+        let mut reading = state::Reading::new();
+        for piece in pieces {
+            reading.take(&piece.map_err(|error| bad(&error))?).map_err(|error| bad(&error))?;
+        }
+        let restored = reading.finish().map_err(|error| bad(&error))?;
         let (cluster, generation) = (restored.cluster(), restored.generation());
         if let Some(audit) = &self.audit {
             audit.restored(&restored);
         }
-        *self.state.write().expect("applying does not panic, or the node has stopped") = restored;
+        let before = {
+            let mut state = self.state.write().expect("applying does not panic, or the node has stopped");
+            std::mem::replace(&mut *state, restored)
+        };
+        // A large state takes a while to go; nobody waits for it here.
+        drop(before);
         self.note(cluster, generation);
         if !planted::is(Bug::EventsLostAtSnapshot) {
             self.hub.cut_off();
@@ -152,13 +186,58 @@ impl Machine for CoordMachine {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use palisade_coord_core::keys::op::Put;
+    use palisade_coord_core::{Command, KeyOp, Op};
 
     use super::*;
+
+    fn pieces_of(frozen: &FrozenState) -> impl Iterator<Item = io::Result<Bytes>> + use<> {
+        let mut pieces = Vec::new();
+        let write = palisade_replica::Frozen::write(frozen, &mut |piece| {
+            pieces.push(Ok(Bytes::copy_from_slice(piece)));
+            Ok(())
+        });
+        write.expect("a vector takes everything");
+        pieces.into_iter()
+    }
+
+    fn put(number: u64) -> Bytes {
+        let key = number.to_be_bytes().to_vec();
+        log::encode_batch(&[Command::new(number, Op::Keys(KeyOp::Put(Put::new(key, [7; 1_000]))))])
+    }
+
+    /// What a node has after a snapshot is what the other had when it was taken, whatever was applied while it was written.
+    fn a_snapshot_is_of_one_moment() {
+        let machine = CoordMachine::new(None, World::real());
+        for index in 0..1_000 {
+            machine.apply(index, put(index));
+        }
+        let (frozen, expected) = (machine.freeze(), machine.read(State::clone));
+        for index in 1_000..1_500 {
+            machine.apply(index, put(index * 7 % 1_200));
+        }
+        let other = CoordMachine::new(None, World::real());
+        let restored = other.restore(&mut pieces_of(&frozen));
+        assert!(restored.is_ok(), "a torn snapshot: {restored:?}");
+        assert_eq!(other.read(State::clone), expected);
+    }
+
+    #[test]
+    fn what_is_applied_while_a_snapshot_is_written_is_not_in_it() {
+        a_snapshot_is_of_one_moment();
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn the_planted_bug_that_tears_a_snapshot_is_caught() {
+        let why = palisade_planted::caught(Bug::SnapshotTorn, a_snapshot_is_of_one_moment).expect("it must be caught");
+        assert!(why.contains("a torn snapshot") && why.contains("in the future"), "{why}");
+    }
 
     fn a_snapshot_cuts_observers_off() {
         let machine = CoordMachine::new(None, World::real());
         let mut observer = machine.hub().observe("e").expect("there is room");
-        machine.restore(state::encode(&State::new())).expect("it is sound");
+        machine.restore(&mut pieces_of(&machine.freeze())).expect("it is sound");
         assert!(observer.next().now_or_never().is_some_and(|next| next.is_none()), "it waits for what it has missed");
     }
 

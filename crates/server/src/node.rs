@@ -190,7 +190,7 @@ impl Node {
         machine.metrics().begin();
         let metrics = Arc::clone(machine.metrics());
 
-        let (disk, disk_task) = disk::start(Arc::clone(&engine), &world);
+        let (disk, disk_task) = disk::start(Arc::clone(&engine), replica.clone(), &world);
         let (proposer, pump) = Proposer::start(config.node_id, replica.clone(), &machine, disk.clone(), &world);
         let (touch, confirmation) = confirmation::start(config.node_id, replica.clone(), &world);
         let api = Api {

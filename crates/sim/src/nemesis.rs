@@ -136,6 +136,7 @@ impl Nemesis {
                 nemesis.cast.nodes[node].disk_breaks();
                 nemesis.cast.nodes[node].disk().fill();
             }),
+            Fault::LowDisk(node) => self.if_up(sim, *node, |nemesis, _| nemesis.cast.nodes[node].disk().run_low()),
             Fault::FillFiles(who) => {
                 self.stage.files.fill(*who);
                 true
@@ -179,6 +180,7 @@ impl Nemesis {
                 self.cast.nodes[node].disk().make_room();
                 self.start(sim, Who::node(*node));
             }
+            Fault::LowDisk(node) => self.cast.nodes[node].disk().make_room(),
             Fault::FillFiles(who) => self.stage.files.make_room(*who),
             Fault::Restart(node) | Fault::FailSync(node) | Fault::Wipe(node) => self.start(sim, Who::node(*node)),
             Fault::ClockRate(..) | Fault::ClockJump(..) | Fault::TransferStoreLeader(_) => {}

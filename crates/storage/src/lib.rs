@@ -28,6 +28,7 @@ mod sled_engine;
 mod sled_log;
 mod sled_open;
 mod sled_writer;
+mod snapshot_file;
 mod snapshot_store;
 mod tail;
 
@@ -43,4 +44,4 @@ pub use sim_disk::{Lost, SimDisk};
 pub use sim_engine::SimEngine;
 pub use sim_snapshots::SimSnapshots;
 pub use sled_engine::{SledEngine, SledOptions};
-pub use snapshot_store::{Snapshot, SnapshotStore};
+pub use snapshot_store::{SNAPSHOT_PIECE_BYTES, Snapshot, SnapshotDraft, SnapshotStore};

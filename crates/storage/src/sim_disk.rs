@@ -33,6 +33,8 @@ pub(crate) struct Disk {
     pub(crate) failure: Option<StorageError>,
     sync_fails: bool,
     pub(crate) full: bool,
+    /// Little space is left: it is told, and writes are still taken.
+    pub(crate) low: bool,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) save_fails: bool,
 }
@@ -132,9 +134,15 @@ impl SimDisk {
         self.lock().full = true;
     }
 
+    /// Little space is left, which is told before anything is refused, as a reserve lets it be.
+    pub fn run_low(&self) {
+        self.lock().low = true;
+    }
+
     /// Space is left again. A process whose writes were refused has to restart.
     pub fn make_room(&self) {
-        self.lock().full = false;
+        let mut disk = self.lock();
+        (disk.full, disk.low) = (false, false);
     }
 
     /// A new process takes the disk over: checks it and makes what is on it durable, as the sled engine does.

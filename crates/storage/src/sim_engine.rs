@@ -56,7 +56,7 @@ impl LogEngine for SimEngine {
                 EngineHealth::DiskFull { free_bytes: *free_bytes, reserve_bytes: 1, state: FullState::WritesRefused }
             }
             Some(failure) => EngineHealth::Failed { why: failure.to_string() },
-            None if disk.full => {
+            None if disk.full || disk.low => {
                 EngineHealth::DiskFull { free_bytes: 0, reserve_bytes: 1, state: FullState::ReserveReached }
             }
             None => EngineHealth::Ok,

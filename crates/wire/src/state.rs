@@ -1,47 +1,51 @@
 //! The format of snapshots: a state behind a version byte. See `state.proto`. What cannot be put together to a sound
 //! state is an error, never a fresh start.
+//!
+//! A snapshot is written and read in pieces, so that it passes through memory nowhere as a whole: [`write()`] makes it of a state
+//! as it was at one moment, [`Reading`] takes it wherever it was cut.
 
 use std::cmp::Reverse;
+use std::convert::Infallible;
 
 use bytes::Bytes;
 use palisade_coord_core::memory::Answer;
 use palisade_coord_core::queue::{Candidate, Place};
-use palisade_coord_core::restore::{ElectionParts, Parts, SessionParts};
+use palisade_coord_core::restore::{ElectionParts, SessionParts};
 use palisade_coord_core::{
     AttachGeneration, Election, Grant, HandOver, Reply, Revision, Seq, Serial, Session, SessionId, State, Wish,
 };
-use palisade_fence::{ClusterId, Token};
+use palisade_fence::Token;
 use palisade_planted::{self as planted, Bug};
 
 use crate::coord::v1::remembered_answer as answer;
 use crate::coord::v1::{
-    self, ElectionRecord, RememberedAnswer, SessionRecord, StateSnapshot, WaitingRecord, election_record,
-    session_record,
+    self, ElectionRecord, RememberedAnswer, SessionRecord, WaitingRecord, election_record, session_record,
 };
-use crate::{WireError, convert, format, log, refusal};
+use crate::{WireError, convert, log, refusal};
 
 mod keys;
 mod past;
+mod reading;
+mod writing;
+
+pub use reading::Reading;
+pub use writing::write;
 
 /// The first byte of a snapshot.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
-/// A state as bytes. The same state is the same bytes on every replica.
+/// The earliest that is read: it has no record that is continued by the next.
+const OLDEST: u8 = 2;
+
+/// A state as bytes, whole: for tests, and states that are small. The same state is the same bytes on every replica.
 pub fn encode(state: &State) -> Bytes {
-    let snapshot = StateSnapshot {
-        cluster_id: state.cluster().map(|cluster| cluster.0),
-        generation: state.generation(),
-        seq: state.seq().get(),
-        revision: state.revision().get(),
-        last_token: state.last_token().get(),
-        last_session: state.last_session().get(),
-        sessions: state.sessions().map(|(id, session)| to_session(id, session)).collect(),
-        elections: state.elections().map(|(name, election)| to_election(name, election)).collect(),
-        keys: Some(keys::to_space(state.keys())),
-        history: state.history().pages().map(|(election, page)| past::to_history(election, page)).collect(),
-        told: state.told().pages().map(|(election, page)| past::to_told(election, page)).collect(),
-    };
-    format::encode(VERSION, &snapshot)
+    let mut bytes = Vec::new();
+    let whole: Result<(), Infallible> = write(&state.freeze(), &mut |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    });
+    let Ok(()) = whole;
+    Bytes::from(bytes)
 }
 
 /// The state that was encoded.
@@ -49,25 +53,9 @@ pub fn encode(state: &State) -> Bytes {
 /// # Errors
 /// The snapshot cannot be read, or its parts do not fit together; see [`WireError`].
 pub fn decode(bytes: &[u8]) -> Result<State, WireError> {
-    let snapshot: StateSnapshot = format::decode(VERSION, bytes)?;
-    if snapshot.last_token > Token::MAX.get() {
-        return Err(WireError::field("last_token", snapshot.last_token));
-    }
-    let last_token = Token::new((snapshot.last_token >> 32) as u32, snapshot.last_token as u32);
-    let parts = Parts {
-        cluster: snapshot.cluster_id.map(ClusterId),
-        generation: snapshot.generation,
-        seq: Seq(snapshot.seq),
-        revision: Revision(snapshot.revision),
-        last_token,
-        last_session: SessionId(snapshot.last_session),
-        sessions: snapshot.sessions.into_iter().map(from_session).collect::<Result<_, _>>()?,
-        elections: snapshot.elections.into_iter().map(from_election).collect::<Result<_, _>>()?,
-        history: snapshot.history.into_iter().map(past::from_history).collect::<Result<_, _>>()?,
-        told: snapshot.told.into_iter().map(past::from_told).collect::<Result<_, _>>()?,
-        keys: snapshot.keys.map(keys::from_space).unwrap_or_default(),
-    };
-    Ok(State::restore(parts)?)
+    let mut reading = Reading::new();
+    reading.take(bytes)?;
+    reading.finish()
 }
 
 fn to_session(id: SessionId, session: &Session) -> SessionRecord {
@@ -155,21 +143,25 @@ fn from_answer(record: RememberedAnswer) -> Result<(Serial, Answer), WireError> 
     Ok((Serial(record.serial), remembered))
 }
 
+/// An election without its line.
 fn to_election(name: &str, election: &Election) -> ElectionRecord {
-    let waiting = |(place, candidate): (&Place, &Candidate)| WaitingRecord {
+    ElectionRecord {
+        election: name.to_owned(),
+        leader: election.leader.as_ref().map(convert::grant),
+        last_token: election.last_token.map_or(0, Token::get),
+        waiting: Vec::new(),
+        asked: election.asked.as_ref().map(|asked| election_record::HandOver { to: asked.to.clone() }),
+    }
+}
+
+fn to_waiting((place, candidate): (&Place, &Candidate)) -> WaitingRecord {
+    WaitingRecord {
         candidate_id: candidate.candidate.clone(),
         session: candidate.session.get(),
         serial: candidate.serial.get(),
         priority: place.priority.0,
         arrived_seq: place.arrived.get(),
         value: Some(convert::leader_value(&candidate.value)),
-    };
-    ElectionRecord {
-        election: name.to_owned(),
-        leader: election.leader.as_ref().map(convert::grant),
-        last_token: election.last_token.map_or(0, Token::get),
-        waiting: election.queue.iter().map(waiting).collect(),
-        asked: election.asked.as_ref().map(|asked| election_record::HandOver { to: asked.to.clone() }),
     }
 }
 

@@ -154,7 +154,7 @@ impl KeySpace {
         let lineage = &self.lineages[&change.key];
         let (made, before) = lineage.made_at(change.revision);
         let made = made.expect("a change that is kept has its version");
-        let previous = before.and_then(|version| version.kv.as_ref());
-        KeyChange { revision: change.revision, key: &change.key, kv: made.kv.as_ref(), previous }
+        let previous = before.and_then(|version| version.kv.as_deref());
+        KeyChange { revision: change.revision, key: &change.key, kv: made.kv.as_deref(), previous }
     }
 }

@@ -54,7 +54,7 @@ impl KeySpace {
             && next.revision <= change.revision
         {
             let old = lineage.past.pop_front().expect("there is one before the next");
-            self.past_bytes -= weight(&change.key, old.kv.as_ref());
+            self.past_bytes -= weight(&change.key, old.kv.as_deref());
         }
         match lineage.past.front() {
             Some(first) if first.revision == change.revision && first.kv.is_none() => {

@@ -1,13 +1,14 @@
 //! All keys with their past. Every write is an entry in the order of changes, which watchers read and compaction follows, so
 //! that neither ever looks at a key that did not change.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::Revision;
 use crate::keys::op::{KeyValue, Keys};
 use crate::keys::{Lineage, Version};
 use crate::limits::VERSION_SHARE_BYTES;
+use crate::shared::SharedMap;
 
 /// The bytes of a key, shared by the places that name it.
 pub type Key = Arc<[u8]>;
@@ -16,7 +17,7 @@ pub type Key = Arc<[u8]>;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KeySpace {
     /// Every key that is there, and every one that was and whose past is kept.
-    pub(crate) lineages: BTreeMap<Key, Lineage>,
+    pub(crate) lineages: SharedMap<Key, Lineage>,
     /// The changes that are kept, in order: exactly the versions from the first of them on.
     pub(crate) changes: VecDeque<Change>,
     /// Reads at an earlier revision are refused. Never goes back, and never above the revision.
@@ -43,12 +44,12 @@ pub(crate) struct Change {
 impl KeySpace {
     /// What a key has.
     pub fn get(&self, key: &[u8]) -> Option<&KeyValue> {
-        self.lineages.get(key)?.last.kv.as_ref()
+        self.lineages.get(key)?.last.kv.as_deref()
     }
 
     /// Which keys there are, in order, with what they have.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &KeyValue)> {
-        self.lineages.iter().filter_map(|(key, lineage)| Some((key, lineage.last.kv.as_ref()?)))
+        self.lineages.iter().filter_map(|(key, lineage)| Some((key, lineage.last.kv.as_deref()?)))
     }
 
     /// How many keys there are.
@@ -66,11 +67,6 @@ impl KeySpace {
         self.watchable
     }
 
-    /// Everything that is kept of each key, oldest first, for snapshots.
-    pub fn versions(&self) -> impl ExactSizeIterator<Item = (&[u8], impl Iterator<Item = &Version>)> {
-        self.lineages.iter().map(|(key, lineage)| (&**key, lineage.versions()))
-    }
-
     /// The first change that is kept: its revision, and its place there.
     pub fn first_change(&self) -> Option<(Revision, u32)> {
         self.changes.front().map(|change| (change.revision, change.place))
@@ -78,10 +74,10 @@ impl KeySpace {
 
     /// These keys in order, as they are, or as they were after a revision that is not compacted.
     pub(crate) fn range(&self, keys: &Keys, at: Option<Revision>) -> impl Iterator<Item = (&Key, &KeyValue)> {
-        let lineages = keys.bounds().map(|bounds| self.lineages.range::<[u8], _>(bounds));
+        let lineages = keys.bounds().map(|bounds| self.lineages.range::<[u8]>(bounds));
         lineages.into_iter().flatten().filter_map(move |(key, lineage)| {
             let kv = match at {
-                None => lineage.last.kv.as_ref(),
+                None => lineage.last.kv.as_deref(),
                 Some(revision) => lineage.at(revision),
             };
             Some((key, kv?))
@@ -98,6 +94,7 @@ impl KeySpace {
             }
             None => self.past_bytes += weight(key, None),
         }
+        let kv = kv.map(Arc::new);
         let Some((shared, _)) = self.lineages.get_key_value(key) else {
             assert!(kv.is_some(), "a key was removed that was never there");
             let key: Key = Arc::from(key);
@@ -120,7 +117,7 @@ impl KeySpace {
         }
         assert!(lineage.last.revision < revision, "a key was changed before its last change");
         let old = std::mem::replace(&mut lineage.last, Version { revision, place, kv });
-        self.past_bytes += weight(&key, old.kv.as_ref());
+        self.past_bytes += weight(&key, old.kv.as_deref());
         lineage.past.push_back(old);
         self.changes.push_back(Change { revision, place, key: Arc::clone(&key) });
         key

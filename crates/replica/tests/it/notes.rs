@@ -1,7 +1,9 @@
 //! The toy machine: a list of notes. A snapshot is the list.
 
+use std::io;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use palisade_replica::{Cluster, Machine, MachineError};
+use palisade_replica::{Cluster, Frozen, Machine, MachineError};
 use tokio::sync::watch;
 
 pub(crate) struct Notes {
@@ -27,6 +29,22 @@ impl Notes {
     }
 }
 
+/// The list at one moment.
+pub(crate) struct Written(Vec<Bytes>);
+
+impl Frozen for Written {
+    fn write(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let mut bytes = BytesMut::new();
+        for note in &self.0 {
+            bytes.clear();
+            bytes.put_u32(note.len() as u32);
+            bytes.extend_from_slice(note);
+            take(&bytes)?;
+        }
+        Ok(())
+    }
+}
+
 impl Machine for Notes {
     /// How many notes there are with this one.
     type Reply = usize;
@@ -37,16 +55,16 @@ impl Machine for Notes {
         self.list.borrow().len()
     }
 
-    fn snapshot(&self) -> Bytes {
-        let mut bytes = BytesMut::new();
-        for note in self.list.borrow().iter() {
-            bytes.put_u32(note.len() as u32);
-            bytes.extend_from_slice(note);
-        }
-        bytes.freeze()
+    type Frozen = Written;
+
+    fn freeze(&self) -> Written {
+        Written(self.list.borrow().clone())
     }
 
-    fn restore(&self, mut data: Bytes) -> Result<(), MachineError> {
+    fn restore(&self, pieces: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), MachineError> {
+        let pieces: Vec<Bytes> =
+            pieces.collect::<io::Result<_>>().map_err(|error| MachineError::new(error.to_string()))?;
+        let mut data = Bytes::from(pieces.concat());
         let mut list = Vec::new();
         while data.has_remaining() {
             let length = data.get_u32() as usize;

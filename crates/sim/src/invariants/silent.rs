@@ -45,6 +45,7 @@ fn is_trouble(fault: &Fault, relays: &BTreeSet<usize>) -> bool {
         | Fault::Lag(..)
         | Fault::FailSync(_)
         | Fault::FillDisk(_)
+        | Fault::LowDisk(_)
         | Fault::FillFiles(_)
         | Fault::Wipe(_)
         | Fault::TransferStoreLeader(_) => true,

@@ -207,7 +207,8 @@ fn draw_fault(rng: &mut SmallRng, plan: &Plan) -> Fault {
         18..=19 => Fault::Pause(somebody(rng, plan, |role| role != Role::Node && role.may_crash())),
         20..=27 => draw_cut(rng, plan),
         28..=29 => Fault::SlowDisk(node),
-        30..=31 => Fault::FailSync(node),
+        30 => Fault::FailSync(node),
+        31 => Fault::LowDisk(node),
         32 => Fault::FillDisk(node),
         33 => Fault::Wipe(node),
         34..=35 => {

@@ -23,6 +23,9 @@ pub enum Fault {
     FailSync(usize),
     /// A node's disk is full until the end; a node that stopped comes back.
     FillDisk(usize),
+    /// A node's disk has little space left until the end, and the node is told before anything is refused: it hands over, takes no
+    /// more entries, and goes on.
+    LowDisk(usize),
     /// A process that is no node finds no room for its files.
     FillFiles(Who),
     /// A node ends and comes back with an empty disk. It must not count as itself; nothing puts that right.
@@ -94,6 +97,7 @@ impl Fault {
             Fault::SlowDisk(_) => "slow-disk",
             Fault::FailSync(_) => "fail-sync",
             Fault::FillDisk(_) => "full-disk",
+            Fault::LowDisk(_) => "low-disk",
             Fault::FillFiles(_) => "full-files",
             Fault::Wipe(_) => "wipe",
             Fault::ClockRate(..) => "clock-rate",
@@ -104,7 +108,7 @@ impl Fault {
     }
 
     /// Every kind.
-    pub const KINDS: [&'static str; 27] = [
+    pub const KINDS: [&'static str; 28] = [
         "crash-node",
         "crash-client",
         "crash-jobmanager",
@@ -126,6 +130,7 @@ impl Fault {
         "slow-disk",
         "fail-sync",
         "full-disk",
+        "low-disk",
         "full-files",
         "wipe",
         "clock-rate",
@@ -145,6 +150,7 @@ impl Fault {
             | Fault::SlowDisk(node)
             | Fault::FailSync(node)
             | Fault::FillDisk(node)
+            | Fault::LowDisk(node)
             | Fault::Wipe(node)
             | Fault::TransferStoreLeader(node) => vec![Who::node(*node)],
         }

@@ -139,10 +139,17 @@ fn a_snapshot_that_does_not_fit_leaves_the_one_before() {
         Err(reason) => return skip("a_snapshot_that_does_not_fit_leaves_the_one_before", "root", &reason),
     };
     let snapshots = FileSnapshots::open(&DataFolder::open(small.store(), 1).unwrap()).unwrap();
-    snapshots.save(b"one", &vec![1; 3 * 1024 * 1024]).unwrap();
+    snapshots.save(b"one", &vec![1; 2 * 1024 * 1024]).unwrap();
     let error = snapshots.save(b"two", &vec![2; 6 * 1024 * 1024]).unwrap_err();
     assert!(matches!(error, StorageError::DiskFull { .. }), "{error}");
     assert_eq!(snapshots.latest().unwrap().unwrap().meta, "one");
     snapshots.save(b"three", &vec![3; 3 * 1024 * 1024]).unwrap();
     assert_eq!(snapshots.latest().unwrap().unwrap().meta, "three");
+    drop(snapshots);
+
+    // What belongs to the log is not even begun to be used.
+    let beside = FileSnapshots::open_beside(&DataFolder::open(small.store(), 1).unwrap(), 4 * MIB).unwrap();
+    let error = beside.begin(b"four").map(drop).unwrap_err();
+    assert!(matches!(error, StorageError::DiskFull { free_bytes } if free_bytes > 4 * MIB), "{error}");
+    assert_eq!(beside.latest().unwrap().unwrap().meta, "three");
 }

@@ -1,6 +1,6 @@
 //! Each planted bug is caught by the check that is meant for it. Only with the feature `planted`.
 
-use palisade_planted::{Bug, choose};
+use palisade_planted::{Bug, caught, choose};
 use palisade_storage::{LogEngine, SimDisk, SimEngine};
 
 use crate::kill::{Acknowledged, run_and_kill};
@@ -9,7 +9,7 @@ use crate::sim::{Promise, run_until_crash};
 use crate::support::{append, skip, vote, write};
 use crate::synced::{strace_is_missing, trace};
 use crate::writer::{Job, Mode};
-use crate::{kill_points, power_cut};
+use crate::{kill_points, power_cut, snapshots};
 
 #[test]
 fn an_acknowledgement_before_the_sync_is_seen_by_strace() {
@@ -32,13 +32,19 @@ fn a_forgotten_vote_is_seen_after_kill_9() {
 
 #[test]
 fn both_are_seen_by_a_simulated_crash() {
-    let caught = || (0..50).find(|seed| matches!(run_until_crash(&SimDisk::new(), *seed), Promise::Broken(_)));
-    assert_eq!(caught(), None, "nothing is wrong without a bug");
+    let found = || (0..50).find(|seed| matches!(run_until_crash(&SimDisk::new(), *seed), Promise::Broken(_)));
+    assert_eq!(found(), None, "nothing is wrong without a bug");
     for bug in [Bug::AckBeforeSync, Bug::ForgetVote] {
         choose(Some(bug));
-        assert!(caught().is_some(), "{bug:?} was not caught in 50 seeds");
+        assert!(found().is_some(), "{bug:?} was not caught in 50 seeds");
     }
     choose(None);
+}
+
+#[test]
+fn a_piece_of_a_snapshot_that_is_not_checked_is_noticed() {
+    let why = caught(Bug::SnapshotPieceUnchecked, snapshots::a_damaged_piece_is_refused).unwrap();
+    assert!(why.contains("a damaged piece was read"), "{why}");
 }
 
 #[test]

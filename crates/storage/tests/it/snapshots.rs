@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use palisade_storage::{DataFolder, FileSnapshots, OpenError, SimDisk, SimSnapshots, SnapshotStore, StorageError};
+use palisade_storage::{
+    DataFolder, FileSnapshots, OpenError, SNAPSHOT_PIECE_BYTES, SimDisk, SimSnapshots, SnapshotStore, StorageError,
+};
 
 fn files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut files: Vec<_> = fs::read_dir(dir.join("snapshots")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -15,15 +17,15 @@ fn open(dir: &std::path::Path) -> Result<FileSnapshots, OpenError> {
 }
 
 fn check_latest(snapshots: &dyn SnapshotStore) {
-    assert_eq!(snapshots.latest().unwrap(), None);
+    assert!(snapshots.latest().unwrap().is_none());
     for round in 0..3u8 {
         let (meta, data) = (vec![round; 10], vec![round; 100_000]);
         snapshots.save(&meta, &data).unwrap();
         let latest = snapshots.latest().unwrap().unwrap();
-        assert_eq!((latest.meta, latest.data), (meta.into(), data.into()));
+        assert_eq!((&latest.meta, latest.whole().unwrap()), (&meta.into(), data.into()));
     }
     snapshots.save(&[], &[]).unwrap();
-    assert_eq!(snapshots.latest().unwrap().unwrap().data.len(), 0);
+    assert_eq!(snapshots.latest().unwrap().unwrap().bytes(), 0);
 }
 
 #[test]
@@ -67,7 +69,7 @@ fn a_damaged_latest_is_an_error_that_names_the_file() {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         fs::write(&file, &flipped).unwrap();
-        let error = snapshots.latest().unwrap_err();
+        let error = snapshots.latest().and_then(|latest| latest.unwrap().whole()).unwrap_err();
         assert!(matches!(error, StorageError::Corrupt { .. }), "byte {at}: {error}");
         assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
     }
@@ -76,6 +78,55 @@ fn a_damaged_latest_is_an_error_that_names_the_file() {
     let error = open(dir.path()).err().unwrap();
     assert!(matches!(&error, OpenError::Lost { folder, .. } if *folder == file), "{error}");
     assert!(file.exists(), "nothing is removed");
+}
+
+pub(crate) fn a_damaged_piece_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshots = open(dir.path()).unwrap();
+    let data: Vec<u8> = (0..3 * SNAPSHOT_PIECE_BYTES + 5).map(|at| (at % 251) as u8).collect();
+    let saved = snapshots.save(b"meta", &data).unwrap();
+    assert_eq!(saved.whole().unwrap(), data);
+    let file = files(dir.path()).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let pieces = (0..4).map(|piece| saved.piece(piece * SNAPSHOT_PIECE_BYTES as u64));
+    assert_eq!(pieces.filter(|piece| piece.is_err()).count(), 1, "a damaged piece was read");
+}
+
+#[test]
+fn only_the_damaged_piece_is_refused() {
+    a_damaged_piece_is_refused();
+}
+
+#[test]
+fn blocks_that_changed_places_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshots = open(dir.path()).unwrap();
+    let saved = snapshots.save(b"", &vec![7; 2 * SNAPSHOT_PIECE_BYTES]).unwrap();
+    let file = files(dir.path()).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    // The bytes of both are the same, and so is what is before them, except for the place.
+    let (head, block) = (17, 8 + SNAPSHOT_PIECE_BYTES);
+    let (first, second) = bytes[head..].split_at_mut(block);
+    first.swap_with_slice(&mut second[..block]);
+    fs::write(&file, bytes).unwrap();
+    assert!(matches!(saved.piece(0), Err(StorageError::Corrupt { .. })));
+}
+
+#[test]
+fn who_reads_a_snapshot_is_not_disturbed_by_the_next_and_drafts_that_are_dropped_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshots = open(dir.path()).unwrap();
+    let first = snapshots.save(b"first", b"one").unwrap();
+    let mut draft = snapshots.begin(b"never").unwrap();
+    draft.write(b"half").unwrap();
+    snapshots.save(b"second", b"two").unwrap();
+    drop(draft);
+    assert_eq!(first.whole().unwrap(), "one");
+    assert_eq!(snapshots.latest().unwrap().unwrap().whole().unwrap(), "two");
+    assert_eq!(files(dir.path()).len(), 1);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Keys with their past in snapshots, and answers about keys as they are remembered.
 
+use std::sync::Arc;
+
 use palisade_coord_core::keys::Version;
 use palisade_coord_core::keys::op::Findings;
-use palisade_coord_core::keys::space::KeySpace;
 use palisade_coord_core::restore::KeyParts;
 use palisade_coord_core::{KeyReply, KeyValue, Revision, SessionId};
 
@@ -10,37 +11,17 @@ use crate::WireError;
 use crate::coord::v1::key_answer::{self, Answer};
 use crate::coord::v1::{self, KeyAnswer, key_space};
 
-pub(super) fn to_space(space: &KeySpace) -> v1::KeySpace {
-    v1::KeySpace {
-        compacted_revision: space.compacted().get(),
-        watchable_revision: space.watchable().get(),
-        first_change: space
-            .first_change()
-            .map(|(revision, place)| key_space::Place { revision: revision.get(), place }),
-        keys: space
-            .versions()
-            .map(|(key, versions)| key_space::KeyRecord {
-                key: key.to_vec(),
-                versions: versions.map(to_version).collect(),
-            })
-            .collect(),
-    }
-}
-
-pub(super) fn from_space(record: v1::KeySpace) -> KeyParts {
+/// What stands once in the record.
+pub(super) fn from_space(record: &v1::KeySpace) -> KeyParts {
     KeyParts {
         compacted: Revision(record.compacted_revision),
         watchable: Revision(record.watchable_revision),
         first_change: record.first_change.map(|it| (Revision(it.revision), it.place)),
-        versions: record
-            .keys
-            .into_iter()
-            .map(|it| (it.key, it.versions.into_iter().map(from_version).collect()))
-            .collect(),
+        versions: Vec::new(),
     }
 }
 
-fn to_version(version: &Version) -> key_space::Version {
+pub(super) fn to_version(version: &Version) -> key_space::Version {
     let content = version.kv.as_ref().map(|kv| key_space::Content {
         value: kv.value.clone(),
         create_revision: kv.create_revision.get(),
@@ -50,7 +31,7 @@ fn to_version(version: &Version) -> key_space::Version {
     key_space::Version { revision: version.revision.get(), place: version.place, content }
 }
 
-fn from_version(record: key_space::Version) -> Version {
+pub(super) fn from_version(record: key_space::Version) -> Version {
     let revision = Revision(record.revision);
     let kv = record.content.map(|it| KeyValue {
         value: it.value,
@@ -59,7 +40,7 @@ fn from_version(record: key_space::Version) -> Version {
         version: it.version,
         session: (it.session != 0).then_some(SessionId(it.session)),
     });
-    Version { revision, place: record.place, kv }
+    Version { revision, place: record.place, kv: kv.map(Arc::new) }
 }
 
 pub(super) fn to_answer(reply: &KeyReply) -> KeyAnswer {

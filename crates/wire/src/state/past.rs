@@ -1,5 +1,7 @@
 //! The past of elections in snapshots: who led, and what observers were told.
 
+use std::sync::Arc;
+
 use palisade_coord_core::history::{Reign, Told};
 use palisade_coord_core::ledger::Page;
 use palisade_coord_core::{EndReason, Event, Revision, Seq, SessionId};
@@ -9,8 +11,8 @@ use super::grant;
 use crate::coord::v1::{HistoryRecord, ToldRecord, history_record, told_record};
 use crate::{WireError, convert, log};
 
-pub(super) fn to_history(election: &str, page: &Page<Reign>) -> HistoryRecord {
-    let reign = |(until, reign): &(Seq, Reign)| history_record::Reign {
+pub(super) fn to_reign(until: Seq, reign: &Reign) -> history_record::Reign {
+    history_record::Reign {
         token: reign.token.get(),
         candidate_id: reign.candidate.clone(),
         session: reign.session.get(),
@@ -19,16 +21,19 @@ pub(super) fn to_history(election: &str, page: &Page<Reign>) -> HistoryRecord {
         since_unix_ms: reign.since_unix_ms,
         until_unix_ms: reign.until_unix_ms,
         why: log::to_end_reason(reign.why).into(),
-    };
-    HistoryRecord {
-        election: election.to_owned(),
-        complete_after_seq: page.complete_after.get(),
-        reigns: page.records.iter().map(reign).collect(),
+    }
+}
+
+/// Adds a page, or to the last one, if it continues that.
+pub(super) fn add<T>(pages: &mut Vec<(String, Page<T>)>, (election, page): (String, Page<T>)) {
+    match pages.last_mut().filter(|(last, _)| *last == election) {
+        Some((_, last)) => last.records.extend(page.records),
+        None => pages.push((election, page)),
     }
 }
 
 pub(super) fn from_history(record: HistoryRecord) -> Result<(String, Page<Reign>), WireError> {
-    let reign = |it: history_record::Reign| -> Result<(Seq, Reign), WireError> {
+    let reign = |it: history_record::Reign| -> Result<(Seq, Arc<Reign>), WireError> {
         let reign = Reign {
             token: log::token("reign.token", it.token)?,
             candidate: it.candidate_id,
@@ -38,18 +43,10 @@ pub(super) fn from_history(record: HistoryRecord) -> Result<(String, Page<Reign>
             until_unix_ms: it.until_unix_ms,
             why: log::from_end_reason(it.why)?,
         };
-        Ok((Seq(it.until_seq), reign))
+        Ok((Seq(it.until_seq), Arc::new(reign)))
     };
     let records = record.reigns.into_iter().map(reign).collect::<Result<_, _>>()?;
     Ok((record.election, Page { complete_after: Seq(record.complete_after_seq), records }))
-}
-
-pub(super) fn to_told(election: &str, page: &Page<Told>) -> ToldRecord {
-    ToldRecord {
-        election: election.to_owned(),
-        complete_after_seq: page.complete_after.get(),
-        events: page.records.iter().map(to_event).collect(),
-    }
 }
 
 pub(super) fn from_told(record: ToldRecord) -> Result<(String, Page<Told>), WireError> {
@@ -58,7 +55,7 @@ pub(super) fn from_told(record: ToldRecord) -> Result<(String, Page<Told>), Wire
     Ok((election, Page { complete_after: Seq(complete_after_seq), records }))
 }
 
-fn to_event((seq, told): &(Seq, Told)) -> told_record::Event {
+pub(super) fn to_event(seq: Seq, told: &Told) -> told_record::Event {
     use told_record::event::Kind;
     let kind = match &told.event {
         Event::Elected { grant, previous } => Kind::Elected(told_record::Elected {
@@ -72,7 +69,7 @@ fn to_event((seq, told): &(Seq, Told)) -> told_record::Event {
     told_record::Event { seq: seq.get(), revision: told.revision.get(), kind: Some(kind) }
 }
 
-fn from_event(election: &str, record: told_record::Event) -> Result<(Seq, Told), WireError> {
+fn from_event(election: &str, record: told_record::Event) -> Result<(Seq, Arc<Told>), WireError> {
     use told_record::event::Kind;
     let event = match record.kind.ok_or_else(|| WireError::missing("told.kind"))? {
         Kind::Elected(it) => Event::Elected {
@@ -85,7 +82,7 @@ fn from_event(election: &str, record: told_record::Event) -> Result<(Seq, Told),
             Event::Vacant { election: election.to_owned(), previous, why }
         }
     };
-    Ok((Seq(record.seq), Told { revision: Revision(record.revision), event }))
+    Ok((Seq(record.seq), Arc::new(Told { revision: Revision(record.revision), event })))
 }
 
 fn to_ended(token: Token, why: EndReason) -> told_record::Ended {

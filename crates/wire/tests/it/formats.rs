@@ -2,7 +2,9 @@
 //! from one that never stopped.
 
 use palisade_coord_core::keys::op::Put;
-use palisade_coord_core::{Command, KeyOp, KeyReply, OnDisconnect, Op, Reply, Serial, SessionId, State, apply};
+use palisade_coord_core::{
+    Command, EndReason, KeyOp, KeyReply, OnDisconnect, Op, Reply, Serial, SessionId, State, Value, apply,
+};
 use palisade_wire::{WireError, log, state};
 use proptest::prelude::*;
 
@@ -97,6 +99,71 @@ fn a_large_state_survives() {
         if let Ok(state) = state::decode(&bytes[..cut]) {
             state.check_invariants();
         }
+    }
+}
+
+/// A state of which much is large: the past of a key, the line of an election, and what its observers were told.
+fn a_state_with_long_lists() -> State {
+    let mut state = State::new();
+    let value = || Value { address: "a".repeat(1_000), ..Value::default() };
+    for n in 1..=300u64 {
+        let open = Op::OpenSession { id: None, ttl_ms: 1_000, on_disconnect: OnDisconnect::KeepUntilTtl };
+        apply(&mut state, &Command::new(n, open)).reply.unwrap();
+        let (session, serial, election) = (SessionId(n), Serial(1), "e".to_owned());
+        let (candidate, priority) = (format!("candidate-{n}"), 0);
+        let campaign = Op::Campaign { session, serial, election, candidate, value: value(), priority };
+        apply(&mut state, &Command::new(n, campaign)).reply.unwrap();
+        let put = Op::Keys(KeyOp::Put(Put::new(b"k".to_vec(), [7; 1_000])));
+        apply(&mut state, &Command::new(n, put)).reply.unwrap();
+    }
+    for n in 1..=100u64 {
+        let end = Op::EndSession { session: SessionId(n), why: EndReason::Expired, only_if: None };
+        apply(&mut state, &Command::new(n, end)).reply.unwrap();
+    }
+    state
+}
+
+#[test]
+fn no_piece_of_a_snapshot_is_large_and_they_may_be_cut_anywhere() {
+    let state = a_state_with_long_lists();
+    let mut pieces = Vec::new();
+    let written: Result<(), ()> = state::write(&state.freeze(), &mut |piece| {
+        pieces.push(piece.to_vec());
+        Ok(())
+    });
+    written.unwrap();
+    let largest = pieces.iter().map(Vec::len).max().unwrap();
+    assert!(pieces.len() > 5 && largest < 160 << 10, "{} pieces, the largest of {largest}", pieces.len());
+    let whole = pieces.concat();
+    assert_eq!(whole, state::encode(&state));
+    for size in [1, 7, 1_000, 100_000, whole.len()] {
+        let mut reading = state::Reading::new();
+        whole.chunks(size).try_for_each(|piece| reading.take(piece)).unwrap();
+        assert_eq!(reading.finish().unwrap(), state, "in pieces of {size}");
+    }
+    // Whoever takes no more is asked no more.
+    let mut taken = 0;
+    let refused = state::write(&state.freeze(), &mut |_| {
+        taken += 1;
+        if taken == 2 { Err("enough") } else { Ok(()) }
+    });
+    assert_eq!((refused, taken), (Err("enough"), 2));
+}
+
+#[test]
+fn a_snapshot_of_the_version_before_is_read() {
+    let mut state = State::new();
+    for n in 0..10u64 {
+        let put = Op::Keys(KeyOp::Put(Put::new((n % 3).to_be_bytes().to_vec(), [7; 10])));
+        apply(&mut state, &Command::new(n, put)).reply.unwrap();
+    }
+    // It differs in what may be continued, and nothing here is.
+    let mut bytes = state::encode(&state).to_vec();
+    bytes[0] = 2;
+    assert_eq!(state::decode(&bytes).unwrap(), state);
+    for other in [1, state::VERSION + 1] {
+        bytes[0] = other;
+        assert!(matches!(state::decode(&bytes), Err(WireError::Version { .. })));
     }
 }
 
