@@ -2,9 +2,10 @@
 //! or fails by a time; what must not happen at all (an error, a lost session) makes the exit code 1.
 //!
 //! Reading order: [`Latencies`], `record` (what figures are kept with), `nodes` (what is measured: `--endpoints`, or nodes of
-//! its own), `load` (callers in a closed loop or at a fixed rate), the loads (`keys`, `elect`, `session`), `watch`, `failover`, `node`;
-//! `rpc`, which needs no nodes.
+//! its own), `load` (callers in a closed loop or at a fixed rate), the loads (`keys` with `curve`, `elect`, `session`), `watch`,
+//! `failover`, `node`; `rpc`, which needs no nodes.
 
+mod curve;
 mod elect;
 mod failover;
 mod keys;
@@ -30,8 +31,8 @@ pub(crate) use failover::store_leader;
 
 pub(crate) async fn run(command: BenchCommand, global: &Global, world: World) -> Result<(), Failure> {
     match command {
-        BenchCommand::Put(args) => keys::run(keys::Kind::Put, args, global, world).await,
-        BenchCommand::Get(args) => keys::run(keys::Kind::Get, args, global, world).await,
+        BenchCommand::Put(args) => keys::run(keys::Kind::Put, args.load, args.curve, global, world).await,
+        BenchCommand::Get(args) => keys::run(keys::Kind::Get, args, None, global, world).await,
         BenchCommand::Elect(args) => elect::run(args, global, world).await,
         BenchCommand::Session(args) => session::run(args, global, world).await,
         BenchCommand::Watch(args) => watch::run(args, global, world).await,

@@ -1,10 +1,13 @@
 //! `palisade bench put|get`: keys of 256 bytes, as single requests or over data streams.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use palisade_client::{Client, Pipeline, PutOptions};
 use palisade_world::World;
 
+use super::curve::{self, Curve};
 use super::load::{Measured, Work, drive, kind};
 use super::nodes::Nodes;
 use super::record::Record;
@@ -32,20 +35,46 @@ impl Kind {
     }
 }
 
-pub(super) async fn run(kind: Kind, args: LoadArgs, global: &Global, world: World) -> Result<(), Failure> {
+/// How many calls were answered.
+pub(super) type Done = Arc<AtomicU64>;
+
+pub(super) async fn run(
+    kind: Kind,
+    args: LoadArgs,
+    picture: Option<PathBuf>,
+    global: &Global,
+    world: World,
+) -> Result<(), Failure> {
     let record = Record::begin();
     let nodes = Nodes::of(args.own_cluster, global, &world).await?;
-    let measured = measure(kind, &args, &nodes, &world).await;
+    let done = Done::default();
+    let answered = Arc::clone(&done);
+    let curve = picture.as_ref().map(|_| Curve::begin(&nodes, move || answered.load(Ordering::Relaxed), &world));
+    let measured = measure(kind, &args, &nodes, &done, &world).await;
+    let samples = curve.map(|curve| curve.samples()).unwrap_or_default();
     nodes.stop().await;
     let measured = measured?;
     let mut figures = measured.document(&args);
     figures["value_bytes"] = VALUE.into();
+    if let Some(file) = picture {
+        figures["nodes"] = curve::document(&samples);
+        let title =
+            format!("{} puts of {VALUE} bytes, {:.0} per second", measured.latencies.count(), measured.per_second());
+        std::fs::write(&file, curve::svg(&title, &samples))
+            .map_err(|error| Failure::failed(format!("--curve '{}': {error}", file.display())))?;
+    }
     output::show(global.output, &record.document(kind.name(), figures), || measured.table(kind.name()));
     measured.verdict()
 }
 
 /// Puts or gets, until the time is up.
-pub(super) async fn measure(kind: Kind, args: &LoadArgs, nodes: &Nodes, world: &World) -> Result<Measured, Failure> {
+pub(super) async fn measure(
+    kind: Kind,
+    args: &LoadArgs,
+    nodes: &Nodes,
+    done: &Done,
+    world: &World,
+) -> Result<Measured, Failure> {
     let clients = nodes.clients(args.clients)?;
     for key in 0..KEYS.min(u64::from(args.clients)) {
         clients[0].put(put_of(key, &[b'x'; VALUE])).await?;
@@ -54,7 +83,7 @@ pub(super) async fn measure(kind: Kind, args: &LoadArgs, nodes: &Nodes, world: &
         .into_iter()
         .map(|client| if args.pipelined { Line::Stream(client.pipeline()) } else { Line::Single(client) })
         .collect();
-    drive(Arc::new(Keys { kind, lines, value: vec![b'x'; VALUE] }), args, world).await
+    drive(Arc::new(Keys { kind, lines, value: vec![b'x'; VALUE], done: Arc::clone(done) }), args, world).await
 }
 
 /// How requests travel.
@@ -67,6 +96,7 @@ struct Keys {
     kind: Kind,
     lines: Vec<Line>,
     value: Vec<u8>,
+    done: Done,
 }
 
 impl Work for Keys {
@@ -78,6 +108,7 @@ impl Work for Keys {
             (Line::Stream(stream), Kind::Put) => stream.put(put_of(key, &self.value)).await.map(drop),
             (Line::Stream(stream), Kind::Get) => stream.get(name(key)).await.map(drop),
         };
+        self.done.fetch_add(1, Ordering::Relaxed);
         done.map_err(kind)
     }
 }

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_client as client;
 use palisade_world::World;
 use serde_json::{Value, json};
 
-use super::{HEADER, Latencies, progress_until};
+use super::{HEADER, Latencies, progress, progress_until};
 use crate::cli::LoadArgs;
 use crate::exit::Failure;
 use crate::output;
@@ -78,15 +79,21 @@ impl Measured {
 /// Has all callers work until the time is up.
 pub(super) async fn drive<W: Work>(work: Arc<W>, args: &LoadArgs, world: &World) -> Result<Measured, Failure> {
     let start = world.now();
-    let end = start + args.span;
+    let end = start + if args.count.is_some() { ENDLESS } else { args.span };
+    let turns = Arc::new(Turns { taken: AtomicU64::new(0), count: args.count.unwrap_or(u64::MAX) });
     let pace = match args.rate {
         Some(rate) => Pace::Rate { start, rate, callers: args.clients },
         None => Pace::Closed,
     };
     let callers: Vec<_> = (0..args.clients)
-        .map(|caller| world.spawn("bench-caller", call(Arc::clone(&work), caller, pace, end, world.clone())))
+        .map(|caller| {
+            world.spawn("bench-caller", call(Arc::clone(&work), caller, pace, end, Arc::clone(&turns), world.clone()))
+        })
         .collect();
-    progress_until(end, "measuring", world).await;
+    match args.count {
+        Some(count) => turns.follow(count, world).await,
+        None => progress_until(end, "measuring", world).await,
+    }
     let mut all = Measured::new();
     for caller in callers {
         let measured = caller.await.map_err(|error| Failure::failed(error.to_string()))?;
@@ -97,6 +104,35 @@ pub(super) async fn drive<W: Work>(work: Arc<W>, args: &LoadArgs, world: &World)
     }
     all.span = world.now() - start;
     Ok(all)
+}
+
+/// Longer than anybody measures.
+const ENDLESS: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+/// Calls of all callers together.
+struct Turns {
+    taken: AtomicU64,
+    count: u64,
+}
+
+impl Turns {
+    /// Takes one, if there is one left.
+    fn take(&self) -> bool {
+        self.taken.fetch_add(1, Ordering::Relaxed) < self.count
+    }
+
+    /// Lets a bar follow until all are taken.
+    async fn follow(&self, count: u64, world: &World) {
+        let bar = progress(count, "measuring");
+        loop {
+            let taken = self.taken.load(Ordering::Relaxed).min(count);
+            bar.set_position(taken);
+            if taken == count {
+                return bar.finish_and_clear();
+            }
+            world.sleep(Duration::from_millis(100)).await;
+        }
+    }
 }
 
 /// When a caller's next turn is due.
@@ -119,12 +155,19 @@ impl Pace {
     }
 }
 
-async fn call<W: Work>(work: Arc<W>, caller: u32, pace: Pace, end: Duration, world: World) -> Measured {
+async fn call<W: Work>(
+    work: Arc<W>,
+    caller: u32,
+    pace: Pace,
+    end: Duration,
+    turns: Arc<Turns>,
+    world: World,
+) -> Measured {
     let mut measured = Measured::new();
     let mut turn = 0;
     loop {
         let due = pace.due(caller, turn, world.now());
-        if due >= end {
+        if due >= end || !turns.take() {
             return measured;
         }
         world.sleep_until(due).await;
@@ -166,6 +209,7 @@ mod tests {
         let args = LoadArgs {
             clients: 1,
             span: Duration::from_millis(100),
+            count: None,
             rate: Some(1_000),
             pipelined: false,
             own_cluster: false,

@@ -44,13 +44,20 @@ impl Drop for Folder {
     }
 }
 
+/// A process and its data folder.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) process: u32,
+    pub(super) data: PathBuf,
+}
+
 /// The cluster that is measured.
 pub(super) struct Nodes {
     pub(super) endpoints: Vec<String>,
     /// Empty: it is not ours. Dropped before their folder.
     pub(super) own: Vec<Process>,
     /// Holds their data and logs.
-    _folder: Option<Folder>,
+    folder: Option<Folder>,
     timeout: Duration,
     world: World,
 }
@@ -61,7 +68,7 @@ impl Nodes {
         let folder = Folder::new(world)?;
         let own = start_cluster(NODES, &folder.0, world).await?;
         let endpoints = own.iter().map(|node| node.address.clone()).collect();
-        let nodes = Nodes { endpoints, own, _folder: Some(folder), timeout: global.timeout, world: world.clone() };
+        let nodes = Nodes { endpoints, own, folder: Some(folder), timeout: global.timeout, world: world.clone() };
         nodes.client_with(SERVES)?.put(PutOptions::new("bench/up", "")).await?;
         Ok(nodes)
     }
@@ -72,7 +79,7 @@ impl Nodes {
             return Nodes::start(global, world).await;
         }
         let (endpoints, timeout) = (global.endpoints.clone(), global.timeout);
-        Ok(Nodes { endpoints, own: Vec::new(), _folder: None, timeout, world: world.clone() })
+        Ok(Nodes { endpoints, own: Vec::new(), folder: None, timeout, world: world.clone() })
     }
 
     /// A client with connections of its own.
@@ -90,6 +97,13 @@ impl Nodes {
     pub(super) fn clients(&self, callers: u32) -> Result<Vec<Client>, Failure> {
         let count = CONNECTIONS.min(usize::try_from(callers).unwrap_or(CONNECTIONS)).max(1);
         (0..count).map(|_| self.client()).collect()
+    }
+
+    /// Where nodes of our own are, to look at them.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let folder = self.folder.as_ref().map(|folder| folder.0.clone()).unwrap_or_default();
+        let place = |node: &Process| Some(Place { process: node.id()?, data: folder.join(&node.name) });
+        self.own.iter().filter_map(place).collect()
     }
 
     /// Ends nodes of our own in order.

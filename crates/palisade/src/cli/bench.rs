@@ -1,5 +1,6 @@
 //! The command line of `palisade bench`, and nothing else.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -9,8 +10,9 @@ use crate::units::duration;
 #[derive(Subcommand, Debug)]
 pub(crate) enum BenchCommand {
     /// Puts of 256 bytes.
-    #[command(after_help = "Example:\n  palisade bench put --own-cluster --clients 256 --pipelined")]
-    Put(LoadArgs),
+    #[command(after_help = "Examples:\n  palisade bench put --own-cluster --clients 256 --pipelined\n  \
+palisade bench put --own-cluster --clients 256 --pipelined --count 10000000 --curve nodes.svg")]
+    Put(PutLoadArgs),
     /// Linearizable reads of 256 bytes.
     #[command(after_help = "Example:\n  palisade bench get --own-cluster --clients 64 --rate 5000")]
     Get(LoadArgs),
@@ -45,6 +47,9 @@ pub(crate) struct LoadArgs {
     /// How long to measure.
     #[arg(long = "for", value_parser = duration, default_value = "10s", value_name = "D")]
     pub(crate) span: Duration,
+    /// End after so many calls, however long they take, instead of after the time of --for.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
     /// Calls in a second, of all callers together; latencies then count from when a call was due. By default each caller
     /// calls as soon as it has its answer.
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
@@ -55,6 +60,15 @@ pub(crate) struct LoadArgs {
     /// Measure three nodes of its own on this machine instead of --endpoints.
     #[arg(long)]
     pub(crate) own_cluster: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct PutLoadArgs {
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// Look at the memory and the data folders of the nodes meanwhile, and draw them into this file (SVG); with --own-cluster.
+    #[arg(long, value_name = "FILE", requires = "own_cluster")]
+    pub(crate) curve: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]

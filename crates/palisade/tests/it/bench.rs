@@ -37,6 +37,13 @@ fn loads_print_what_they_did_and_what_it_was_measured_on() {
         assert_eq!(document["errors"], serde_json::json!({}), "{document}");
         is_latencies(&document, 1);
     }
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("nodes.svg");
+    let counted = ["put", "--own-cluster", "--pipelined", "--count", "500", "--curve", picture.to_str().unwrap()];
+    let document = measured(&counted);
+    assert_eq!(document["count"], 500, "{document}");
+    assert_eq!(document["nodes"]["most_disk_mib"].as_array().unwrap().len(), 3, "{document}");
+    assert!(std::fs::read_to_string(picture).unwrap().contains("node 3"));
     let held = measured(&["session", "--own-cluster", "--hold", "50", "--for", "500ms"]);
     assert_eq!((&held["sessions"], &held["lost"]), (&50.into(), &0.into()));
     let watched = measured(&["watch", "--own-cluster", "--observers", "20", "--changes", "3"]);

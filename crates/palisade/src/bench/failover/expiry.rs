@@ -24,14 +24,19 @@ pub(super) async fn measure(args: &FailoverArgs, nodes: &Nodes, world: &World) -
     for _ in 0..HOLDERS {
         candidates.granted().await?;
     }
-    let load = LoadArgs { clients: WRITERS, span: args.span, rate: None, pipelined: false, own_cluster: false };
-    let measured = keys::measure(keys::Kind::Put, &load, nodes, world).await?;
+    let start = world.now();
+    let (span, own_cluster) = (args.span, false);
+    let load = LoadArgs { clients: WRITERS, span, count: None, rate: None, pipelined: false, own_cluster };
+    let measured = keys::measure(keys::Kind::Put, &load, nodes, &keys::Done::default(), world).await?;
     let said = candidates.said();
     let count = |event: &str| said.iter().filter(|heard| heard.event == event).count();
     let (lost, suspect) = (count("lost"), count("suspect"));
+    let lost_at_s = said.iter().filter(|heard| heard.event == "lost");
+    let lost_at_s: Vec<u64> = lost_at_s.map(|heard| heard.at.saturating_sub(start).as_secs()).collect();
     let wrong = (lost > 0).then(|| format!("{lost} leaderships were lost to a TTL of {:?} under load", args.ttl));
     let more = json!({
-        "ttl_ms": crate::units::ms(args.ttl), "holders": HOLDERS, "lost": lost, "suspect": suspect,
+        "ttl_ms": crate::units::ms(args.ttl), "holders": HOLDERS, "lost": lost, "lost_at_s": lost_at_s,
+        "suspect": suspect,
         "span_ms": crate::units::ms(measured.span), "writes_per_second": measured.per_second().round(),
         "write_errors": measured.errors,
     });
