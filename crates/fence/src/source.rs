@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::{ClusterId, Token};
 
@@ -59,4 +60,35 @@ pub trait LeaderSource: Send + Sync {
 
     /// Resolves when [`LeaderSource::latest`] holds a view with a `seq` above `after` (0: any view). Cancelling it is harmless.
     fn changed(&self, after: u64) -> Pin<Box<dyn Future<Output = LeaderView> + Send + '_>>;
+}
+
+impl<S: LeaderSource + ?Sized> LeaderSource for Arc<S> {
+    fn election(&self) -> &str {
+        (**self).election()
+    }
+
+    fn latest(&self) -> Option<LeaderView> {
+        (**self).latest()
+    }
+
+    fn read(&self) -> Looked<'_> {
+        (**self).read()
+    }
+
+    fn changed(&self, after: u64) -> Pin<Box<dyn Future<Output = LeaderView> + Send + '_>> {
+        (**self).changed(after)
+    }
+}
+
+/// The token of whoever leads, for calls *to* the leader: they carry the addressee's token. As new as the source's stream.
+#[derive(Clone, Copy, Debug)]
+pub struct PresentLeader<S>(
+    /// Where it is learnt who leads.
+    pub S,
+);
+
+impl<S: LeaderSource> TokenSource for PresentLeader<S> {
+    fn token(&self) -> Option<Token> {
+        self.0.latest()?.token
+    }
 }

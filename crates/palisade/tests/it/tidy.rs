@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("palisade-client", &["palisade-planted", "palisade-fence", "palisade-wire", "palisade-world"]),
     ("palisade-rpc", &["palisade-planted", "palisade-fence", "palisade-world"]),
+    ("palisade-fence-tonic", &["palisade-fence"]),
     // 6
     (
         "palisade-server",
