@@ -18,6 +18,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     palisade_rpc_build::Builder::new()
         .descriptor_file("test_descriptors.bin")
-        .compile(&["counter.proto"], &[concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proto")])?;
+        .compile(&["counter.proto", "office.proto"], &[concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proto")])?;
+    // The runtime's gateways too: the table of fencing is asserted for every method that there is.
+    let runtime = root.join("palisade/runtime/v1");
+    let entries = std::fs::read_dir(&runtime)?.collect::<Result<Vec<_>, _>>()?;
+    let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
+    files.sort();
+    palisade_rpc_build::Builder::new().descriptor_file("runtime_descriptors.bin").compile(&files, &[root])?;
     Ok(())
 }

@@ -161,6 +161,16 @@ bugs! {
     CreditAtArrival = "credit-at-arrival",
     /// Takes the message behind the one that runs although `on_stop` has ended.
     MessageAfterStop = "message-after-stop",
+    /// Does not raise guards with the observe stream: a late message of a replaced leader runs until the next one calls.
+    DeafGuard = "deaf-guard",
+    /// Raises a guard to any higher token without asking the election.
+    BelieveAnyToken = "believe-any-token",
+    /// Goes on sending heartbeats to a leader that had given this process up, instead of registering again.
+    NotRegisteredAgain = "not-registered-again",
+    /// Follows whatever leader an election's views name, also one that was replaced.
+    FollowsBackwards = "follows-backwards",
+    /// Never notices a silence.
+    SilenceUnnoticed = "silence-unnoticed",
 
     // runtime
 

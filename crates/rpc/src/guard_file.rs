@@ -11,10 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use palisade_fence::{ClusterId, Token};
+use palisade_fence::{ClusterId, DurableGuard, DurableGuardError, Token};
 use palisade_world::files::{self, FileLock, Files};
-
-use crate::{DurableGuard, DurableGuardError};
 
 /// The most guards of one file: a worker follows a few elections; clusters that it left stay in it for good.
 const GUARDS_MAX: usize = 10_000;

@@ -1,35 +1,21 @@
 //! A worker's guards: for each (cluster, election) the highest token that it accepted. Keeps true: a guard rises only to a
 //! token that the election confirmed, never falls, and what a raise protects waits until the raise is durable.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use palisade_fence::{ClusterId, Guard, GuardVerdict, LeaderSource, LeaderView, Raise, Token};
+use palisade_fence::{
+    ClusterId, DurableGuard, DurableGuardError, Guard, GuardVerdict, LeaderSource, LeaderView, Raise, Token,
+};
 use palisade_planted::{self as planted, Bug};
 use palisade_world::{Task, World};
 use tokio::sync::watch;
 
-use crate::RpcError;
 use crate::inbound::Claim;
+use crate::{Backoff, RpcError};
 
-/// A guard that outlives the process. Called only when a leader changes, on the task that changes it: each call may block for
-/// one write to disk, not longer.
-pub trait DurableGuard: Send + Sync + 'static {
-    /// The highest token that was accepted in an earlier life; `None` if there was none.
-    fn load(&self, cluster: ClusterId, election: &str) -> Result<Option<Token>, DurableGuardError>;
-
-    /// Writes a higher token down; returns when it would survive a power cut. Never called with a lower one.
-    fn raise(&self, cluster: ClusterId, election: &str, token: Token) -> Result<(), DurableGuardError>;
-}
-
-/// The guard could not be read or written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("guard: {why}")]
-pub struct DurableGuardError {
-    /// The disk's words.
-    pub why: String,
-}
-
-/// One election that a worker obeys.
+/// One election that a worker obeys. A worker may serve several leaders: of several elections, and of elections of one name in
+/// several clusters.
 pub struct GuardSpec {
     /// Who confirms tokens; names the election.
     pub source: Arc<dyn LeaderSource>,
@@ -56,19 +42,18 @@ struct Entry {
     election: Arc<str>,
     source: Arc<dyn LeaderSource>,
     durable: Option<Arc<dyn DurableGuard>>,
-    state: Mutex<State>,
-    /// Held while a raise is written down; `state` is not, so that messages under the present token go on being judged.
+    /// Zero: not known yet. Set once.
+    cluster: AtomicU64,
+    /// The highest accepted token; zero: none. Every message reads it, so it needs no lock. Invariant: it never falls, and it
+    /// rises inside of a change of `raises`: whoever sees the one sees the other.
+    highest: AtomicU64,
+    /// Whether the durable guard has been read for this cluster. A guard that may have accepted more than it remembers must
+    /// not be raised from a stream, which may lag: only from a linearizable read.
+    remembered: AtomicBool,
+    /// Held while a raise is written down; messages under the present token go on being judged.
     raising: Mutex<()>,
     /// Counts the raises of all guards of the set.
     raises: Arc<watch::Sender<u64>>,
-}
-
-struct State {
-    cluster: Option<ClusterId>,
-    guard: Guard,
-    /// Whether the durable guard has been read for this cluster. A guard that may have accepted more than it remembers must
-    /// not be raised from a stream, which may lag: only from a linearizable read.
-    remembered: bool,
 }
 
 /// The fence that a step runs under: which guard, which token.
@@ -98,40 +83,67 @@ impl Guards {
                 election: Arc::from(spec.source.election()),
                 source: spec.source,
                 durable: spec.durable,
-                state: Mutex::new(State { cluster: None, guard: Guard::default(), remembered: false }),
+                cluster: AtomicU64::new(0),
+                highest: AtomicU64::new(0),
+                remembered: AtomicBool::new(false),
                 raising: Mutex::new(()),
                 raises: raises.clone(),
             });
             if let Some(cluster) = spec.cluster {
                 entry.belongs_to(cluster)?;
             }
-            followers.push(world.spawn("guard follower", follow(entry.clone())));
+            followers.push(world.spawn("guard follower", follow(entry.clone(), world.clone())));
             entries.push(entry);
         }
         Ok(Guards(Arc::new(Inner { entries, raises, _followers: followers })))
     }
 
-    /// The highest accepted token of an election.
+    /// The highest accepted token of an election; where several clusters have one of that name, of the first.
     pub fn highest(&self, election: &str) -> Option<Token> {
-        let entry = self.0.entries.iter().find(|entry| &*entry.election == election)?;
-        entry.state().guard.highest()
+        self.named(election).next()?.highest()
+    }
+
+    /// The highest accepted token of a cluster's election. `None` also while that guard has not met its cluster.
+    pub fn highest_of(&self, cluster: ClusterId, election: &str) -> Option<Token> {
+        self.named(election).find(|entry| entry.cluster() == Some(cluster))?.highest()
     }
 
     /// Resolves when the guard of `election` stands at `token` or above. Never, if there is no such guard.
     pub async fn raised_to(&self, election: &str, token: Token) {
-        let Some(entry) = self.0.entries.iter().find(|entry| &*entry.election == election) else {
+        let Some(entry) = self.named(election).next() else {
             return std::future::pending().await;
         };
         let mut changed = self.watch();
-        while entry.state().guard.highest() < Some(token) {
+        while entry.highest() < Some(token) {
             if changed.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    pub(crate) fn find(&self, election: &str) -> Option<usize> {
-        self.0.entries.iter().position(|entry| &*entry.election == election)
+    fn named<'a>(&'a self, election: &'a str) -> impl Iterator<Item = &'a Arc<Entry>> {
+        self.0.entries.iter().filter(move |entry| *entry.election == *election)
+    }
+
+    /// The guard that a message means: of the cluster that it names, or of one that is not known yet.
+    pub(crate) fn find(&self, claim: &Claim) -> Result<usize, RpcError> {
+        let not_leader = RpcError::NotLeader { current: None, leader: None };
+        let mut found = None;
+        for (index, entry) in self.0.entries.iter().enumerate() {
+            if *entry.election != *claim.election {
+                continue;
+            }
+            match (claim.cluster, entry.cluster()) {
+                (Some(claimed), Some(own)) if claimed == own => return Ok(index),
+                (Some(_), Some(_)) => {}
+                (None, _) if found.is_some() => {
+                    let why = "there are guards for this election in several clusters: name one".to_owned();
+                    return Err(RpcError::Invalid { why });
+                }
+                (Some(_), None) | (None, _) => found = found.or(Some(index)),
+            }
+        }
+        found.ok_or(not_leader)
     }
 
     pub(crate) fn elections(&self) -> Vec<Arc<str>> {
@@ -140,7 +152,7 @@ impl Guards {
 
     /// The cluster of a guard, once it is known.
     pub(crate) fn cluster(&self, guard: usize) -> Option<ClusterId> {
-        self.0.entries[guard].state().cluster
+        self.0.entries[guard].cluster()
     }
 
     pub(crate) fn election(&self, guard: usize) -> &Arc<str> {
@@ -167,25 +179,22 @@ impl Guards {
         if claim.election.is_empty() {
             return Judged::Refuse(RpcError::NoToken("an election"));
         }
-        let Some(index) = self.find(&claim.election) else {
-            return Judged::Refuse(RpcError::NotLeader { current: None, leader: None });
+        let index = match self.find(claim) {
+            Ok(index) => index,
+            Err(error) => return Judged::Refuse(error),
         };
         let entry = &self.0.entries[index];
-        let mut state = entry.state();
-        if let (Some(claimed), Some(own)) = (claim.cluster, state.cluster)
-            && claimed != own
-        {
-            return Judged::Refuse(RpcError::NotLeader { current: None, leader: None });
+        if planted::is(Bug::CompareWithNotEqual) && entry.highest().is_some_and(|highest| highest != token) {
+            entry.highest.store(token.get(), Ordering::SeqCst);
         }
-        if planted::is(Bug::CompareWithNotEqual) && state.guard.highest().is_some_and(|highest| highest != token) {
-            state.guard = Guard::restored(Some(token));
-        }
-        let verdict = state.guard.check(token);
-        drop(state);
-        match verdict {
+        match Guard::restored(entry.highest()).check(token) {
             GuardVerdict::Admit => Judged::Admit(Held { guard: index, token }),
             GuardVerdict::Stale { current } => {
                 Judged::Refuse(RpcError::Stale { current: Some(current), leader: entry.leader() })
+            }
+            GuardVerdict::Confirm if planted::is(Bug::BelieveAnyToken) => {
+                entry.rise(token);
+                Judged::Admit(Held { guard: index, token })
             }
             GuardVerdict::Confirm => Judged::Confirm(index),
         }
@@ -194,7 +203,7 @@ impl Guards {
     /// Whether a step may still run: its token is the highest accepted one.
     pub(crate) fn holds(&self, held: Held) -> Result<(), RpcError> {
         let entry = &self.0.entries[held.guard];
-        let highest = entry.state().guard.highest();
+        let highest = entry.highest();
         if highest == Some(held.token) || planted::is(Bug::StepWithoutCheck) {
             return Ok(());
         }
@@ -218,14 +227,17 @@ impl Guards {
     /// The refusal of a token that was not confirmed.
     pub(crate) fn ahead(&self, guard: usize) -> RpcError {
         let entry = &self.0.entries[guard];
-        let current = entry.state().guard.highest();
-        RpcError::Ahead { current, leader: entry.leader() }
+        RpcError::Ahead { current: entry.highest(), leader: entry.leader() }
     }
 }
 
 impl Entry {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn highest(&self) -> Option<Token> {
+        Token::from_wire(self.highest.load(Ordering::Acquire))
+    }
+
+    fn cluster(&self) -> Option<ClusterId> {
+        Some(ClusterId(self.cluster.load(Ordering::Acquire))).filter(|cluster| *cluster != ClusterId::default())
     }
 
     /// Where the leader is, as far as the stream knows.
@@ -239,19 +251,17 @@ impl Entry {
             Some(durable) => Some(durable.load(cluster, &self.election)?),
             None => None,
         };
-        let mut state = self.state();
-        state.cluster = Some(cluster);
         if let Some(highest) = remembered {
-            state.guard = Guard::restored(highest);
-            state.remembered = true;
+            self.highest.store(highest.map_or(0, Token::get), Ordering::Release);
+            self.remembered.store(true, Ordering::Release);
         }
+        self.cluster.store(cluster.0, Ordering::Release);
         Ok(())
     }
 
     /// A stream may lag behind what this guard has accepted before it forgot: then only a read will do.
     fn may_learn(&self) -> bool {
-        let state = self.state();
-        state.cluster.is_some() && (state.remembered || state.guard.highest().is_some())
+        self.cluster().is_some() && (self.remembered.load(Ordering::Acquire) || self.highest().is_some())
     }
 
     /// Durable first, then visible. Views of another cluster and of no leader change nothing.
@@ -259,39 +269,59 @@ impl Entry {
         let Some(token) = view.token else { return Ok(()) };
         let _one_at_a_time = self.raising.lock().unwrap_or_else(PoisonError::into_inner);
         let not_durable = |error: DurableGuardError| RpcError::GuardNotDurable { why: error.why };
-        let cluster = self.state().cluster;
-        match cluster {
+        match self.cluster() {
             None => self.belongs_to(view.cluster).map_err(not_durable)?,
             Some(own) if own != view.cluster => return Ok(()),
             Some(_) => {}
         }
-        if self.state().guard.highest() >= Some(token) {
+        if self.highest() >= Some(token) {
             return Ok(());
         }
         if let Some(durable) = self.durable.as_ref().filter(|_| !planted::is(Bug::GuardForgets)) {
             durable.raise(view.cluster, &self.election, token).map_err(not_durable)?;
         }
-        let raised = self.state().guard.raise(token);
-        if let Raise::Raised { from } = raised {
-            tracing::info!(election = %self.election, %token, ?from, "guard raised");
-            self.raises.send_modify(|raises| *raises += 1);
-        }
+        self.rise(token);
         Ok(())
+    }
+
+    /// Makes a raise visible.
+    fn rise(&self, token: Token) {
+        if let Raise::Raised { from } = Guard::restored(self.highest()).raise(token) {
+            tracing::info!(election = %self.election, %token, ?from, "guard raised");
+            // Both at once: an endpoint that admits a message under the new token must also see that lower ones are to be
+            // dropped before it runs.
+            self.raises.send_modify(|raises| {
+                self.highest.store(token.get(), Ordering::Release);
+                *raises += 1;
+            });
+        }
     }
 }
 
-/// Fencing by knowledge: a delayed packet is refused even if the successor has not called yet.
-async fn follow(entry: Arc<Entry>) {
-    let mut seen = 0;
+/// Fencing by knowledge: a delayed packet is refused even if the successor has not called yet. A raise that could not be written
+/// down is tried again until it is, or until there is something newer.
+async fn follow(entry: Arc<Entry>, world: World) {
+    let (mut seen, mut unwritten, mut pauses) = (0, None, Backoff::default());
     loop {
-        let view = entry.source.changed(seen).await;
+        let view = match unwritten.take() {
+            None => entry.source.changed(seen).await,
+            Some(view) => {
+                let pause = pauses.pause(&world);
+                world.timeout(pause, entry.source.changed(seen)).await.unwrap_or(view)
+            }
+        };
         seen = view.seq.max(1); // zero would ask for any view again
         // What the stream brings is true, if perhaps late: with no memory it may raise the guard, but to a token that is
         // lower than one this worker accepted before it restarted. So a guard that has forgotten waits for a read.
-        if entry.may_learn()
-            && let Err(error) = entry.raise(&view)
-        {
-            tracing::error!(election = %entry.election, %error, "the guard did not rise with the election");
+        if !entry.may_learn() || planted::is(Bug::DeafGuard) {
+            continue;
+        }
+        match entry.raise(&view) {
+            Ok(()) => pauses.reset(),
+            Err(error) => {
+                tracing::error!(election = %entry.election, %error, "the guard did not rise with the election; trying again");
+                unwritten = Some(view);
+            }
         }
     }
 }

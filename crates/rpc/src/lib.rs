@@ -34,7 +34,8 @@
 //! writes), [`Stamp`] / [`LeaderSeat`] / [`Guards`] (fencing: sender, leader, worker), `recipient` (arrival), `actor` (the loop), [`RawGateway`] and
 //! [`Refusals`], [`RpcService`], `transport` (streams between processes), `mailbox` and
 //! `tells` (what may wait), `plain` (the same endpoints for any gRPC client),
-//! [`Counters`].
+//! [`Counters`]. On top of these, for who follows leaders: [`Backoff`], [`LeaderTarget`], [`LeaderRetriever`] (the present
+//! leader's gateway), [`register`] and [`LeaderConnection`] (registered with whoever leads), [`Heartbeats`].
 //!
 //! # What is deliberately not here
 //! Any knowledge of a store: tokens and leaders come through [`palisade_fence::TokenSource`] and
@@ -43,6 +44,7 @@
 mod actor;
 mod address;
 mod answer;
+mod backoff;
 pub mod codegen;
 mod context;
 mod counters;
@@ -52,14 +54,20 @@ mod fencing;
 mod gateway;
 mod guard_file;
 mod guards;
+mod heartbeat_monitor;
+mod heartbeats;
 mod inbound;
 mod interface;
+mod leader_connection;
 mod leader_seat;
+mod leader_target;
 mod mailbox;
 mod plain;
 mod recipient;
 mod refusals;
+mod registration;
 mod registry;
+mod retriever;
 mod service;
 mod stamp;
 mod tells;
@@ -67,16 +75,24 @@ mod transport;
 
 pub use address::{BadAddress, RpcAddress};
 pub use answer::Answer;
+pub use backoff::Backoff;
 pub use context::{CallInfo, Context, Timer};
 pub use counters::{AnswerKind, Counted, Counters};
 pub use endpoint::{CreateError, EndpointBuilder, EndpointFailure, EndpointHandle, Life, RpcEndpoint, Waiting};
 pub use error::{AppError, AppFault, ConnectError, Outcome, RpcError};
 pub use gateway::RawGateway;
 pub use guard_file::{GuardFile, GuardFileError};
-pub use guards::{DurableGuard, DurableGuardError, GuardSpec, Guards};
+pub use guards::{GuardSpec, Guards};
+pub use heartbeat_monitor::{Gone, HeartbeatPolicy, LastHeard};
+pub use heartbeats::{Heartbeat, Heartbeats, Held};
 pub use interface::{InterfaceInfo, Lane, MethodInfo, MethodKind, RpcGateway, Served};
+pub use leader_connection::{Connection, LeaderConnection};
 pub use leader_seat::LeaderSeat;
+pub use leader_target::LeaderTarget;
+pub use palisade_fence::{DurableGuard, DurableGuardError};
 pub use refusals::{Refusal, Refusals};
+pub use registration::{Accepted, Attempt, Decision, RegistrationPolicy, Rejected, register};
+pub use retriever::{AskLeaderError, Found, LeaderRetriever, Led, if_idempotent, if_not_handled};
 pub use service::{CloseError, RpcService, RpcServiceConfig, StartError};
 pub use stamp::Stamp;
 pub use transport::VERSION as ENVELOPE_VERSION;

@@ -8,8 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
-use palisade_fence::{ClusterId, Token};
-use percent_encoding::percent_decode_str;
+use palisade_fence::metadata::{self, Claimed};
 use tokio::sync::oneshot;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -20,24 +19,10 @@ use crate::gateway::{ASK, CancelOnDrop};
 use crate::inbound::{Cancel, Claim, Inbound, Payload, ReplyTo};
 use crate::registry::Registry;
 
-/// Hexadecimal; absent: the receiver's own cluster.
-const CLUSTER: &str = "palisade-cluster";
-/// Percent-encoded UTF-8.
-const ELECTION: &str = "palisade-election";
-/// Decimal.
-const TOKEN: &str = "palisade-token";
 /// Which endpoint, where several serve the interface.
 const ENDPOINT: &str = "palisade-endpoint";
-/// Of a refusal: `stale`, `ahead`, `not-leader`.
-const FENCE: &str = "palisade-fence";
-/// Of a refusal: the receiver's token, decimal.
-const CURRENT_TOKEN: &str = "palisade-current-token";
-/// Of a refusal: where the leader is.
-const LEADER: &str = "palisade-leader";
 /// Of an application's refusal: its own number.
 const APP_CODE: &str = "palisade-app-code";
-/// Of every error: `not_handled`, `unknown`, `handled`.
-const OUTCOME: &str = "palisade-outcome";
 
 /// Longest deadline that is taken from a caller: longer waits are for streams.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -88,25 +73,9 @@ impl Plain {
 }
 
 fn claim_of(metadata: &MetadataMap) -> Result<Claim, Status> {
-    let text = |name: &'static str| match metadata.get(name).map(|value| value.to_str()) {
-        None => Ok(None),
-        Some(Ok(text)) => Ok(Some(text)),
-        Some(Err(_)) => Err(Status::invalid_argument(format!("{name} is not ASCII"))),
-    };
-    let cluster = match text(CLUSTER)? {
-        None => None,
-        Some(value) => {
-            Some(value.parse::<ClusterId>().map_err(|e| Status::invalid_argument(format!("{CLUSTER}: {e}")))?)
-        }
-    };
-    let election = percent_decode_str(text(ELECTION)?.unwrap_or_default())
-        .decode_utf8()
-        .map_err(|_| Status::invalid_argument(format!("{ELECTION} is not percent-encoded UTF-8")))?;
-    let token = match text(TOKEN)? {
-        None => None,
-        Some(value) => Some(value.parse::<Token>().map_err(|e| Status::invalid_argument(format!("{TOKEN}: {e}")))?),
-    };
-    Ok(Claim { cluster, election: Arc::from(&*election), token })
+    let claimed = Claimed::read(|name| metadata.get(name).map(|value| value.as_bytes()));
+    let Claimed { cluster, election, token } = claimed.map_err(|bad| Status::invalid_argument(bad.to_string()))?;
+    Ok(Claim { cluster, election: Arc::from(election), token })
 }
 
 /// `grpc-timeout`, as gRPC writes it: digits and a unit.
@@ -130,9 +99,9 @@ fn time_limit(metadata: &MetadataMap) -> Duration {
 
 fn status_of(error: &RpcError) -> Status {
     let (code, fence) = match error {
-        RpcError::Stale { .. } | RpcError::Superseded { .. } => (Code::FailedPrecondition, Some("stale")),
-        RpcError::Ahead { .. } => (Code::FailedPrecondition, Some("ahead")),
-        RpcError::NotLeader { .. } => (Code::FailedPrecondition, Some("not-leader")),
+        RpcError::Stale { .. } | RpcError::Superseded { .. } => (Code::FailedPrecondition, Some(metadata::STALE)),
+        RpcError::Ahead { .. } => (Code::FailedPrecondition, Some(metadata::AHEAD)),
+        RpcError::NotLeader { .. } => (Code::FailedPrecondition, Some(metadata::NOT_LEADER)),
         RpcError::NoToken(_) | RpcError::Invalid { .. } => (Code::InvalidArgument, None),
         RpcError::NoSuchMethod { .. } => (Code::Unimplemented, None),
         RpcError::Overloaded { .. } | RpcError::TooLarge { .. } | RpcError::ReplyTooLarge { .. } => {
@@ -150,32 +119,32 @@ fn status_of(error: &RpcError) -> Status {
         | RpcError::GuardNotDurable { .. }
         | RpcError::EndpointGone => (Code::Unavailable, None),
     };
-    let mut metadata = MetadataMap::new();
+    let mut trailers = MetadataMap::new();
     let mut put = |name: &'static str, value: &str| {
         if let Ok(value) = MetadataValue::try_from(value) {
-            metadata.insert(name, value);
+            trailers.insert(name, value);
         }
     };
     if let Some(fence) = fence {
-        put(FENCE, fence);
+        put(metadata::FENCE, fence);
     }
     if let Some(token) = error.current_token() {
-        put(CURRENT_TOKEN, &token.to_string());
+        put(metadata::CURRENT_TOKEN, &token.to_string());
     }
     if let Some(leader) = error.leader() {
-        put(LEADER, leader);
+        put(metadata::LEADER, leader);
     }
     put(
-        OUTCOME,
+        metadata::OUTCOME,
         match error.outcome() {
-            crate::Outcome::NotHandled => "not_handled",
-            crate::Outcome::Unknown => "unknown",
-            crate::Outcome::Handled => "handled",
+            crate::Outcome::NotHandled => metadata::NOT_HANDLED,
+            crate::Outcome::Unknown => metadata::UNKNOWN,
+            crate::Outcome::Handled => metadata::HANDLED,
         },
     );
-    let Some(app) = error.app() else { return Status::with_metadata(code, error.to_string(), metadata) };
+    let Some(app) = error.app() else { return Status::with_metadata(code, error.to_string(), trailers) };
     put(APP_CODE, &app.code.to_string());
-    Status::with_details_and_metadata(code, app.message.clone(), app.details.clone(), metadata)
+    Status::with_details_and_metadata(code, app.message.clone(), app.details.clone(), trailers)
 }
 
 impl<B> tower::Service<http::Request<B>> for Plain

@@ -8,6 +8,7 @@ mod beliefs;
 mod bound;
 mod disconnects;
 mod fenced;
+mod follows;
 mod grants;
 mod guards;
 mod history;
@@ -109,6 +110,7 @@ pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Invariant>> {
         Box::new(stands::CandidatesStand::new(plan)),
         Box::new(rest::ComesToRest::new(plan)),
         Box::new(guards::NothingRunsBelowItsGuard::default()),
+        Box::new(follows::GuardsFollow::default()),
         Box::new(once::RunsAsOftenAsSent::default()),
         Box::new(answers::AnswersAreTrue::default()),
         Box::new(ledgers_serve::LedgersServe::of(plan)),

@@ -63,6 +63,9 @@ pub const HUNTED: &[(Bug, &str)] = &[
     (Bug::UnboundLearnerCounts, "only-who-has-joined-takes-part"),
     (Bug::NodeIdUsedAgain, "node-ids-are-used-once"),
     (Bug::NoQuorumLossProbe, "a-majority-that-hears-itself-serves"),
+    (Bug::BelieveAnyToken, "nothing-runs-below-its-guard"),
+    (Bug::DeafGuard, "guards-follow-the-election"),
+    (Bug::NotRegisteredAgain, "workers-registered"),
 ];
 
 /// Runs in which a bug must show itself at once, for those that a drawn plan shows too seldom. Everything in them happens in
@@ -101,6 +104,9 @@ const DIRECTED: &[(Bug, &str)] = directed! {
     UnboundLearnerCounts = "unbound-learner-counts",
     NodeIdUsedAgain = "node-id-used-again",
     NoQuorumLossProbe = "no-quorum-loss-probe",
+    BelieveAnyToken = "believe-any-token",
+    DeafGuard = "deaf-guard",
+    NotRegisteredAgain = "not-registered-again",
 };
 
 /// By what a bug was caught, and with how many seeds of that.

@@ -67,13 +67,13 @@ impl Stage<'_> {
         grpc.ready().await.map_err(|error| Failure::failed(format!("{address}: {error}")))?;
         let mut request = Request::new(LeaderHeartbeatRequest::default());
         let metadata = request.metadata_mut();
-        metadata.insert("palisade-election", tonic::metadata::MetadataValue::from_static(ELECTION));
-        metadata.insert("palisade-token", old.to_string().parse().expect("digits are ASCII"));
+        metadata.insert(palisade_fence::metadata::ELECTION, tonic::metadata::MetadataValue::from_static(ELECTION));
+        metadata.insert(palisade_fence::metadata::TOKEN, old.to_string().parse().expect("digits are ASCII"));
         let codec = tonic_prost::ProstCodec::<LeaderHeartbeatRequest, LeaderHeartbeatReply>::default();
         let call = grpc.unary(request, PathAndQuery::from_static(METHOD), codec);
         let answer: Option<Result<_, Status>> = self.world.timeout(ARRIVES_WITHIN, call).await;
         match answer {
-            Some(Err(status)) if status.metadata().contains_key("palisade-fence") => Ok(()),
+            Some(Err(status)) if status.metadata().contains_key(palisade_fence::metadata::FENCE) => Ok(()),
             Some(Err(status)) => {
                 Err(Failure::failed(format!("{address}: a stale call was refused for another reason: {status}")))
             }

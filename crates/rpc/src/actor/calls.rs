@@ -39,7 +39,7 @@ impl<E: RpcEndpoint> Actor<E> {
 
     fn check_at_dequeue(&self, inbound: &Inbound) -> Verdict {
         if planted::is(Bug::SkipCheckAtDequeue) {
-            let guard = self.shared().fencing.guards().and_then(|guards| guards.find(&inbound.claim.election));
+            let guard = self.shared().fencing.guards().and_then(|guards| guards.find(&inbound.claim).ok());
             return Verdict::Admit(guard.zip(inbound.claim.token).map(|(guard, token)| Held { guard, token }));
         }
         self.check(inbound)

@@ -48,6 +48,12 @@ impl Probe {
         *self.ran.borrow()
     }
 
+    /// A handler is entered.
+    pub(crate) fn enter(&self, method: &str) {
+        self.note(method);
+        self.ran.send_modify(|ran| *ran += 1);
+    }
+
     pub(crate) async fn has_run(&self, times: u64) {
         let mut ran = self.ran.subscribe();
         soon("the handler runs", ran.wait_for(|ran| *ran >= times)).await.unwrap();
@@ -65,6 +71,8 @@ impl Drop for Dropped {
 
 pub(crate) struct Counter {
     pub(crate) sum: i64,
+    /// What `Add` added, in order.
+    pub(crate) amounts: Vec<i64>,
     pub(crate) probe: Arc<Probe>,
     /// Awaited by `on_stop`.
     pub(crate) stop: Option<tokio::sync::oneshot::Receiver<()>>,
@@ -80,12 +88,11 @@ pub(crate) struct Counter {
 impl Counter {
     pub(crate) fn new(probe: Arc<Probe>) -> Counter {
         let _dropped = StateDropped(probe.clone());
-        Counter { sum: 0, probe, stop: None, start: None, start_error: None, next: None, _dropped }
+        Counter { sum: 0, amounts: Vec::new(), probe, stop: None, start: None, start_error: None, next: None, _dropped }
     }
 
     fn enter(&self, method: &str) {
-        self.probe.note(method);
-        self.probe.ran.send_modify(|ran| *ran += 1);
+        self.probe.enter(method);
     }
 }
 
@@ -136,6 +143,7 @@ impl CounterEndpoint for Counter {
     fn add(&mut self, _cx: &mut Context<Self>, request: AddRequest) -> Answer<AddReply> {
         self.enter("add");
         self.sum += request.amount;
+        self.amounts.push(request.amount);
         Answer::ready(AddReply { sum: self.sum })
     }
 

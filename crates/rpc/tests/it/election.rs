@@ -24,6 +24,8 @@ pub(crate) fn token(n: u32) -> Token {
 
 /// The truth, and the stream that tells it late.
 pub(crate) struct Election {
+    cluster: ClusterId,
+    name: &'static str,
     truth: Mutex<Option<LeaderView>>,
     stream: watch::Sender<Option<LeaderView>>,
     /// Reads wait until it is true.
@@ -35,7 +37,23 @@ pub(crate) struct Election {
 impl Election {
     /// Granted under the n-th token; the stream has not said so.
     pub(crate) fn granted(n: u32) -> Arc<Election> {
+        Election::of(CLUSTER, ELECTION, n)
+    }
+
+    /// The same of another cluster.
+    pub(crate) fn in_cluster(cluster: ClusterId, n: u32) -> Arc<Election> {
+        Election::of(cluster, ELECTION, n)
+    }
+
+    /// Another election of the cluster.
+    pub(crate) fn named(name: &'static str, n: u32) -> Arc<Election> {
+        Election::of(CLUSTER, name, n)
+    }
+
+    fn of(cluster: ClusterId, name: &'static str, n: u32) -> Arc<Election> {
         let election = Election {
+            cluster,
+            name,
             truth: Mutex::new(None),
             stream: watch::Sender::new(None),
             answers: watch::Sender::new(true),
@@ -48,7 +66,7 @@ impl Election {
     /// A new leader; only a read knows.
     pub(crate) fn grant(&self, n: u32) {
         *self.truth.lock().unwrap() = Some(LeaderView {
-            cluster: CLUSTER,
+            cluster: self.cluster,
             seq: u64::from(n),
             token: Some(token(n)),
             address: format!("leader-{n}:1"),
@@ -75,7 +93,7 @@ impl Election {
 
 impl LeaderSource for Election {
     fn election(&self) -> &str {
-        ELECTION
+        self.name
     }
 
     fn latest(&self) -> Option<LeaderView> {
@@ -107,6 +125,8 @@ pub(crate) struct Disk {
     kept: Mutex<BTreeMap<(ClusterId, String), Token>>,
     /// Why writing fails, if it does.
     pub(crate) full: Mutex<Option<String>>,
+    /// Writes that failed.
+    refused: watch::Sender<u64>,
 }
 
 impl Disk {
@@ -115,6 +135,11 @@ impl Disk {
         let disk = Disk::default();
         disk.kept.lock().unwrap().insert((CLUSTER, ELECTION.to_owned()), token(n));
         Arc::new(disk)
+    }
+
+    /// A write has failed.
+    pub(crate) async fn was_refused(&self) {
+        self.refused.subscribe().wait_for(|refused| *refused > 0).await.unwrap();
     }
 
     /// What is written.
@@ -130,6 +155,7 @@ impl DurableGuard for Disk {
 
     fn raise(&self, cluster: ClusterId, election: &str, token: Token) -> Result<(), DurableGuardError> {
         if let Some(why) = self.full.lock().unwrap().clone() {
+            self.refused.send_modify(|refused| *refused += 1);
             return Err(DurableGuardError { why });
         }
         let before = self.kept.lock().unwrap().insert((cluster, election.to_owned()), token);

@@ -63,7 +63,7 @@ pub(crate) async fn waited_while_the_guard_rose() -> Waited {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn d13_stale_messages_that_were_queued_before_the_change_are_refused_and_the_tell_is_reported() {
+async fn d10_d13_stale_messages_that_were_queued_before_the_change_are_refused_and_the_tell_is_reported() {
     let waited = waited_while_the_guard_rose().await;
     assert_eq!(waited.sum, 0, "neither took effect: {waited:?}");
     let stale = RpcError::Stale { current: Some(token(6)), leader: Some("leader-6:1".to_owned()) };
@@ -125,7 +125,7 @@ pub(crate) async fn d08_a_continuation_that_began_under_the_old_token_does_not_r
 }
 
 #[tokio::test]
-async fn d14_timers_and_queued_steps_of_a_lower_token_are_dropped_and_own_ones_are_not() {
+async fn d09_d14_timers_and_queued_steps_of_a_lower_token_are_dropped_and_own_ones_are_not() {
     let (service, election, probe) = (listening().await, Election::granted(5), Probe::new(Gate::Shut));
     let guards = guards(&election, Some(&Disk::with(5)));
     let counter = worker(&service, &guards, &probe).await;
@@ -178,6 +178,52 @@ async fn fencing_by_knowledge_a_delayed_packet_is_refused_before_the_successor_h
 }
 
 #[tokio::test]
+async fn d01_d02_connecting_is_no_matter_of_tokens_and_calling_is() {
+    let (service, election, probe) = (listening().await, Election::granted(5), Probe::new(Gate::Open));
+    let counter = leader(&service, 5, &election, &probe).await;
+    for (n, expected) in [(5, "ran"), (4, "stale"), (6, "ahead")] {
+        let gateway: CounterGateway =
+            calling().await.connect(&counter.address(), stamp(n)).await.unwrap_or_else(|e| panic!("{e}"));
+        let answered = match gateway.add(amount(1)).await {
+            Ok(_) => "ran",
+            Err(RpcError::Stale { current: Some(five), .. }) if five == token(5) => "stale",
+            Err(RpcError::Ahead { current: Some(five), .. }) if five == token(5) => "ahead",
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(answered, expected);
+    }
+    assert_eq!(sum(&counter).await, 1);
+}
+
+#[tokio::test]
+async fn d03_a_gateway_without_a_token_says_so_and_is_refused_where_one_is_needed() {
+    let (service, election, probe) = (listening().await, Election::granted(5), Probe::new(Gate::Open));
+    let counter = leader(&service, 5, &election, &probe).await;
+    let gateway: CounterGateway =
+        calling().await.connect(&counter.address(), Stamp::Unfenced).await.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(palisade_rpc::RpcGateway::raw(&gateway).token(), None);
+    assert!(matches!(gateway.add(amount(1)).await, Err(RpcError::NoToken(_))));
+    // And a sender that believes in a fence is not served by an endpoint that has none.
+    let open = unfenced(&service, "open", &probe).await;
+    let fenced: CounterGateway = open.gateway(stamp(5));
+    assert!(matches!(fenced.add(amount(1)).await, Err(RpcError::NotLeader { .. })));
+}
+
+#[tokio::test]
+async fn d11_a_process_that_does_not_lead_refuses_every_token_and_says_who_does() {
+    let (service, election) = (listening().await, Election::granted(5));
+    election.announce();
+    service.declare::<CounterGateway>("counter", Some(election.clone()));
+    let address = format!("{}/counter", service.node()).parse().unwrap();
+    for n in 4..=6 {
+        let gateway: CounterGateway =
+            calling().await.connect(&address, stamp(n)).await.unwrap_or_else(|e| panic!("{e}"));
+        let known = RpcError::NotLeader { current: Some(token(5)), leader: Some("leader-5:1".to_owned()) };
+        assert_eq!(gateway.add(amount(1)).await, Err(known));
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_never_goes_back_to_a_lower_token() {
     let (service, election, probe) = (listening().await, Election::granted(6), Probe::new(Gate::Open));
     let counter = leader(&service, 6, &election, &probe).await;
@@ -214,7 +260,7 @@ async fn a_gateway_under_its_own_token_follows_its_source_and_sends_nothing_with
 }
 
 #[tokio::test]
-async fn a_new_leadership_is_a_new_endpoint_and_nothing_of_the_old_one_reaches_it() {
+async fn d06_d07_a_new_leadership_is_a_new_endpoint_and_nothing_of_the_old_one_reaches_it() {
     let (service, election, probe) = (listening().await, Election::granted(5), Probe::new(Gate::Shut));
     service.declare::<CounterGateway>("counter", Some(election.clone()));
     let first = leader(&service, 5, &election, &probe).await;

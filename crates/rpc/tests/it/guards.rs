@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use palisade_rpc::{GuardSpec, Guards, RpcError};
+use palisade_fence::ClusterId;
+use palisade_rpc::{GuardSpec, Guards, RpcError, Stamp};
 use palisade_world::World;
 
 use crate::counter::*;
@@ -83,6 +84,24 @@ async fn a_raise_that_cannot_be_written_down_is_not_made() {
 }
 
 #[tokio::test]
+async fn a_raise_that_the_stream_asks_for_is_tried_again_until_it_is_written_down() {
+    let (service, election, probe) = (listening().await, Election::granted(5), Probe::new(Gate::Open));
+    let disk = Disk::with(5);
+    let guards = guards(&election, Some(&disk));
+    let counter = worker(&service, &guards, &probe).await;
+    *disk.full.lock().unwrap() = Some("no space left".to_owned());
+    election.grant(6);
+    election.announce();
+    soon("it was tried in vain", disk.was_refused()).await;
+    assert_eq!(guards.highest(ELECTION), Some(token(5)), "durable first");
+    *disk.full.lock().unwrap() = None;
+    // Nobody calls, and the stream has nothing new.
+    soon("the guard rises", guards.raised_to(ELECTION, token(6))).await;
+    let late: CounterGateway = counter.gateway(stamp(5));
+    assert!(matches!(late.add(amount(1)).await, Err(RpcError::Stale { .. })));
+}
+
+#[tokio::test]
 async fn the_cluster_is_learnt_from_the_first_read_and_kept() {
     let (service, election, probe) = (listening().await, Election::granted(5), Probe::new(Gate::Open));
     let spec = GuardSpec { source: election.clone(), cluster: None, durable: Some(Disk::with(5)) };
@@ -138,4 +157,49 @@ async fn messages_that_wait_for_a_read_go_before_later_ones_when_the_stream_is_f
         assert_eq!(gateway.add(amount(1)).await.unwrap().sum, 4);
         assert_eq!(probe.log(), ["on_start", "note", "note", "note", "add"]);
     }
+}
+
+#[tokio::test]
+async fn a_worker_serves_leaders_of_several_elections_and_clusters_each_under_its_own_guard() {
+    let (service, probe) = (listening().await, Probe::new(Gate::Shut));
+    let other_cluster = ClusterId(CLUSTER.0 + 1);
+    // Two elections of one name in two clusters, and another name.
+    let (one, two, three) =
+        (Election::granted(5), Election::in_cluster(other_cluster, 50), Election::named("third", 7));
+    let spec =
+        |source: &std::sync::Arc<Election>, cluster| GuardSpec { source: source.clone(), cluster, durable: None };
+    let specs = vec![spec(&one, Some(CLUSTER)), spec(&two, Some(other_cluster)), spec(&three, Some(CLUSTER))];
+    let guards = Guards::new(specs, &World::real()).unwrap();
+    let counter = worker(&service, &guards, &probe).await;
+    let caller = calling().await;
+    let mut begun = Vec::new();
+    for (n, stamp) in
+        [stamp(5), Stamp::fixed(other_cluster, ELECTION, token(50)), Stamp::fixed(CLUSTER, "third", token(7))]
+            .into_iter()
+            .enumerate()
+    {
+        let gateway: CounterGateway = caller.connect(&counter.address(), stamp).await.unwrap();
+        begun.push(crate::spawn(async move { gateway.add_later(amount(1)).await }));
+        probe.has_run(n as u64 + 1).await;
+    }
+    // The first cluster's election has a new leader: what runs under the others' tokens is none of its business.
+    one.grant(6);
+    one.announce();
+    let superseded = soon("the replaced leader is told", begun.remove(0)).await.unwrap();
+    assert!(matches!(superseded, Err(RpcError::Superseded { .. })), "{superseded:?}");
+    probe.gate.send_replace(Gate::Open);
+    for begun in begun {
+        assert!(begun.await.unwrap().is_ok());
+    }
+    let stands = [(CLUSTER, ELECTION), (other_cluster, ELECTION), (CLUSTER, "third")]
+        .map(|(cluster, election)| guards.highest_of(cluster, election));
+    assert_eq!(stands, [Some(token(6)), Some(token(50)), Some(token(7))]);
+    // Whoever names no cluster cannot be understood where there are two.
+    let to = service.local_addr().unwrap();
+    let mut metadata = tonic::metadata::MetadataMap::new();
+    metadata.insert("palisade-election", palisade_fence::metadata::encode_election(ELECTION).parse().unwrap());
+    metadata.insert("palisade-token", token(6).to_string().parse().unwrap());
+    let path = format!("/{}/Add", <CounterGateway as palisade_rpc::RpcGateway>::INTERFACE.name);
+    let status = crate::wire::plain(to, path, metadata).await.unwrap_err();
+    assert!(status.code() == tonic::Code::InvalidArgument && status.message().contains("name one"), "{status:?}");
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests; clippy knows only the tests themselves
 
+mod beyond;
+mod conformance;
 mod counter;
 mod election;
 mod fencing;
@@ -10,22 +12,36 @@ mod first_call;
 mod gateways;
 mod guard_file;
 mod guards;
+mod heartbeats;
 mod life;
 mod main_thread;
+mod memory;
+mod office;
+mod pairs;
 mod plain;
 #[cfg(feature = "planted")]
 mod planted;
 mod processes;
+mod registration;
+mod retriever;
+mod rows;
 mod sockets;
 mod supervision;
 mod table;
 mod transport;
+mod values;
 mod wire;
 
 /// The gateways of these tests.
 #[allow(missing_docs, unreachable_pub, dead_code, clippy::all)] // generated, and not all of it is used
 pub(crate) mod proto {
     include!(concat!(env!("OUT_DIR"), "/palisade.rpc.test.v1.rs"));
+}
+
+/// The runtime's gateways: the table of fencing holds for them as well.
+#[allow(missing_docs, unreachable_pub, dead_code, clippy::all)] // generated, and not all of it is used
+pub(crate) mod runtime_proto {
+    include!(concat!(env!("OUT_DIR"), "/palisade.runtime.v1.rs"));
 }
 
 /// Bounds the wait for a named condition: long enough for a loaded machine, short enough to end a hung test.

@@ -1,13 +1,14 @@
 //! The planted bugs of this crate, each caught by a test that stands beside it. `cargo test -p palisade-rpc --features planted`.
 
 use palisade_planted::{Bug, caught, choose};
+use palisade_rpc::RpcGateway;
 
 use crate::fencing::waited_while_the_guard_rose;
 use crate::proto::CounterGateway;
-use crate::table::{Claim, Receiver, row};
+use crate::table::{Claim, Receiver, Stands};
 use crate::transport::Arrived;
 use crate::wire::{Form, Reply};
-use crate::{fencing, first_call, guards, life, transport};
+use crate::{fencing, first_call, guards, heartbeats, life, registration, retriever, transport};
 
 /// Runs a test on threads that all have the bug.
 fn with<T>(bug: Bug, test: impl Future<Output = T>) -> T {
@@ -31,9 +32,10 @@ fn skip_check_at_dequeue_is_caught_by_messages_that_waited() {
 
 #[test]
 fn compare_with_not_equal_is_caught_by_the_table() {
-    let add = &CounterGateway::METHODS[0];
+    let (counter, add) = (CounterGateway::INTERFACE, &CounterGateway::METHODS[0]);
     for receiver in [Receiver::Leader, Receiver::Worker] {
-        let (row, _) = with(Bug::CompareWithNotEqual, row(receiver, Claim::Lower, add, Form::Stream));
+        let sent = async { Stands::new(receiver).await.row(Claim::Lower, counter, add, Form::Stream).await };
+        let row = with(Bug::CompareWithNotEqual, sent);
         assert_eq!((row.reply, row.ran), (Reply::Answered, true), "with the bug a stale message runs");
     }
 }
@@ -87,4 +89,34 @@ fn message_after_stop_is_caught_by_the_call_behind_the_last_step() {
         tried.is_err()
     });
     assert!(caught.is_some(), "not in forty tries");
+}
+
+#[test]
+fn believe_any_token_is_caught_by_the_table() {
+    let (counter, add) = (CounterGateway::INTERFACE, &CounterGateway::METHODS[0]);
+    let sent = async { Stands::new(Receiver::Worker).await.row(Claim::HigherForged, counter, add, Form::Plain).await };
+    let row = with(Bug::BelieveAnyToken, sent);
+    assert_eq!((row.reply, row.ran), (Reply::Answered, true), "with the bug a forged token locks the worker");
+}
+
+#[test]
+fn not_registered_again_is_caught_by_g13() {
+    let check =
+        registration::g13_a_registration_that_is_worth_nothing_any_more_is_made_again_until_the_connection_is_closed;
+    assert!(caught(Bug::NotRegisteredAgain, check).is_some_and(|why| why.contains("left: 1")));
+}
+
+#[test]
+fn follows_backwards_is_caught_by_g01() {
+    let check = retriever::g01_a_retriever_waits_for_a_leader_and_then_follows_from_one_to_the_next;
+    assert!(
+        caught(Bug::FollowsBackwards, check).is_some(),
+        "with the bug the new leader's gateway is given up for an old one"
+    );
+}
+
+#[test]
+fn silence_unnoticed_is_caught_by_h04() {
+    let check = heartbeats::h04_sender_and_receiver_keep_each_other_and_notice_the_others_end;
+    assert!(caught(Bug::SilenceUnnoticed, check).is_some());
 }

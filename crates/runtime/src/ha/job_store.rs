@@ -5,11 +5,11 @@
 //! must act on nothing. There is no third answer, however long the store is away: the caller's task ends with the leadership.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use palisade_fence::Fence;
 use palisade_planted::{self as planted, Bug};
+use palisade_rpc::Backoff;
 use palisade_world::World;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,10 +21,6 @@ use crate::job::{JobId, JobResult, JobSpec};
 use crate::jobmaster::checkpoints::CheckpointPointer;
 use crate::storage::Payload;
 
-/// First pause between two attempts at a read or write.
-const RETRY: Duration = Duration::from_millis(10);
-/// The store may be away for long; it must not be flooded when it comes back.
-const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Reads in flight while a new leader takes the jobs up.
 const AT_ONCE: usize = 32;
 /// The index is one value, and a value has at most 1 MiB.
@@ -154,13 +150,13 @@ impl JobStore {
     }
 
     async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, JobStoreError> {
-        let mut pause = RETRY;
+        let mut pauses = Backoff::default();
         let value = loop {
             match self.store.get(key).await {
                 Ok(value) => break value,
                 Err(error) => tracing::warn!(key, %error, fence = %self.fence, "reading again"),
             }
-            self.pause(&mut pause).await;
+            self.world.sleep(pauses.pause(&self.world)).await;
         };
         let damaged = |why: String| JobStoreError::Damaged { key: key.to_owned(), why };
         value.map(|bytes| serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))).transpose()
@@ -173,7 +169,7 @@ impl JobStore {
 
     /// One write: the same request id until its outcome is known.
     async fn put(&self, key: &str, value: Option<&[u8]>) -> Result<(), JobStoreError> {
-        let mut pause = RETRY;
+        let mut pauses = Backoff::default();
         let request = self.store.begin().map_err(|error| JobStoreError::Over(error.to_string()))?;
         let outcome = loop {
             match self.store.put(request, key, value, &self.fence).await {
@@ -189,14 +185,9 @@ impl JobStore {
                     tracing::warn!(key, %error, fence = %self.fence, request = request.0, "writing again under the same request id");
                 }
             }
-            self.pause(&mut pause).await;
+            self.world.sleep(pauses.pause(&self.world)).await;
         };
         self.store.forget(request);
         outcome
-    }
-
-    async fn pause(&self, pause: &mut Duration) {
-        self.world.sleep(*pause + self.world.jitter(*pause / 2)).await;
-        *pause = (*pause * 2).min(RETRY_MAX);
     }
 }

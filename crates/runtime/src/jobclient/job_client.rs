@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use palisade_client::Client;
 use palisade_fence::LeaderSource;
-use palisade_rpc::{RpcAddress, RpcError, RpcService, RpcServiceConfig, Stamp};
+use palisade_rpc::{
+    AskLeaderError, LeaderRetriever, RpcAddress, RpcError, RpcService, RpcServiceConfig, Stamp, if_idempotent,
+};
 use palisade_world::World;
 use thiserror::Error;
 
@@ -20,10 +22,6 @@ use crate::job::{JobId, JobSpec, JobState, JobStatus};
 use crate::jobmanager::DISPATCHER;
 use crate::proto::{self, DispatcherGateway, IntrospectionGateway};
 
-/// First pause before a request is repeated.
-const RETRY: Duration = Duration::from_millis(10);
-/// Its largest.
-const RETRY_MAX: Duration = Duration::from_millis(500);
 /// One attempt at a request; a leader that dies is noticed by its broken connection long before.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// Pause between two looks at a job that is waited for.
@@ -72,7 +70,7 @@ pub struct CounterValue {
 #[derive(Clone)]
 pub struct JobClient {
     service: RpcService,
-    follower: Arc<dyn LeaderSource>,
+    dispatcher: LeaderRetriever<DispatcherGateway>,
     world: World,
     limit: Duration,
 }
@@ -91,7 +89,8 @@ impl JobClient {
     ) -> Result<JobClient, JobClientError> {
         let service = RpcService::start(RpcServiceConfig::local(), world.clone()).await;
         let service = service.map_err(|error| JobClientError::Failed(error.to_string()))?;
-        Ok(JobClient { service, follower, world, limit })
+        let dispatcher = LeaderRetriever::start(&service, follower, DISPATCHER, &world);
+        Ok(JobClient { service, dispatcher, world, limit })
     }
 
     /// Submits a job under an id of the caller's; again is the same. Returns whether it was known.
@@ -212,77 +211,32 @@ impl JobClient {
         Ok(reply.counters.into_iter().map(value).collect())
     }
 
-    /// Asks the leader, and the next one if it is replaced, until the limit.
+    /// Asks the leader, and the next one if it is replaced, until the limit. Every request here may be repeated.
     async fn ask<R, F>(&self, call: impl Fn(DispatcherGateway) -> F) -> Result<R, JobClientError>
     where
         F: Future<Output = Result<R, RpcError>>,
     {
-        let until = self.world.now() + self.limit;
-        let mut pause = RETRY;
-        loop {
-            let seen = self.follower.latest().map_or(0, |view| view.seq);
-            let left = until.saturating_sub(self.world.now());
-            let asked = async {
-                let gateway = self.dispatcher().await.map_err(Asked::Again)?;
-                call(gateway).await.map_err(Asked::of)
-            };
-            let why = match self.world.timeout(left.min(ATTEMPT), asked).await {
-                Some(Ok(reply)) => return Ok(reply),
-                Some(Err(Asked::No(error))) => return Err(error),
-                Some(Err(Asked::Again(why))) => why,
-                None => "no answer".to_owned(),
-            };
-            if self.world.now() >= until {
-                return Err(JobClientError::Unavailable { limit: self.limit, why });
+        // The leadership was ending, or its disk: the next leader may do it.
+        let failed = |error: &RpcError| error.app().is_some_and(|refusal| refusal.code == code::FAILED);
+        let again = |error: &RpcError| failed(error) || if_idempotent(error);
+        let asked = self.dispatcher.ask(self.limit, |gateway| call(gateway.within(ATTEMPT)), again).await;
+        asked.map_err(|error| match error {
+            AskLeaderError::Answered(RpcError::TimedOut { limit }) => {
+                JobClientError::Unavailable { limit, why: "no answer".to_owned() }
             }
-            // A change of leader is a reason to ask again at once.
-            let rest = pause + self.world.jitter(pause / 2);
-            if self.world.timeout(rest, self.follower.changed(seen)).await.is_none() {
-                pause = (pause * 2).min(RETRY_MAX);
-            }
-        }
-    }
-
-    async fn dispatcher(&self) -> Result<DispatcherGateway, String> {
-        let view = match self.follower.latest() {
-            Some(view) => view,
-            None => self.follower.changed(0).await,
-        };
-        let token = view.token.ok_or("nobody leads")?;
-        let address = view.components.get(DISPATCHER).ok_or("the leader has not proclaimed its address yet")?;
-        let address: RpcAddress = address.parse().map_err(|error| format!("{error}"))?;
-        let stamp = Stamp::fixed(view.cluster, self.follower.election(), token);
-        let gateway: DispatcherGateway =
-            self.service.connect(&address, stamp).await.map_err(|error| error.to_string())?;
-        Ok(gateway.within(ATTEMPT))
-    }
-}
-
-/// What came of one attempt that did not succeed.
-enum Asked {
-    /// It is to be repeated.
-    Again(String),
-    /// It is not.
-    No(JobClientError),
-}
-
-impl Asked {
-    fn of(error: RpcError) -> Asked {
-        let Some(refusal) = error.app() else {
-            return match error {
-                RpcError::TooLarge { .. } | RpcError::NoSuchMethod { .. } | RpcError::Invalid { .. } => {
-                    Asked::No(JobClientError::Invalid(error.to_string()))
-                }
-                error => Asked::Again(error.to_string()),
-            };
-        };
-        let message = refusal.message.clone();
-        Asked::No(match refusal.code {
-            code::NO_SUCH_JOB => JobClientError::NoSuchJob(message),
-            code::NO_RESULT => JobClientError::NoResult(message),
-            // The leadership was ending, or its disk: the next leader may do it.
-            code::FAILED => return Asked::Again(message),
-            _ => JobClientError::Invalid(message),
+            AskLeaderError::Answered(error) => refused(&error),
+            AskLeaderError::Nobody { limit, why } => JobClientError::Unavailable { limit, why },
         })
+    }
+}
+
+/// What an answer that is none means to the caller.
+fn refused(error: &RpcError) -> JobClientError {
+    let Some(refusal) = error.app() else { return JobClientError::Invalid(error.to_string()) };
+    let message = refusal.message.clone();
+    match refusal.code {
+        code::NO_SUCH_JOB => JobClientError::NoSuchJob(message),
+        code::NO_RESULT => JobClientError::NoResult(message),
+        _ => JobClientError::Invalid(message),
     }
 }

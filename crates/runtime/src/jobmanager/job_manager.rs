@@ -13,7 +13,7 @@ use palisade_client::{
     OnDisconnect, Session, SessionOptions, Value,
 };
 use palisade_fence::{ClusterId, LeaderSource, LeaderView, Token};
-use palisade_rpc::{RpcService, RpcServiceConfig};
+use palisade_rpc::{Backoff, RpcService, RpcServiceConfig};
 use palisade_world::{Task, World};
 use tokio::sync::watch;
 
@@ -29,10 +29,6 @@ use crate::taskexecutor::Counters;
 /// A write is repeated under its request id until its outcome is known, so its limit is longer than any session lives without
 /// its store.
 const REQUEST: Duration = Duration::from_secs(24 * 3600);
-/// First pause before another campaign after an error.
-const AGAIN: Duration = Duration::from_millis(10);
-/// Its largest.
-const AGAIN_MAX: Duration = Duration::from_secs(1);
 /// Pause before the proclamation is tried again.
 const PROCLAIM_AGAIN: Duration = Duration::from_millis(20);
 /// A resignation that the store does not answer must not hold up the end; the session's end hands over then.
@@ -167,7 +163,7 @@ impl JobManager {
 }
 
 async fn run(process: Process, mut stop: watch::Receiver<Stop>, leads: watch::Sender<Option<Token>>) {
-    let mut pause = AGAIN;
+    let mut pauses = Backoff::default();
     loop {
         let opened = tokio::select! {
             opened = open_session(&process) => opened,
@@ -182,14 +178,13 @@ async fn run(process: Process, mut stop: watch::Receiver<Stop>, leads: watch::Se
                 let _ = process.world.timeout(RESIGN, session.close()).await;
                 match ended {
                     Campaigned::Stopped => return,
-                    Campaigned::Led => pause = AGAIN,
+                    Campaigned::Led => pauses.reset(),
                     Campaigned::Failed => {}
                 }
             }
             Err(error) => tracing::warn!(%error, "no session; trying again"),
         }
-        process.world.sleep(pause + process.world.jitter(pause / 2)).await;
-        pause = (pause * 2).min(AGAIN_MAX);
+        process.world.sleep(pauses.pause(&process.world)).await;
     }
 }
 

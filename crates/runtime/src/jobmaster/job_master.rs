@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use palisade_fence::Fence;
+use palisade_rpc::{Backoff, Gone, Heartbeat, HeartbeatPolicy};
 use palisade_world::{Task, Tasks, World};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -30,11 +31,6 @@ use crate::taskexecutor::attempt_folder;
 
 /// Events that may wait; senders wait beyond that.
 const EVENTS: usize = 4096;
-/// First pause before an unanswered ending of tasks is asked for again.
-const RETRY: Duration = Duration::from_millis(10);
-/// Its largest pause.
-const RETRY_MAX: Duration = Duration::from_secs(1);
-
 /// What reaches the actor.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -110,7 +106,8 @@ struct JobMaster {
     /// Metadata of the checkpoint that the present attempt restores.
     restored: Option<CheckpointMetadata>,
     records: BTreeMap<TaskId, u64>,
-    heard: BTreeMap<ExecutorId, Duration>,
+    /// Of the TaskExecutors that run the present attempt.
+    beats: palisade_rpc::Heartbeats<ExecutorId, ()>,
     registered: Option<Duration>,
     resumed: Option<Duration>,
     /// A checkpoint of an earlier leadership whose confirmation is to be repeated once the tasks run.
@@ -176,6 +173,13 @@ async fn run(
     };
     let unconfirmed = recovered.pointer.completed.last().map(|newest| newest.id);
     let checkpoints = Checkpoints::recovered(cx.graph.spec.parallelism, recovered.pointer, recovered.seen);
+    let policy = HeartbeatPolicy {
+        interval: cx.heartbeats.interval,
+        timeout: cx.heartbeats.timeout,
+        // They only listen: a broken connection is noticed by the ResourceManager.
+        failures: None,
+    };
+    let beats = palisade_rpc::Heartbeats::new(policy, &cx.world);
     let mut master = JobMaster {
         scheduler: Scheduler::new(cx.graph.spec.parallelism, checkpoints),
         restored: recovered.metadata,
@@ -184,7 +188,7 @@ async fn run(
         status,
         result,
         records: BTreeMap::new(),
-        heard: BTreeMap::new(),
+        beats,
         registered: None,
         resumed: None,
         unconfirmed,
@@ -195,7 +199,7 @@ async fn run(
     master.on(Event::Start);
     let interval = Duration::from_millis(master.cx.graph.spec.checkpoint_interval_ms);
     let mut checkpoint_at = master.cx.world.now() + interval;
-    let mut look_at = master.cx.world.now() + master.cx.heartbeats.interval;
+    let beats = master.beats.clone();
     while master.over.is_none() {
         let world = master.cx.world.clone();
         tokio::select! {
@@ -207,10 +211,9 @@ async fn run(
                 checkpoint_at = world.now() + interval;
                 master.on(Event::CheckpointDue);
             }
-            () = world.sleep_until(look_at) => {
-                look_at = world.now() + master.cx.heartbeats.interval;
-                master.look_for_silence();
-            }
+            event = beats.next() => if let Heartbeat::Gone { target, why } = event {
+                master.on_silence(target, &why);
+            },
         }
         master.publish();
     }
@@ -231,7 +234,7 @@ impl JobMaster {
                 let current = attempt == self.scheduler.attempt() && !self.scheduler.state().is_terminal();
                 if current {
                     self.records.extend(tasks);
-                    self.heard.insert(executor, self.cx.world.now());
+                    self.beats.heard(&executor, ());
                 }
                 // The TaskExecutor may have stopped waiting.
                 let _ = reply.send(current);
@@ -305,7 +308,9 @@ impl JobMaster {
     fn deploy(&mut self, attempt: u64, task: TaskId, slot: Slot, restore: Option<CompletedCheckpoint>) {
         let now = self.cx.world.now();
         self.registered.get_or_insert(now);
-        self.heard.insert(slot.executor.clone(), now);
+        // Its silence begins anew.
+        self.beats.unwatch(&slot.executor);
+        self.beats.watch(slot.executor.clone());
         if task.vertex == Vertex::Count && task.subtask == 0 {
             self.records.clear();
         }
@@ -328,7 +333,7 @@ impl JobMaster {
     fn end_tasks(&mut self, attempt: u64, slot: Slot) {
         let (cx, id) = (self.cx.clone(), self.attempt_id(attempt));
         self.later(async move {
-            let mut pause = RETRY;
+            let mut pauses = Backoff::default();
             loop {
                 let request = proto::CancelTasksRequest { attempt: Some(convert::attempt_to(&cx.graph.id, id)) };
                 let asked = match cx.workers.at(&slot.address).await {
@@ -340,8 +345,8 @@ impl JobMaster {
                     // Until it answers, or is given up as lost.
                     Err(why) => tracing::debug!(executor = %slot.executor, why, "ending tasks: asking again"),
                 }
-                cx.world.sleep(pause + cx.world.jitter(pause / 2)).await;
-                pause = (pause * 2).min(RETRY_MAX);
+                let pause = pauses.pause(&cx.world);
+                cx.world.sleep(pause).await;
             }
         });
     }
@@ -471,20 +476,14 @@ impl JobMaster {
         by_executor.into_values().cloned().collect()
     }
 
-    fn look_for_silence(&mut self) {
-        let now = self.cx.world.now();
-        let silent = |executor: &ExecutorId| {
-            self.heard.get(executor).is_some_and(|heard| now.saturating_sub(*heard) > self.cx.heartbeats.timeout)
-        };
-        if !matches!(self.scheduler.state(), JobState::Running | JobState::Deploying) {
+    fn on_silence(&mut self, executor: ExecutorId, why: &Gone) {
+        let runs = self.executors().iter().any(|slot| slot.executor == executor);
+        if !runs || !matches!(self.scheduler.state(), JobState::Running | JobState::Deploying) {
             return;
         }
-        let lost: Vec<Slot> = self.executors().into_iter().filter(|slot| silent(&slot.executor)).collect();
-        for slot in lost {
-            tracing::warn!(job = %self.cx.graph.id, executor = %slot.executor, "no heartbeat of its tasks");
-            self.cx.resource_manager.lost(slot.executor.clone());
-            self.on(Event::ExecutorLost { executor: slot.executor });
-        }
+        tracing::warn!(job = %self.cx.graph.id, %executor, %why, "no heartbeat of its tasks");
+        self.cx.resource_manager.lost(executor.clone());
+        self.on(Event::ExecutorLost { executor });
     }
 
     fn publish(&self) {

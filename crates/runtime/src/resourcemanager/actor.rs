@@ -1,12 +1,12 @@
 //! Keeps the books of slots up to date: one actor per leadership.
 //!
-//! It watches every registered TaskExecutor by a heartbeat that is always in flight, so that a broken connection is noticed
-//! when it breaks; a silent one is given up after the heartbeat timeout. Whoever is given up must register again.
+//! It watches every registered TaskExecutor by heartbeats both ways, so that a broken connection is noticed when it breaks; a
+//! silent one is given up after the heartbeat timeout. Whoever is given up must register again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use palisade_rpc::RpcError;
+use palisade_rpc::{Heartbeat, HeartbeatPolicy, RpcError};
 use palisade_world::{Task, Tasks, World};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -21,8 +21,6 @@ use crate::proto;
 
 /// Commands that may wait; senders wait or give up beyond that.
 const COMMANDS: usize = 4096;
-/// Two in a row: a connection that was reset once is made again at once, a dead process refuses the second too.
-const UNREACHABLE_MAX: u32 = 2;
 /// Pause before slots that could not be reserved are asked for again.
 const RESERVE_AGAIN: Duration = Duration::from_millis(50);
 
@@ -105,10 +103,11 @@ impl ResourceManagerHandle {
 struct ResourceManagerActor {
     books: SlotManager,
     workers: Workers,
-    heartbeats: Heartbeats,
+    /// Of every registered TaskExecutor; what is heard says whether it is the same incarnation.
+    heartbeats: palisade_rpc::Heartbeats<ExecutorId, SameIncarnation>,
+    policy: HeartbeatPolicy,
     /// Whom to tell about slots and losses.
     job_masters: BTreeMap<JobId, (u64, u32, mpsc::Sender<JobMasterCommand>)>,
-    pings: BTreeMap<ExecutorId, Task<()>>,
     calls: Tasks,
     commands: mpsc::WeakSender<Command>,
     overview: watch::Sender<Overview>,
@@ -121,14 +120,16 @@ pub(crate) fn start(
     heartbeats: Heartbeats,
     world: &World,
 ) -> (ResourceManagerHandle, watch::Receiver<Overview>, Task<()>) {
+    let Heartbeats { interval, timeout } = heartbeats;
+    let policy = HeartbeatPolicy { interval, timeout, ..HeartbeatPolicy::default() };
     let (commands, received) = mpsc::channel(COMMANDS);
     let (overview, seen) = watch::channel(Overview::default());
     let actor = ResourceManagerActor {
         books: SlotManager::default(),
         workers,
-        heartbeats,
+        heartbeats: palisade_rpc::Heartbeats::new(policy, world),
+        policy,
         job_masters: BTreeMap::new(),
-        pings: BTreeMap::new(),
         calls: Tasks::new(),
         commands: commands.downgrade(),
         overview,
@@ -139,24 +140,30 @@ pub(crate) fn start(
 }
 
 async fn run(mut actor: ResourceManagerActor, mut received: mpsc::Receiver<Command>) {
-    let world = actor.world.clone();
-    let mut look_at = world.now() + actor.heartbeats.interval;
+    let heartbeats = actor.heartbeats.clone();
     loop {
         tokio::select! {
             command = received.recv() => match command {
                 Some(command) => actor.take(command),
                 None => return,
             },
-            () = world.sleep_until(look_at) => {
-                look_at = world.now() + actor.heartbeats.interval;
-                let since = world.now().saturating_sub(actor.heartbeats.timeout);
-                for executor in actor.books.silent_since(since) {
-                    actor.lose(&executor, "its heartbeats stopped");
+            event = heartbeats.next() => match event {
+                Heartbeat::Heard { payload: SameIncarnation::Yes, .. } => {}
+                Heartbeat::Heard { target, payload: SameIncarnation::No } => {
+                    actor.lose(&target, "another incarnation answers");
                 }
-            }
+                Heartbeat::Gone { target, why } => actor.lose(&target, &why.to_string()),
+            },
         }
         actor.publish();
     }
+}
+
+/// What a heartbeat says of a TaskExecutor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum SameIncarnation {
+    Yes,
+    No,
 }
 
 impl ResourceManagerActor {
@@ -167,7 +174,7 @@ impl ResourceManagerActor {
                 let _ = reply.send(());
             }
             Command::Heard(executor, reply) => {
-                let _ = reply.send(self.books.heard(&executor, self.world.now()));
+                let _ = reply.send(self.heartbeats.heard(&executor, SameIncarnation::Yes));
             }
             Command::Lost(executor, why) => self.lose(&executor, &why),
             Command::Request { job, attempt, count, job_master } => {
@@ -198,19 +205,15 @@ impl ResourceManagerActor {
         let executor = registration.executor.clone();
         tracing::info!(%executor, slots = registration.slots, address = registration.address, "a TaskExecutor registered");
         let address = registration.address.clone();
-        if let Some(replaced) = self.books.register(registration, self.world.now()) {
-            self.pings.remove(&replaced);
+        if let Some(replaced) = self.books.register(registration) {
+            self.heartbeats.unwatch(&replaced);
             self.tell_lost(&replaced);
         }
-        let ping = Ping {
-            executor: executor.clone(),
-            address,
-            workers: self.workers.clone(),
-            heartbeats: self.heartbeats,
-            commands: self.commands.clone(),
-            world: self.world.clone(),
-        };
-        self.pings.insert(executor, self.world.spawn("ping", ping.run()));
+        // Registered again, it is watched anew.
+        self.heartbeats.unwatch(&executor);
+        let (workers, policy) = (self.workers.clone(), self.policy);
+        self.heartbeats
+            .request(executor, move |executor| ping(workers.clone(), address.clone(), executor.incarnation, policy));
         self.grant();
     }
 
@@ -224,7 +227,7 @@ impl ResourceManagerActor {
         if let Some(address) = address {
             self.workers.forget(&address);
         }
-        self.pings.remove(executor);
+        self.heartbeats.unwatch(executor);
         self.tell_lost(executor);
     }
 
@@ -329,71 +332,16 @@ async fn reserve(workers: &Workers, job: &JobId, slot: &Slot) -> Result<(), Stri
     if reply.reserved { Ok(()) } else { Err(format!("{} does not give slot {}", slot.executor, slot.index)) }
 }
 
-/// What came of a heartbeat that did not fail.
-enum Pong {
-    Same,
-    Other,
-    Silent,
-}
-
-/// Always has one heartbeat in flight: the TaskExecutor answers after the interval.
-struct Ping {
-    executor: ExecutorId,
-    address: String,
+/// One heartbeat, which the TaskExecutor answers after the interval.
+async fn ping(
     workers: Workers,
-    heartbeats: Heartbeats,
-    commands: mpsc::WeakSender<Command>,
-    world: World,
-}
-
-impl Ping {
-    async fn run(self) {
-        let mut unreachable = 0;
-        loop {
-            let began = self.world.now();
-            let answered = self.ask().await;
-            let Some(commands) = self.commands.upgrade() else { return };
-            match answered {
-                Ok(Pong::Silent) => {}
-                Ok(Pong::Same) => {
-                    unreachable = 0;
-                    let (reply, _) = oneshot::channel();
-                    let _ = commands.send(Command::Heard(self.executor.clone(), reply)).await;
-                }
-                Ok(Pong::Other) => {
-                    let why = "another incarnation answers".to_owned();
-                    let _ = commands.send(Command::Lost(self.executor.clone(), why)).await;
-                    return;
-                }
-                Err(why) => {
-                    unreachable += 1;
-                    self.workers.forget(&self.address);
-                    if unreachable >= UNREACHABLE_MAX {
-                        let why = format!("unreachable: {why}");
-                        let _ = commands.send(Command::Lost(self.executor.clone(), why)).await;
-                        return;
-                    }
-                }
-            }
-            drop(commands);
-            if unreachable == 0 {
-                // The other side paces the answers; this is for one that does not.
-                self.world.sleep_until(began + self.heartbeats.interval / 2).await;
-            }
-        }
-    }
-
-    async fn ask(&self) -> Result<Pong, String> {
-        let gateway = self.workers.at(&self.address).await?.within(self.heartbeats.timeout);
-        let interval_ms = u32::try_from(self.heartbeats.interval.as_millis()).unwrap_or(u32::MAX);
-        let request =
-            proto::LeaderHeartbeatRequest { incarnation: self.executor.incarnation, answer_after_ms: interval_ms };
-        match gateway.leader_heartbeat(request).await {
-            Ok(reply) if reply.same => Ok(Pong::Same),
-            Ok(_) => Ok(Pong::Other),
-            // Judged by the heartbeat timeout alone.
-            Err(RpcError::TimedOut { .. } | RpcError::Overloaded { .. } | RpcError::Expired) => Ok(Pong::Silent),
-            Err(error) => Err(error.to_string()),
-        }
-    }
+    address: String,
+    incarnation: u64,
+    policy: HeartbeatPolicy,
+) -> Result<SameIncarnation, RpcError> {
+    let gateway = workers.at(&address).await.map_err(|why| RpcError::Unreachable { why })?;
+    let answer_after_ms = u32::try_from(policy.interval.as_millis()).unwrap_or(u32::MAX);
+    let request = proto::LeaderHeartbeatRequest { incarnation, answer_after_ms };
+    let reply = gateway.within(policy.timeout).leader_heartbeat(request).await?;
+    Ok(if reply.same { SameIncarnation::Yes } else { SameIncarnation::No })
 }

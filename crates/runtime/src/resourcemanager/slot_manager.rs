@@ -4,7 +4,6 @@
 //! all the slots it asked for or none, and that slots of a TaskExecutor that is gone belong to nobody.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use crate::job::JobId;
 use crate::jobmaster::task::{ExecutorId, Slot};
@@ -30,7 +29,6 @@ struct Registered {
     registration: Registration,
     /// By slot; `None` is free.
     jobs: Vec<Option<JobId>>,
-    heard: Duration,
 }
 
 /// All slots for one job, booked.
@@ -52,7 +50,7 @@ pub struct SlotManager {
 
 impl SlotManager {
     /// A TaskExecutor registers, all its slots free. Returns the incarnation of the same name that this one replaces.
-    pub fn register(&mut self, registration: Registration, now: Duration) -> Option<ExecutorId> {
+    pub fn register(&mut self, registration: Registration) -> Option<ExecutorId> {
         let executor = registration.executor.clone();
         let jobs = vec![None; usize::try_from(registration.slots.min(SLOTS_MAX)).expect("bounded")];
         let replaced = self.executors.keys().find(|known| known.name == executor.name && **known != executor).cloned();
@@ -61,36 +59,17 @@ impl SlotManager {
         }
         match self.executors.get_mut(&executor) {
             // Registering again changes no booking.
-            Some(known) => {
-                known.heard = now;
-                known.registration = registration;
-            }
+            Some(known) => known.registration = registration,
             None => {
-                self.executors.insert(executor, Registered { registration, jobs, heard: now });
+                self.executors.insert(executor, Registered { registration, jobs });
             }
         }
         replaced
     }
 
-    /// Whether this incarnation is registered; notes that it was heard of.
-    pub fn heard(&mut self, executor: &ExecutorId, now: Duration) -> bool {
-        match self.executors.get_mut(executor) {
-            Some(known) => {
-                known.heard = now;
-                true
-            }
-            None => false,
-        }
-    }
-
     /// A TaskExecutor is gone. Returns whether it was registered.
     pub fn remove(&mut self, executor: &ExecutorId) -> bool {
         self.executors.remove(executor).is_some()
-    }
-
-    /// TaskExecutors that were last heard of before `since`.
-    pub fn silent_since(&self, since: Duration) -> Vec<ExecutorId> {
-        self.executors.iter().filter(|(_, known)| known.heard < since).map(|(executor, _)| executor.clone()).collect()
     }
 
     /// Everyone who is registered.
@@ -178,16 +157,14 @@ mod tests {
         name.parse().unwrap()
     }
 
-    const NOW: Duration = Duration::from_secs(1);
-
     #[test]
     fn a_job_gets_all_its_slots_or_none_spread_over_the_task_executors() {
         let mut books = SlotManager::default();
-        books.register(registration("a", 1, 2), NOW);
+        books.register(registration("a", 1, 2));
         books.request(job("large"), 4);
         books.request(job("small"), 1);
         assert_eq!(books.grant(), [], "nor is the small one served before the large one");
-        books.register(registration("b", 1, 3), NOW);
+        books.register(registration("b", 1, 3));
         let grants = books.grant();
         let of = |grant: &Grant| grant.slots.iter().map(|slot| slot.executor.name.clone()).collect::<Vec<_>>();
         assert_eq!(grants.iter().map(of).collect::<Vec<_>>(), [vec!["b", "a", "b", "a"], vec!["b"]]);
@@ -199,16 +176,14 @@ mod tests {
     #[test]
     fn a_new_incarnation_replaces_the_old_one_and_its_bookings() {
         let mut books = SlotManager::default();
-        books.register(registration("a", 1, 1), NOW);
+        books.register(registration("a", 1, 1));
         books.request(job("j"), 1);
         assert_eq!(books.grant().len(), 1);
-        books.register(registration("a", 1, 1), NOW);
+        books.register(registration("a", 1, 1));
         assert_eq!(books.slots(), (1, 0), "registering again keeps the booking");
         let old = ExecutorId { name: "a".to_owned(), incarnation: 1 };
-        assert_eq!(books.register(registration("a", 2, 1), NOW), Some(old.clone()));
+        assert_eq!(books.register(registration("a", 2, 1)), Some(old.clone()));
         assert_eq!(books.slots(), (1, 1));
-        assert!(!books.heard(&old, NOW));
-        assert_eq!(books.silent_since(NOW * 2).len(), 1);
-        assert_eq!(books.silent_since(NOW), []);
+        assert!(!books.remove(&old), "it is gone with its bookings");
     }
 }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::Stream;
-use palisade_fence::{ClusterId, Token};
+use palisade_fence::{ClusterId, Token, metadata};
 use palisade_world::World;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -56,7 +56,7 @@ impl DataExchange for ExchangeServer {
 impl ExchangeServer {
     fn open(&self, open: &OpenChannel) -> Result<ChannelEntry, Status> {
         if *self.cluster.borrow() != Some(ClusterId(open.cluster_id)) || open.election != self.election {
-            return Err(fence_refusal("this process follows another election", "not-leader", None));
+            return Err(fence_refusal("this process follows another election", metadata::NOT_LEADER, None));
         }
         let attempt = open.attempt.as_ref().ok_or_else(|| Status::invalid_argument("attempt: absent"))?;
         let token = Token::from_wire(attempt.token)
@@ -65,7 +65,9 @@ impl ExchangeServer {
             attempt.job_id.parse().map_err(|error| Status::invalid_argument(format!("attempt.job_id: {error}")))?;
         let id = GateId { job, attempt: AttemptId { token, number: attempt.number }, count: open.to_count };
         self.gates.open(&id, open.from_source).map_err(|refused| match refused {
-            OpenRefused::Stale { current } => fence_refusal("a newer leader has been accepted", "stale", Some(current)),
+            OpenRefused::Stale { current } => {
+                fence_refusal("a newer leader has been accepted", metadata::STALE, Some(current))
+            }
             OpenRefused::NoSuchTask => {
                 Status::not_found(format!("attempt {} of count-{} does not run here", id.attempt, id.count))
             }
@@ -77,9 +79,9 @@ impl ExchangeServer {
 /// A refusal as CLI.md's plain gRPC has it.
 fn fence_refusal(why: &str, kind: &'static str, current: Option<Token>) -> Status {
     let mut status = Status::failed_precondition(why);
-    status.metadata_mut().insert("palisade-fence", tonic::metadata::MetadataValue::from_static(kind));
+    status.metadata_mut().insert(metadata::FENCE, tonic::metadata::MetadataValue::from_static(kind));
     if let Some(current) = current.and_then(|token| token.get().to_string().parse().ok()) {
-        status.metadata_mut().insert("palisade-current-token", current);
+        status.metadata_mut().insert(metadata::CURRENT_TOKEN, current);
     }
     status
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use palisade_rpc::RpcError;
+use palisade_rpc::{Backoff, RpcError};
 use palisade_world::World;
 use tokio::sync::mpsc;
 
@@ -25,10 +25,6 @@ use crate::proto::update_task_state_request::State;
 
 /// Time between two heartbeats of an attempt's tasks; well below every heartbeat timeout.
 const HEARTBEAT: Duration = Duration::from_millis(200);
-/// First pause before a report is sent again.
-const RETRY: Duration = Duration::from_millis(10);
-/// Its largest pause.
-const RETRY_MAX: Duration = Duration::from_secs(1);
 /// How long one message may take; a leader that is gone is noticed by its broken connection long before.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -77,7 +73,7 @@ impl Reporter {
 
     /// Sends a report until it is answered. Never gives up: whoever ends the attempt ends this.
     async fn send(&mut self, task: TaskId, report: Report) {
-        let mut pause = RETRY;
+        let mut pauses = Backoff::default();
         loop {
             let sent = match self.gateway().await {
                 Ok(gateway) => self.send_once(&gateway, task, report.clone()).await.map_err(|error| error.to_string()),
@@ -91,8 +87,8 @@ impl Reporter {
                     tracing::debug!(job = %self.job, attempt = %self.attempt, %task, why, "reporting again");
                 }
             }
-            self.world.sleep(pause + self.world.jitter(pause / 2)).await;
-            pause = (pause * 2).min(RETRY_MAX);
+            let pause = pauses.pause(&self.world);
+            self.world.sleep(pause).await;
         }
     }
 

@@ -17,10 +17,9 @@ use super::exchange_client::ExchangeClient;
 use super::exchange_server::ExchangeServer;
 use super::gate::Gates;
 use super::links::Links;
-use super::registration::{Description, Registration, disconnect};
+use super::registration::{Description, Registrar};
 use super::task_manager::{Shared, TaskManager};
 use crate::introspection::{self, Introspection};
-use crate::jobmanager::RESOURCE_MANAGER;
 use crate::jobmaster::task::ExecutorId;
 use crate::observing::{Following, TaskExecutorObserver};
 use crate::proto::data_exchange_server::DataExchangeServer;
@@ -259,18 +258,30 @@ async fn run(process: Process, mut stop: watch::Receiver<Stop>) {
             return;
         }
     };
+    let registrar = Registrar {
+        description: process.description.clone(),
+        service: process.service.clone(),
+        follower: process.follower.clone(),
+        tasks: tasks.clone(),
+        endpoint: endpoint.clone(),
+        registered: process.registered.clone(),
+        world: process.world.clone(),
+    };
+    let registered = registrar.start();
     let mut view = first;
-    let mut registered: Option<((Token, String), Task<()>)> = None;
     loop {
-        follow(&process, &links, &tasks, &endpoint, &view, &mut registered);
+        // Nobody leads: tasks go on.
+        if let Some(token) = view.token
+            && let Err(error) = endpoint.run_async(move |state, _| state.accept(token))
+        {
+            tracing::error!(%error, "the TaskExecutor's endpoint is overloaded or gone");
+        }
         tokio::select! {
             next = process.follower.changed(view.seq) => view = next,
             _ = stop.wait_for(|stop| *stop == Stop::Yes) => break,
         }
     }
-    if let Some(((token, address), _)) = registered.take() {
-        disconnect(&links, &process.description, token, &address).await;
-    }
+    registered.disconnect();
     tasks.end_all().await;
     endpoint.stop();
     let _ = endpoint.terminated().await;
@@ -286,50 +297,6 @@ async fn first_view(process: &Process) -> LeaderView {
         }
         seen = view.seq;
     }
-}
-
-/// Acts on what the election says: a new leader, or its address.
-fn follow(
-    process: &Process,
-    links: &Links,
-    tasks: &TaskManager,
-    endpoint: &EndpointHandle<TaskExecutorState>,
-    view: &LeaderView,
-    registered: &mut Option<((Token, String), Task<()>)>,
-) {
-    // Nobody leads: tasks go on, and so does whoever tries to reach the last leader.
-    let Some(token) = view.token else { return };
-    if let Err(error) = endpoint.run_async(move |state, _| state.accept(token)) {
-        tracing::error!(%error, "the TaskExecutor's endpoint is overloaded or gone");
-    }
-    let address = match view.components.get(RESOURCE_MANAGER) {
-        Some(address) => address.clone(),
-        // Elected, and not yet proclaimed: the older leader is none any more all the same.
-        None => {
-            if registered.as_ref().is_some_and(|((of, _), _)| *of < token) {
-                *registered = None;
-                process.registered.send_replace(None);
-            }
-            return;
-        }
-    };
-    let target = (token, address);
-    if registered.as_ref().is_some_and(|(at, _)| *at == target) {
-        return;
-    }
-    let registration = Registration {
-        description: process.description.clone(),
-        token,
-        address: target.1.clone(),
-        links: links.clone(),
-        tasks: tasks.clone(),
-        endpoint: endpoint.clone(),
-        registered: process.registered.clone(),
-        world: process.world.clone(),
-    };
-    // Dropping the last one ends it.
-    process.registered.send_replace(None);
-    *registered = Some((target, process.world.spawn("registration", registration.run())));
 }
 
 impl Process {

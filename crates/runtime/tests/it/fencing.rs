@@ -1,7 +1,8 @@
-//! Every method of every fenced gateway, with no token, a stale, the current and a future one. A method that is added is
-//! tested without another line here.
+//! Every method of every fenced gateway at the real endpoints, with no token, a stale, the current and a future one, on streams and
+//! as plain gRPC. A method that is added is tested without another line here; that each has a row in the table of fencing, and
+//! what a standby answers, is tested in the RPC layer.
 
-use palisade_fence::{ClusterId, Token};
+use palisade_fence::{ClusterId, Token, metadata};
 use palisade_rpc::{MethodKind, RawGateway, RpcError, RpcGateway, RpcService, RpcServiceConfig, Stamp};
 use palisade_runtime::proto::{DispatcherGateway, Done, JobMasterGateway, ResourceManagerGateway, TaskExecutorGateway};
 use palisade_runtime::{JobId, JobState};
@@ -21,6 +22,25 @@ async fn refusal(raw: &RawGateway, method: usize) -> Option<RpcError> {
     };
     // An empty message is bad input or an unknown job as a rule: then it has passed the fence.
     error.filter(|error| error.is_fenced() || matches!(error, RpcError::NoToken(_)))
+}
+
+/// The same as plain gRPC: what the trailers say of the fence, or `no-token`; `None`: the fence let it through.
+async fn plain_refusal(cluster: &MiniCluster, node: &str, path: String, token: Option<Token>) -> Option<String> {
+    let mut grpc = tonic::client::Grpc::new(palisade_world::grpc::channel(&cluster.world, node).unwrap());
+    grpc.ready().await.unwrap();
+    let mut request = tonic::Request::new(Done {});
+    if let Some(token) = token {
+        let election = metadata::encode_election(ELECTION).parse().unwrap();
+        request.metadata_mut().insert(metadata::ELECTION, election);
+        request.metadata_mut().insert(metadata::TOKEN, token.to_string().parse().unwrap());
+    }
+    let codec = tonic_prost::ProstCodec::<Done, Done>::default();
+    let status = grpc.unary(request, path.parse().unwrap(), codec).await.err()?;
+    let text = |name: &str| status.metadata().get(name).map(|value| value.to_str().unwrap().to_owned());
+    match text(metadata::FENCE) {
+        Some(why) => Some(format!("{why} {}", text(metadata::CURRENT_TOKEN).unwrap_or_default())),
+        None => status.message().contains("without a token").then(|| "no-token".to_owned()),
+    }
 }
 
 async fn every_method<G: RpcGateway>(cluster: &MiniCluster, address: &str, current: Token) {
@@ -47,6 +67,16 @@ async fn every_method<G: RpcGateway>(cluster: &MiniCluster, address: &str, curre
                 "current" => assert_eq!(refused, None, "{what}"),
                 _ => assert!(matches!(refused, Some(RpcError::Ahead { .. })), "{what}"),
             }
+
+            let (node, _) = address.split_once('/').unwrap();
+            let (path, token) = (format!("/{}/{}", G::INTERFACE.name, method.name), gateway.raw().token());
+            let expected = match name {
+                "none" => Some("no-token".to_owned()),
+                "stale" => Some(format!("stale {current}")),
+                "current" => None,
+                _ => Some(format!("ahead {current}")),
+            };
+            assert_eq!(plain_refusal(cluster, node, path, token).await, expected, "plain {what}");
         }
     }
 }
@@ -74,7 +104,7 @@ async fn every_fenced_method_follows_the_table() {
             let counters = client.counters_of(worker.address()).await.unwrap();
             let stale: u64 =
                 counters.iter().filter(|counter| counter.name == "rpc_stale").map(|counter| counter.value).sum();
-            assert_eq!(stale, TaskExecutorGateway::METHODS.len() as u64, "{counters:?}");
+            assert_eq!(stale, 2 * TaskExecutorGateway::METHODS.len() as u64, "{counters:?}");
         })
         .await;
 }

@@ -19,6 +19,13 @@ pub enum LedgerFact {
         /// The highest token that it accepted.
         token: Token,
     },
+    /// A ledger is told by the observe stream who leads.
+    Told {
+        /// Number of the ledger.
+        ledger: usize,
+        /// The leader's token.
+        token: Token,
+    },
     /// A ledger that keeps its guard in a file has started again.
     Remembers {
         /// Number of the ledger.
@@ -84,6 +91,8 @@ pub enum Sender {
     Leader,
     /// Somebody who heard it.
     Repeater,
+    /// Somebody who puts a token in it that nobody was granted.
+    Forger,
 }
 
 impl LedgerFact {
@@ -107,7 +116,10 @@ impl LedgerFact {
             LedgerFact::Replied { reply: Reply::Superseded, .. } => "second steps that never came",
             LedgerFact::Guarded { .. } => "guards raised",
             LedgerFact::Remembers { token: Some(_), .. } => "guards remembered",
-            LedgerFact::Remembers { .. }
+            LedgerFact::Sent { by: Sender::Forger, .. } => "tokens forged",
+            LedgerFact::Replied { reply: Reply::NotHandled, by: Sender::Forger, .. } => "forged tokens refused",
+            LedgerFact::Told { .. }
+            | LedgerFact::Remembers { .. }
             | LedgerFact::Ran(_)
             | LedgerFact::Sent { .. }
             | LedgerFact::Replied { .. }

@@ -52,7 +52,8 @@ pub(crate) async fn run(process: Process, book: Book) -> turmoil::Result {
     let ledger = Ledger { process: process.clone(), book: book.clone(), guards: guards.clone() };
     let endpoint = service.endpoint(ENDPOINT, ledger).serves(LedgerGateway::serve()).guarded_by(guards.clone());
     endpoint.create()?.start().await?;
-    let _meeting = process.world.spawn("meet the cluster", meet(election, book));
+    let _meeting = process.world.spawn("meet the cluster", meet(election.clone(), book));
+    let _told = process.world.spawn("what is told", told(process.clone(), election));
     report(&process, &guards).await;
     Ok(())
 }
@@ -88,6 +89,18 @@ async fn meet(election: Arc<impl LeaderSource>, book: Book) {
         seen = view.seq.max(1);
         if view.cluster != ClusterId::default() {
             book.lock().cluster = Some(view.cluster);
+        }
+    }
+}
+
+/// Reports what the stream tells, for ever.
+async fn told(process: Process, election: Arc<impl LeaderSource>) {
+    let mut seen = 0;
+    loop {
+        let view = election.changed(seen).await;
+        seen = view.seq.max(1);
+        if let Some(token) = view.token {
+            process.witness.saw(process.who, LedgerFact::Told { ledger: process.who.number, token }.into());
         }
     }
 }

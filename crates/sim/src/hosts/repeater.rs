@@ -1,11 +1,12 @@
 //! A repeater: sends again, late, what leaders sent, as a broken proxy might: on a stream that it keeps or on a new one, under an
-//! id that is used already, or as plain gRPC. Mostly that is stale by then; what is not is run again, and counted.
+//! id that is used already, or as plain gRPC. Mostly that is stale by then; what is not is run again, and counted. Now and then
+//! it forges: puts a token in the message that is higher than any that will ever be granted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use palisade_fence::Fence;
+use palisade_fence::{Fence, Token};
 use palisade_world::{Task, grpc};
 
 use super::candidate::ELECTION;
@@ -32,8 +33,12 @@ pub(crate) async fn run(process: Process, tape: Tape) -> turmoil::Result {
         world.sleep(PAUSE + world.jitter(PAUSE * 2)).await;
         let of = if process.one_in(4) { SOON } else { usize::MAX };
         let Some(message) = tape.pick(of, world.random_u64()) else { continue };
+        if process.one_in(10) {
+            send_plainly(&process, forged(message), Sender::Forger).await;
+            continue;
+        }
         if process.one_in(3) {
-            repeat_plainly(&process, message).await;
+            send_plainly(&process, message, Sender::Repeater).await;
             continue;
         }
         if process.one_in(4) {
@@ -57,21 +62,27 @@ fn fence(message: Message) -> Fence {
     Fence { election: ELECTION.to_owned(), token: message.token }
 }
 
-fn sent(process: &Process, message: Message) {
-    process.witness.saw(process.who, LedgerFact::Sent { message, by: Sender::Repeater }.into());
+/// The same under a token of a generation that no restore of a run reaches.
+fn forged(message: Message) -> Message {
+    let token = Token::new(message.token.generation() + (1 << 20), message.token.counter());
+    Message { token, ..message }
 }
 
-fn replied(process: &Process, message: Message, reply: Reply, form: Form) {
-    let fact = LedgerFact::Replied { message, reply, form, by: Sender::Repeater, after: Duration::ZERO };
+fn sent(process: &Process, message: Message, by: Sender) {
+    process.witness.saw(process.who, LedgerFact::Sent { message, by }.into());
+}
+
+fn replied(process: &Process, message: Message, reply: Reply, form: Form, by: Sender) {
+    let fact = LedgerFact::Replied { message, reply, form, by, after: Duration::ZERO };
     process.witness.saw(process.who, fact.into());
 }
 
-async fn repeat_plainly(process: &Process, message: Message) {
+async fn send_plainly(process: &Process, message: Message, by: Sender) {
     let to = grpc::channel(&process.world, &address_of(message.ledger));
     let to = to.expect("the simulated addresses are well formed");
-    sent(process, message);
+    sent(process, message, by);
     let reply = plain::send(&process.world, &to, &fence(message), message, LIMIT).await;
-    replied(process, message, reply, Form::Plain);
+    replied(process, message, reply, Form::Plain, by);
 }
 
 /// A stream to a ledger with all that was sent on it.
@@ -98,7 +109,7 @@ impl Line {
             all.len() as u64
         };
         (0..=process.world.random_u64() % 2).all(|_| {
-            sent(process, message);
+            sent(process, message, Sender::Repeater);
             self.speaker.send(id, &fence(message), message)
         })
     }
@@ -111,7 +122,7 @@ async fn listen(process: Process, mut listener: Listener, sent: Arc<Mutex<Vec<Me
             let at = usize::try_from(answer.id).unwrap_or(0).wrapping_sub(1);
             let message = sent.lock().unwrap_or_else(PoisonError::into_inner).get(at).copied();
             if let Some(message) = message {
-                replied(&process, message, raw::reply_of(&answer, message), Form::Stream);
+                replied(&process, message, raw::reply_of(&answer, message), Form::Stream, Sender::Repeater);
             }
         }
     }

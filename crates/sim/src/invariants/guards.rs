@@ -1,8 +1,8 @@
 //! Nothing runs at a ledger under a token that is lower than one that ran or was accepted there before, also in an earlier life
-//! of its process; neither a message's first step nor one after an await. It runs under the token that it was sent under. And a
-//! guard that is kept in a file is not forgotten.
+//! of its process; neither a message's first step nor one after an await. It runs under the token that it was sent under. A guard
+//! that is kept in a file is not forgotten; and guards stand at tokens that were granted, whatever somebody forges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use palisade_fence::Token;
@@ -14,6 +14,8 @@ use crate::facts::{Fact, LedgerFact, Step};
 pub(super) struct NothingRunsBelowItsGuard {
     /// By ledger: the highest token that ran or was accepted.
     highest: BTreeMap<usize, Token>,
+    /// Every token that was granted, as nodes applied it.
+    granted: BTreeSet<Token>,
 }
 
 impl NothingRunsBelowItsGuard {
@@ -43,6 +45,13 @@ impl Invariant for NothingRunsBelowItsGuard {
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
         match fact {
             Fact::Ledger(LedgerFact::Ran(step) | LedgerFact::Took { step, .. }) => self.step(step),
+            Fact::Applied(applied) => {
+                self.granted.extend(applied.changes().filter_map(|change| Some(change.began?.token)));
+                Ok(())
+            }
+            Fact::Ledger(LedgerFact::Guarded { ledger, token }) if !self.granted.contains(token) => {
+                Err(format!("the guard of ledger-{ledger} stands at {token}, which nobody was granted"))
+            }
             Fact::Ledger(LedgerFact::Guarded { ledger, token }) => {
                 self.rises(*ledger, *token, &format_args!("the guard stands at {token}"))
             }
@@ -70,7 +79,8 @@ mod tests {
 
     #[test]
     fn it_can_object() {
-        let mut guards = NothingRunsBelowItsGuard::default();
+        let granted = (1..=3).map(|n| Token::new(0, n)).collect();
+        let mut guards = NothingRunsBelowItsGuard { granted, ..NothingRunsBelowItsGuard::default() };
         let mut on = |fact: LedgerFact| guards.on(&fact.into(), Duration::ZERO);
         assert!(on(LedgerFact::Ran(step(1, 1, 1))).is_ok());
         assert!(on(LedgerFact::Guarded { ledger: 1, token: Token::new(0, 2) }).is_ok());
@@ -82,5 +92,6 @@ mod tests {
         assert!(on(LedgerFact::Remembers { ledger: 1, token: None }).is_err());
         assert!(on(LedgerFact::Remembers { ledger: 1, token: Some(Token::new(0, 2)) }).is_ok());
         assert!(on(LedgerFact::Ran(step(1, 3, 2))).is_err(), "above the guard: nobody confirmed it");
+        assert!(on(LedgerFact::Guarded { ledger: 1, token: Token::new(0, 4) }).is_err(), "nobody was granted it");
     }
 }

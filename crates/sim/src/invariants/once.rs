@@ -80,7 +80,7 @@ impl Invariant for RunsAsOftenAsSent {
                 self.note_tells(*ledger, *token, |times| times.refused += 1)
             }
             LedgerFact::Replied { .. } | LedgerFact::TellRefused { .. } => Ok(()),
-            LedgerFact::Guarded { .. } | LedgerFact::Remembers { .. } => Ok(()),
+            LedgerFact::Guarded { .. } | LedgerFact::Told { .. } | LedgerFact::Remembers { .. } => Ok(()),
         }
     }
 }
