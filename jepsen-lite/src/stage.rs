@@ -26,8 +26,8 @@ pub(crate) const SERVES_WITHIN: Duration = Duration::from_secs(30);
 /// Slots of each TaskExecutor.
 const SLOTS: u32 = 2;
 
-/// Exit codes of `elect campaign` and `elect run` when no store leader can be reached at first.
-const GAVE_UP: [i32; 2] = [5, 125];
+/// Exit codes of `elect campaign` and `elect run` when the store does not answer their first attempt.
+const GAVE_UP: [i32; 3] = [4, 5, 125];
 
 /// What is done to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::workloads::writer_link;
 /// How long a leader writes into a link that holds everything.
 const WRITES_FOR: Duration = Duration::from_millis(300);
 /// A JobManager writes less: heartbeats, and triggers of checkpoints.
-const CALLS_FOR: Duration = Duration::from_millis(900);
+const CALLS_FOR: Duration = Duration::from_millis(2000);
 /// What was let go is refused within this, or it was not refused.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 

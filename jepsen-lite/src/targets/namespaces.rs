@@ -38,15 +38,20 @@ impl Namespaces {
             nodes: shape.nodes,
             dir,
         };
-        let bridge = made.bridge();
-        ip(&format!("link add {bridge} type bridge"))?;
-        ip(&format!("addr add {}/24 dev {bridge}", made.host(1)))?;
-        ip(&format!("link set {bridge} up"))?;
+        // The bridge has a namespace of its own: this machine's firewall (an engine's, say) may drop what it would forward.
+        let (switch, host) = (made.switch(), made.host_link());
+        ip(&format!("netns add {switch}"))?;
+        ip(&format!("-n {switch} link add br0 type bridge"))?;
+        ip(&format!("-n {switch} link set br0 up"))?;
+        ip(&format!("link add {host} type veth peer name host netns {switch}"))?;
+        ip(&format!("addr add {}/24 dev {host}", made.host(1)))?;
+        ip(&format!("link set {host} up"))?;
+        ip(&format!("-n {switch} link set host master br0 up"))?;
         for id in 1..=shape.nodes {
-            let (space, link) = (made.space(id), format!("{}-{id}", made.tag));
+            let space = made.space(id);
             ip(&format!("netns add {space}"))?;
-            ip(&format!("link add {link} type veth peer name eth0 netns {space}"))?;
-            ip(&format!("link set {link} master {bridge} up"))?;
+            ip(&format!("-n {switch} link add p{id} type veth peer name eth0 netns {space}"))?;
+            ip(&format!("-n {switch} link set p{id} master br0 up"))?;
             ip(&format!("-n {space} addr add {}/24 dev eth0", made.address(id)))?;
             ip(&format!("-n {space} link set eth0 up"))?;
             ip(&format!("-n {space} link set lo up"))?;
@@ -56,8 +61,12 @@ impl Namespaces {
         Ok(made)
     }
 
-    fn bridge(&self) -> String {
-        format!("{}b", self.tag)
+    fn switch(&self) -> String {
+        format!("{}s", self.tag)
+    }
+
+    fn host_link(&self) -> String {
+        format!("{}h", self.tag)
     }
 
     fn space(&self, id: usize) -> String {
@@ -139,7 +148,8 @@ impl Namespaces {
         for id in 1..=self.nodes {
             let _ = ip(&format!("netns del {}", self.space(id)));
         }
-        let _ = ip(&format!("link del {}", self.bridge()));
+        // The link to this machine goes with its other end.
+        let _ = ip(&format!("netns del {}", self.switch()));
     }
 }
 
