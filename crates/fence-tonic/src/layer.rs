@@ -216,8 +216,11 @@ struct Answer<R> {
     begun: VecDeque<Frame<Bytes>>,
     /// Said after that, if there is no rest.
     last: Option<Status>,
-    rest: Option<(Arc<Slot<Pin<Box<R>>>>, Seat)>,
+    rest: Option<(Rest<R>, Seat)>,
 }
+
+/// What is left of a body, until it is taken away.
+type Rest<R> = Arc<Slot<Pin<Box<R>>>>;
 
 impl<R> Answer<R>
 where

@@ -67,19 +67,19 @@ impl ClusterService for Cluster {
         if address.ends_with(":0") {
             return Err(invalid("address", &address, "others cannot reach port 0; name a port"));
         }
-        self.change(self.api.replica.change(&Change::Add { node_id, address })).await
+        self.change(Box::pin(self.api.replica.change(&Change::Add { node_id, address }))).await
     }
 
     async fn promote_node(&self, request: Request<PromoteNodeRequest>) -> Result<Response<MembersReply>, Status> {
         let PromoteNodeRequest { node_id } = request.into_inner();
         node_is_named(node_id)?;
-        self.change(self.api.replica.change(&Change::Promote { node_id })).await
+        self.change(Box::pin(self.api.replica.change(&Change::Promote { node_id }))).await
     }
 
     async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Result<Response<MembersReply>, Status> {
         let RemoveNodeRequest { node_id } = request.into_inner();
         node_is_named(node_id)?;
-        self.change(self.api.replica.change(&Change::Remove { node_id })).await
+        self.change(Box::pin(self.api.replica.change(&Change::Remove { node_id }))).await
     }
 
     async fn transfer_store_leader(

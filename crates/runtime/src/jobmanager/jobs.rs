@@ -220,8 +220,8 @@ impl JobsView {
             Known::Ended { result, .. } => result.state,
             Known::Broken { .. } => JobState::Restarting,
         };
-        let states = lock(&known).values().map(state).collect();
-        states
+        let known = lock(&known);
+        known.values().map(state).collect()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_replica::Role;
 use palisade_server::{Node, Stores};
 use palisade_storage::{SimDisk, SimEngine, SimSnapshots};
 use palisade_wire::coord::v1::cluster_service_client::ClusterServiceClient;
@@ -65,7 +66,12 @@ async fn a_store_leader_whose_disk_runs_full_hands_over_and_goes_on_when_there_i
     cluster.kv(next).put(put("during")).await.unwrap();
     let read = cluster.kv(full).get(stale()).await.unwrap().into_inner();
     assert_eq!(read.kv.unwrap().value, b"before");
-    assert!(!cluster.nodes[&next].hand_over_to(full).await, "a node with a full disk takes no leadership");
+    cluster.nodes[&next].hand_over_to(full).await;
+    assert_ne!(
+        cluster.nodes[&full].status().borrow().role,
+        Role::Leader,
+        "a node with a full disk takes no leadership"
+    );
 
     disks[&full].0.make_room();
     cluster
