@@ -88,7 +88,7 @@ async fn whole(asked: &Asked, launcher: Launcher, dir: &Path) -> anyhow::Result<
     let (stop, stopped) = watch::channel(false);
     let sessions = Sessions { terms: scenario.terms, candidates: scenario.candidates };
     let (run, vacancies) = Run::new(Arc::clone(&stage), sessions, asked.seed, scenario.election(), stopped);
-    let acted = act(asked, &run, vacancies, input.as_ref(), &stop).await;
+    let acted = Box::pin(act(asked, &run, vacancies, input.as_ref(), &stop)).await;
     // Whatever came of it: nobody is left, and what ended by itself is in the history.
     stage.look_for_the_unexpected().await?;
     stage.strike().await?;

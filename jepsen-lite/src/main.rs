@@ -27,7 +27,7 @@ mod stage;
 mod targets;
 mod workloads;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -199,6 +199,6 @@ fn main() -> ExitCode {
     }
 }
 
-fn judged(dir: &PathBuf) -> anyhow::Result<Vec<Finding>> {
+fn judged(dir: &Path) -> anyhow::Result<Vec<Finding>> {
     check(&dir.join("history.jsonl"), None, None)
 }

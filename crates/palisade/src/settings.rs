@@ -346,7 +346,9 @@ mod tests {
 
     #[test]
     fn every_flag_of_every_command_can_stand_in_a_file() {
-        fn leaves(command: &Command, path: &[String], found: &mut Vec<(Vec<String>, Vec<(String, &'static str)>)>) {
+        /// The words of a command, and its keys with a value for each.
+        type Leaf = (Vec<String>, Vec<(String, &'static str)>);
+        fn leaves(command: &Command, path: &[String], found: &mut Vec<Leaf>) {
             for sub in command.get_subcommands() {
                 let path = [path, &[sub.get_name().to_owned()]].concat();
                 let value = |arg: &Arg| if matches!(arg.get_action(), ArgAction::SetTrue) { "true" } else { "'1'" };

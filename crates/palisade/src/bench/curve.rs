@@ -135,7 +135,7 @@ pub(super) fn svg(title: &str, samples: &[Sample]) -> String {
 fn panel(svg: &mut String, top: f64, what: &str, samples: &[Sample], of: fn(&Sample) -> &Vec<f64>) {
     let right = WIDTH - 20.0;
     let done = samples.iter().map(|sample| sample.done).max().unwrap_or(0).max(1) as f64;
-    let most = samples.iter().flat_map(|sample| of(sample)).copied().fold(1.0, f64::max);
+    let most = samples.iter().flat_map(of).copied().fold(1.0, f64::max);
     let step = tick(most);
     let top_value = (most / step).ceil() * step;
     let x = |sample: &Sample| LEFT + (right - LEFT) * sample.done as f64 / done;

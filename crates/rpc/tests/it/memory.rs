@@ -19,6 +19,8 @@ pub(crate) enum Door {
     Hangs,
 }
 
+type Hook = Arc<dyn Fn(&str) -> Door + Send + Sync>;
+
 /// The network. Clones are the same.
 #[derive(Clone, Default)]
 pub(crate) struct MemoryNet(Arc<Mutex<Wires>>);
@@ -28,7 +30,7 @@ struct Wires {
     listeners: BTreeMap<String, mpsc::UnboundedSender<Socket>>,
     doors: BTreeMap<String, Door>,
     /// Asked at each attempt to connect; may shut the door.
-    hook: Option<Arc<dyn Fn(&str) -> Door + Send + Sync>>,
+    hook: Option<Hook>,
     attempts: BTreeMap<String, u64>,
     /// Carry bytes as long as they are held.
     carriers: BTreeMap<String, Vec<Task<()>>>,

@@ -50,7 +50,7 @@ async fn a_store_leader_whose_disk_runs_full_hands_over_and_goes_on_when_there_i
     }
     let full = cluster.leader().await;
     let put = |value: &str| PutRequest { key: b"k".to_vec(), value: value.into(), ..PutRequest::default() };
-    let stale = || GetRequest { key: b"k".to_vec(), serializable: true, ..GetRequest::default() };
+    let stale = || GetRequest { key: b"k".to_vec(), serializable: true };
     cluster.kv(full).put(put("before")).await.unwrap();
 
     disks[&full].0.run_low();
