@@ -38,7 +38,7 @@ pub struct Record {
     /// Whether it begins, ended, or was seen.
     #[serde(rename = "type")]
     pub kind: Type,
-    /// What is done or seen: one of [`f`], or the name of a fault when the process is a nemesis.
+    /// What is done or seen: one of `f`, or the name of a fault when the process is a nemesis.
     pub f: String,
     /// The object: a key of the store, a receiver of calls, a job, an instance of a fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
