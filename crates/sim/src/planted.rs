@@ -24,7 +24,6 @@ const LINGER_AT_MOST: Duration = Duration::from_secs(3);
 /// at the end.
 pub const HUNTED: &[(Bug, &str)] = &[
     (Bug::GuardForgets, "nothing-runs-below-its-guard"),
-    (Bug::AnswersLostAtSnapshot, "replicas-agree"),
     (Bug::AckBeforeSync, "nothing-panics"),
     (Bug::ForgetVote, "nothing-panics"),
     (Bug::StandUnasked, "one-link-deposes-nobody"),
@@ -59,13 +58,10 @@ pub const HUNTED: &[(Bug, &str)] = &[
     (Bug::CompareWithNotEqual, "nothing-runs-below-its-guard"),
     (Bug::TellTwice, "a-message-runs-as-often-as-it-was-sent"),
     (Bug::StepWithoutCheck, "nothing-runs-below-its-guard"),
-    (Bug::RemovedNodeCounts, "operators-are-told-the-truth"),
     (Bug::UnboundLearnerCounts, "only-who-has-joined-takes-part"),
-    (Bug::NodeIdUsedAgain, "node-ids-are-used-once"),
     (Bug::NoQuorumLossProbe, "a-majority-that-hears-itself-serves"),
     (Bug::BelieveAnyToken, "nothing-runs-below-its-guard"),
     (Bug::DeafGuard, "guards-follow-the-election"),
-    (Bug::NotRegisteredAgain, "workers-registered"),
 ];
 
 /// Runs in which a bug must show itself at once, for those that a drawn plan shows too seldom. Everything in them happens in
@@ -100,13 +96,10 @@ const DIRECTED: &[(Bug, &str)] = directed! {
     EventsLostAtSnapshot = "events-lost-at-snapshot",
     UnknownAsNotApplied = "unknown-as-not-applied",
     DeadlineFromReceiveTime = "deadline-from-receive-time",
-    RemovedNodeCounts = "removed-node-counts",
     UnboundLearnerCounts = "unbound-learner-counts",
-    NodeIdUsedAgain = "node-id-used-again",
     NoQuorumLossProbe = "no-quorum-loss-probe",
     BelieveAnyToken = "believe-any-token",
     DeafGuard = "deaf-guard",
-    NotRegisteredAgain = "not-registered-again",
 };
 
 /// By what a bug was caught, and with how many seeds of that.
