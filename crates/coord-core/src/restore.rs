@@ -56,7 +56,7 @@ pub struct KeyParts {
     pub watchable: Revision,
     /// See [`KeySpace::first_change`].
     pub first_change: Option<(Revision, u32)>,
-    /// See [`KeySpace::versions`].
+    /// Every key with its versions, oldest first.
     pub versions: Vec<(Vec<u8>, Vec<Version>)>,
 }
 

@@ -37,6 +37,14 @@ pub fn caught(bug: Bug, check: impl FnOnce()) -> Option<String> {
     Some(words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned())).unwrap_or_default())
 }
 
+/// Runs this with no bug on this thread: for what judges the product and must not be broken with it.
+pub fn without<T>(work: impl FnOnce() -> T) -> T {
+    let bug = IN_THREAD.replace(None);
+    let done = work();
+    choose(bug);
+    done
+}
+
 /// Takes this thread's choice along to the thread that runs `work`.
 pub fn carried(work: impl FnOnce() + Send) -> impl FnOnce() + Send {
     let bug = IN_THREAD.get();

@@ -12,13 +12,20 @@ mod choice;
 
 pub use bug::Bug;
 #[cfg(feature = "planted")]
-pub use choice::{carried, caught, choose, choose_in_process, is};
+pub use choice::{carried, caught, choose, choose_in_process, is, without};
 
 /// Whether this bug is on: never, in a build without the feature `planted`.
 #[cfg(not(feature = "planted"))]
 #[inline(always)]
 pub const fn is(_: Bug) -> bool {
     false
+}
+
+/// Runs this with no bug on this thread: there is none in a build without the feature `planted`.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+pub fn without<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 /// Takes this thread's choice along to the thread that runs `work`: there is none in a build without the feature `planted`.

@@ -3,7 +3,6 @@
 //! It repeats nothing: when the stream breaks or the follower is silent while something is in flight, it ends with an
 //! error, and openraft begins again from what the follower has acknowledged.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -44,32 +43,23 @@ struct Window {
 type Outcome<M> = Result<StreamAppendResult<Types<<M as Machine>::Reply>>, CallError>;
 
 impl<M: Machine> AppendStream<M> {
-    /// Opens the stream: appends come from `input`, and each answer stands for the oldest append without one. The stream
-    /// ends after the first answer that is not a plain "matched up to here".
-    ///
-    /// The first append is awaited before anything is dialled: openraft waits out its back-off inside `input`, and a
-    /// connection that is refused at once would otherwise be dialled again in a loop without a pause.
+    /// Opens the stream: appends come from `input`, of which the first must be there. Each answer stands for the oldest append
+    /// without one. The stream ends after the first answer that is not a plain "matched up to here".
     pub(crate) async fn open<S>(self, input: S) -> Result<impl Stream<Item = Outcome<M>> + Send + 'static, CallError>
     where
         S: Stream<Item = AppendEntriesRequest<Types<M::Reply>>> + Send + Unpin + 'static,
     {
         let AppendStream { peer, mut client, credentials, world, patience } = self;
-        let mut input = input.peekable();
-        let nothing_to_send = Pin::new(&mut input).peek().await.is_none();
-        let answers = if nothing_to_send {
-            None
-        } else {
-            let window = Arc::new(Window { room: Semaphore::new(IN_FLIGHT), waiting: AtomicUsize::new(0) });
-            let (requests, revoke) = {
-                let requests = requests(input, peer.clone(), Arc::clone(&credentials), Arc::clone(&window));
-                revocable(requests.boxed())
-            };
-            let replies = match world.timeout(patience, client.append(requests)).await {
-                Some(opened) => opened?.into_inner(),
-                None => return Err(CallError::Broken(format!("{peer} opened no stream within {patience:?}"))),
-            };
-            Some(Answers { peer, credentials, replies, window, world, patience, _revoke: revoke })
+        let window = Arc::new(Window { room: Semaphore::new(IN_FLIGHT), waiting: AtomicUsize::new(0) });
+        let (requests, revoke) = {
+            let requests = requests(input, peer.clone(), Arc::clone(&credentials), Arc::clone(&window));
+            revocable(requests.boxed())
         };
+        let replies = match world.timeout(patience, client.append(requests)).await {
+            Some(opened) => opened?.into_inner(),
+            None => return Err(CallError::Broken(format!("{peer} opened no stream within {patience:?}"))),
+        };
+        let answers = Some(Answers { peer, credentials, replies, window, world, patience, _revoke: revoke });
         Ok(stream::unfold(answers, |answers| async move {
             let mut answers = answers?;
             let answer = answers.next().await?;

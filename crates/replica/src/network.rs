@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use openraft::base::BoxFuture;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{
@@ -289,6 +290,12 @@ impl<M: Machine> NetStreamAppend<Types<M::Reply>> for Wire<M> {
             }
             .boxed(),
             Appends::Stream => async move {
+                // openraft waits out its back-off inside `input`. Whatever may fail here comes after that: a peer that
+                // cannot be asked at all, or refuses connections at once, would be tried in a loop without a pause.
+                let mut input = input.peekable();
+                if Pin::new(&mut input).peek().await.is_none() {
+                    return Ok(stream::empty().boxed());
+                }
                 let links = self.links()?;
                 let append = AppendStream {
                     peer: self.peer(),

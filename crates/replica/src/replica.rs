@@ -342,10 +342,10 @@ impl<M: Machine> Replica<M> {
         self.0.snapshots.room().set(room);
     }
 
-    /// Stops replication; a store leader first hands over to the follower that is furthest. What is in flight ends as
-    /// unknown. Bounded by twice the election timeout and what the disk needs.
+    /// Stops replication; a store leader first hands over, as [`Replica::hand_over`] does. What is in flight ends as unknown.
+    /// Bounded by the time for that and what the disk needs.
     pub async fn shutdown(&self) {
-        self.0.hand_over().await;
+        self.hand_over().await;
         self.0.stopping.store(true, Ordering::Release);
         self.0.snapshots.stop();
         if let Err(error) = self.0.raft.shutdown().await {
@@ -407,13 +407,6 @@ impl<M: Machine> Inner<M> {
                 Err(ProposeError::NotLeader { hint: hint(leader_id, leader_node, self.credentials.node_id) })
             }
             Err(error) => Err(unknown(error)),
-        }
-    }
-
-    /// Gives leadership away before a stop: one round trip instead of a whole election timeout without a store leader.
-    async fn hand_over(&self) {
-        if let Some(to) = self.voters_by_log().first().copied() {
-            self.hand_over_to(to).await;
         }
     }
 

@@ -119,7 +119,7 @@ impl Machine for CoordMachine {
                     audit.applied(command, &outcome, &state);
                 }
                 if !outcome.events.is_empty() {
-                    self.metrics.events(&outcome.events);
+                    self.metrics.events(index, &outcome.events);
                     published.push(Applied {
                         cluster: state.cluster().unwrap_or_default(),
                         generation: state.generation(),
@@ -132,7 +132,7 @@ impl Machine for CoordMachine {
             }
             (state.cluster(), state.generation())
         };
-        self.metrics.applied(&outcomes, self.world.now().saturating_sub(began));
+        self.metrics.applied(index, &outcomes, self.world.now().saturating_sub(began));
         self.note(cluster, generation);
         for applied in published {
             self.hub.publish(applied);

@@ -179,6 +179,7 @@ impl Node {
         let Stores { engine, snapshots, store_id, folder } = stores;
 
         let machine = Arc::new(CoordMachine::new(audit, world.clone()));
+        machine.metrics().found(engine.state().last.unwrap_or(0));
         let replica = Replica::start(
             replica_config(&config, store_id),
             Arc::clone(&engine),
@@ -187,7 +188,6 @@ impl Node {
             world.clone(),
         )
         .await?;
-        machine.metrics().begin();
         let metrics = Arc::clone(machine.metrics());
 
         let (disk, disk_task) = disk::start(Arc::clone(&engine), replica.clone(), &world);

@@ -62,6 +62,10 @@ pub const HUNTED: &[(Bug, &str)] = &[
     (Bug::NoQuorumLossProbe, "a-majority-that-hears-itself-serves"),
     (Bug::BelieveAnyToken, "nothing-runs-below-its-guard"),
     (Bug::DeafGuard, "guards-follow-the-election"),
+    (Bug::AnswersLostAtSnapshot, "replicas-agree"),
+    (Bug::RemovedNodeCounts, "operators-are-told-the-truth"),
+    (Bug::NodeIdUsedAgain, "node-ids-are-used-once"),
+    (Bug::NotRegisteredAgain, "workers-registered"),
 ];
 
 /// Runs in which a bug must show itself at once, for those that a drawn plan shows too seldom. Everything in them happens in
@@ -100,6 +104,9 @@ const DIRECTED: &[(Bug, &str)] = directed! {
     NoQuorumLossProbe = "no-quorum-loss-probe",
     BelieveAnyToken = "believe-any-token",
     DeafGuard = "deaf-guard",
+    RemovedNodeCounts = "removed-node-counts",
+    NodeIdUsedAgain = "node-id-used-again",
+    NotRegisteredAgain = "not-registered-again",
 };
 
 /// By what a bug was caught, and with how many seeds of that.

@@ -9,7 +9,7 @@ mod labels;
 mod page;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_coord_core::{Event, Outcome};
@@ -25,8 +25,8 @@ pub(crate) use self::page::Sources;
 /// What one node counts.
 #[derive(Debug, Default)]
 pub(crate) struct NodeMetrics {
-    /// Set once the log that was found at the start has been applied.
-    counts: AtomicBool,
+    /// Index of the last entry of the log that was found at the start: applying up to there again is no news.
+    found: AtomicU64,
     /// From a command's arrival to its outcome.
     pub(crate) proposal: Histogram,
     /// For one entry of the log: all its commands, under the state's lock.
@@ -60,14 +60,18 @@ impl NodeMetrics {
         Arc::default()
     }
 
-    /// The log that was found at the start has been applied: what comes now is news.
-    pub(crate) fn begin(&self) {
-        self.counts.store(true, Ordering::Relaxed);
+    /// What the log holds up to `index` was found at the start, and is not counted when it is applied again.
+    pub(crate) fn found(&self, index: u64) {
+        self.found.store(index, Ordering::Relaxed);
     }
 
-    /// An entry was applied.
-    pub(crate) fn applied(&self, outcomes: &[Outcome], took: Duration) {
-        if !self.counts.load(Ordering::Relaxed) {
+    fn is_news(&self, index: u64) -> bool {
+        index > self.found.load(Ordering::Relaxed)
+    }
+
+    /// The entry at `index` was applied.
+    pub(crate) fn applied(&self, index: u64, outcomes: &[Outcome], took: Duration) {
+        if !self.is_news(index) {
             return;
         }
         self.apply.observe(took);
@@ -77,9 +81,9 @@ impl NodeMetrics {
         self.sessions_opened.add(outcomes.iter().filter(opened).count() as u64);
     }
 
-    /// These events were applied.
-    pub(crate) fn events(&self, events: &[Event]) {
-        if !self.counts.load(Ordering::Relaxed) {
+    /// These events of the entry at `index` were applied.
+    pub(crate) fn events(&self, index: u64, events: &[Event]) {
+        if !self.is_news(index) {
             return;
         }
         for event in events {
@@ -146,12 +150,12 @@ mod tests {
     #[test]
     fn what_is_applied_again_at_a_start_is_not_counted_again() {
         let metrics = NodeMetrics::new();
-        metrics.events(&[vacant(EndReason::Expired)]);
-        metrics.applied(&[], Duration::from_millis(1));
+        metrics.found(7);
+        metrics.events(7, &[vacant(EndReason::Expired)]);
+        metrics.applied(7, &[], Duration::from_millis(1));
         assert_eq!((metrics.leaderships_ended.get(Ended(EndReason::Expired)), metrics.apply.count()), (0, 0));
-        metrics.begin();
-        metrics.events(&[vacant(EndReason::Expired), vacant(EndReason::Resigned)]);
-        metrics.applied(&[], Duration::from_millis(1));
+        metrics.events(8, &[vacant(EndReason::Expired), vacant(EndReason::Resigned)]);
+        metrics.applied(8, &[], Duration::from_millis(1));
         assert_eq!((metrics.leaderships_ended.get(Ended(EndReason::Expired)), metrics.apply.count()), (1, 1));
     }
 
