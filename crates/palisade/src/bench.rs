@@ -25,11 +25,16 @@ use serde_json::{Value, json};
 
 use crate::cli::{BenchCommand, Global};
 use crate::exit::Failure;
+use crate::interrupt::or_interrupted;
 use crate::units::ms_f;
 
 pub(crate) use failover::store_leader;
 
 pub(crate) async fn run(command: BenchCommand, global: &Global, world: World) -> Result<(), Failure> {
+    or_interrupted(measure(command, global, world)).await
+}
+
+async fn measure(command: BenchCommand, global: &Global, world: World) -> Result<(), Failure> {
     match command {
         BenchCommand::Put(args) => keys::run(keys::Kind::Put, args.load, args.curve, global, world).await,
         BenchCommand::Get(args) => keys::run(keys::Kind::Get, args, None, global, world).await,

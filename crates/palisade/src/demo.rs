@@ -22,6 +22,7 @@ use serde_json::json;
 
 use crate::cli::{DemoArgs, Global};
 use crate::exit::Failure;
+use crate::interrupt::or_interrupted;
 use crate::output;
 use crate::processes::{Process, free_addresses, start_cluster};
 use input::InputFile;
@@ -46,10 +47,7 @@ pub(crate) async fn run(args: DemoArgs, global: &Global, world: World) -> Result
     check(&args)?;
     let files = input::list(args.input.as_deref())?;
     let dir = folder(&args, &world)?;
-    let asked = tokio::select! {
-        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
-        summary = demonstrate(&args, files, &dir, &world) => summary,
-    };
+    let asked = or_interrupted(demonstrate(&args, files, &dir, &world)).await;
     // Children are killed when their handles are dropped, which has happened by now.
     if args.keep.is_none() && asked.is_ok() {
         let _ = std::fs::remove_dir_all(&dir);

@@ -10,6 +10,7 @@ mod demo;
 mod elect;
 mod exit;
 mod health;
+mod interrupt;
 mod job;
 mod kv;
 mod ops;

@@ -106,6 +106,8 @@ bugs! {
     NodeIdUsedAgain = "node-id-used-again",
     /// A store leader without a quorum goes on with its heartbeats, and keeps those who hear it from electing another.
     NoQuorumLossProbe = "no-quorum-loss-probe",
+    /// Counts what a voter said to the question of an earlier quorum round.
+    OldYesCounts = "old-yes-counts",
     /// Lets a new store leader serve before it has applied its own first entry.
     AttachWithoutAppliedFirstEntry = "attach-without-applied-first-entry",
 

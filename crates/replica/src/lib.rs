@@ -11,7 +11,7 @@
 //! leads), [`ReplicaConfig`]; then, inside: `types` (what openraft is told), `codec` (its values as our messages),
 //! `log_store` and `state_machine` (its view of disk and machine), `network`, `append_stream` and `links` (to other nodes),
 //! `peer_service` and `credentials` (from other nodes, and who is refused), `succession` (a store leader whose connection is
-//! gone), `rounds` (shared quorum rounds), `watcher` (metrics as status), `membership`, `changes` and `joining` (which changes of the members
+//! gone), `rounds` (shared quorum rounds), `quorum` (what a round asks), `watcher` (metrics as status), `membership`, `changes` and `joining` (which changes of the members
 //! are allowed, how they are made, and how a new node says which store it has).
 
 mod acknowledged;
@@ -31,6 +31,7 @@ mod membership;
 mod network;
 mod peer;
 mod peer_service;
+mod quorum;
 mod reach;
 mod refusal;
 mod replica;

@@ -24,8 +24,9 @@ use crate::figures::{RaftFigures, ReplicaMetrics};
 use crate::links::LinkTable;
 use crate::log_store::LogStore;
 use crate::network::Network;
+use crate::quorum::Quorum;
 use crate::reach::Reach;
-use crate::rounds::{self, Questions, Rounds, hint};
+use crate::rounds::{self, Ask, Confirmed, Rounds, hint};
 use crate::seeds::Seeds;
 use crate::snapshot_transfer::Arriving;
 use crate::snapshots::Snapshots;
@@ -70,7 +71,7 @@ impl<M: Machine> Clone for Replica<M> {
     }
 }
 
-type RaftOf<M> = Raft<Types<<M as Machine>::Reply>, MachineStore<M>>;
+pub(crate) type RaftOf<M> = Raft<Types<<M as Machine>::Reply>, MachineStore<M>>;
 
 /// What all handles share, and what other nodes reach through [`PeerService`] while there is a handle.
 pub(crate) struct Inner<M: Machine> {
@@ -140,18 +141,17 @@ impl<M: Machine> Replica<M> {
         let stopping = Stopping::default();
         let metrics = Arc::<ReplicaMetrics>::default();
         let (rounds, questions) = rounds::rounds();
+        let quorum = Quorum::new(
+            raft.clone(),
+            seeds.clone(),
+            Arc::clone(&credentials),
+            links.clone(),
+            timings.election_max,
+            world.clone(),
+        );
         let tasks = vec![
             world.spawn("replica status", watcher::watch_metrics(raft.metrics(), status, Arc::clone(&stopping))),
-            world.spawn(
-                "quorum rounds",
-                quorum_rounds::<M>(
-                    questions,
-                    raft.clone(),
-                    seeds.clone(),
-                    node_id,
-                    (Arc::clone(&metrics), world.clone()),
-                ),
-            ),
+            world.spawn("quorum rounds", rounds::run(questions, Timed(quorum, Arc::clone(&metrics), world.clone()))),
         ];
         if found_log {
             // Before it answers anybody, it must know whom its membership names.
@@ -442,22 +442,18 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-async fn quorum_rounds<M: Machine>(
-    questions: Questions,
-    raft: RaftOf<M>,
-    seeds: Seeds,
-    node_id: u64,
-    (metrics, world): (Arc<ReplicaMetrics>, World),
-) {
-    let ask = || async {
-        let began = world.now();
-        let answer = rounds::ask_quorum(&raft, &seeds, node_id).await;
+/// Notes how long the rounds of `by` take.
+struct Timed<A>(A, Arc<ReplicaMetrics>, World);
+
+impl<A: Ask> Ask for Timed<A> {
+    async fn ask(&mut self) -> Result<Confirmed, ConfirmError> {
+        let began = self.2.now();
+        let answer = self.0.ask().await;
         if answer.is_ok() {
-            metrics.rounds.observe(world.now().saturating_sub(began));
+            self.1.rounds.observe(self.2.now().saturating_sub(began));
         }
         answer
-    };
-    rounds::run(questions, ask).await;
+    }
 }
 
 fn unknown(why: impl std::fmt::Display) -> ProposeError {

@@ -1,6 +1,6 @@
 //! Quorum rounds: one task asks "do I still lead?" for everybody who waits. A round answers those, and only those, who
-//! were waiting when it began; whoever comes later waits for the next. So an answer always rests on heartbeats that were
-//! sent after the question, never on a lease.
+//! were waiting when it began; whoever comes later waits for the next. So an answer always rests on what voters said after
+//! the question, never on a lease. What a round is: [`crate::quorum`].
 
 use std::fmt::Debug;
 
@@ -51,23 +51,26 @@ impl Rounds {
     }
 }
 
-/// Runs rounds while anybody may ask. `ask` runs one round.
-pub(crate) async fn run<A, F>(mut questions: Questions, ask: A)
-where
-    A: Fn() -> F,
-    F: Future<Output = Result<Confirmed, ConfirmError>>,
-{
+/// What runs a round.
+pub(crate) trait Ask: Send {
+    /// Runs one. Ends within the election timeout.
+    fn ask(&mut self) -> impl Future<Output = Result<Confirmed, ConfirmError>> + Send;
+}
+
+/// Runs rounds while anybody may ask.
+pub(crate) async fn run(mut questions: Questions, mut by: impl Ask) {
     let mut askers = Vec::new();
     while questions.0.recv_many(&mut askers, WAITING).await > 0 {
-        let answer = ask().await;
+        let answer = by.ask().await;
         for asker in askers.drain(..) {
             let _ = asker.send(answer.clone()); // whoever asked may have gone
         }
     }
 }
 
-/// One round: heartbeats to all, answered by a quorum within the election timeout.
-pub(crate) async fn ask_quorum<R, SM>(
+/// A round by heartbeats, which a quorum answers within the election timeout: for a store leader that has not committed an
+/// entry of its own yet, and for voters of an earlier version.
+pub(crate) async fn ask_openraft<R, SM>(
     raft: &Raft<Types<R>, SM>,
     seeds: &Seeds,
     node_id: u64,
@@ -106,7 +109,8 @@ pub(crate) fn hint(leader_id: Option<u64>, leader_node: Option<Node>, own_id: u6
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use futures_util::FutureExt;
     use futures_util::future::join_all;
@@ -120,33 +124,43 @@ mod tests {
         Confirmed { leadership: Leadership::from(leader_id), read: LogId { leader_id, index: round } }
     }
 
+    /// Ends a round when it is told to.
+    #[derive(Clone, Default)]
+    struct Told {
+        begun: Arc<AtomicU64>,
+        end: Arc<Notify>,
+    }
+
+    impl Ask for Told {
+        async fn ask(&mut self) -> Result<Confirmed, ConfirmError> {
+            let round = 1 + self.begun.fetch_add(1, Ordering::SeqCst);
+            self.end.notified().await;
+            Ok(confirmed(round))
+        }
+    }
+
     #[tokio::test]
     async fn a_round_answers_only_those_who_waited_when_it_began() {
         let (rounds, questions) = rounds();
-        let (begun, end) = (Cell::new(0), Notify::new());
-        let ask = || {
-            begun.set(begun.get() + 1);
-            let round = begun.get();
-            end.notified().map(move |()| Ok(confirmed(round)))
-        };
-        let serve = run(questions, ask);
+        let told = Told::default();
+        let serve = run(questions, told.clone());
         let test = async {
             let early = join_all((0..100).map(|_| rounds.next()));
             tokio::pin!(early);
             assert!(early.as_mut().now_or_never().is_none());
-            while begun.get() < 1 {
+            while told.begun.load(Ordering::SeqCst) < 1 {
                 tokio::task::yield_now().await;
             }
             // The first round is under way: these must not be answered by it.
             let late = join_all((0..100).map(|_| rounds.next()));
             tokio::pin!(late);
             assert!(late.as_mut().now_or_never().is_none());
-            end.notify_one();
+            told.end.notify_one();
             assert!(early.await.into_iter().all(|answer| answer == Ok(confirmed(1))), "one round for all that waited");
             assert!(late.as_mut().now_or_never().is_none());
-            end.notify_one();
+            told.end.notify_one();
             assert!(late.await.into_iter().all(|answer| answer == Ok(confirmed(2))));
-            assert_eq!(begun.get(), 2);
+            assert_eq!(told.begun.load(Ordering::SeqCst), 2);
         };
         tokio::select! {
             () = serve => unreachable!("the questions are open"),

@@ -196,7 +196,8 @@ impl<M: Machine> Inner<M> {
         self.leader_lost(vote).await.is_some_and(|(lost, _)| lost) || planted::is(Bug::StandUnasked)
     }
 
-    async fn vote_and_log(&self) -> Option<(Vote, Option<LogId>)> {
+    /// Its vote, no older than any that it has granted, and its last entry.
+    pub(crate) async fn vote_and_log(&self) -> Option<(Vote, Option<LogId>)> {
         let read = self.raft.with_raft_state(|state| (*state.vote_ref(), state.log_ids.last().copied()));
         self.seeds.scope(read).await.ok()
     }

@@ -1,8 +1,11 @@
 //! What `palisade bench` prints: figures with what they were measured on. How good they are is not judged here.
 
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::harness::{code, palisade};
+use crate::harness::{Running, code, eventually, palisade};
 
 fn measured(args: &[&str]) -> Value {
     let output = palisade().arg("bench").args(args).args(["--output", "json"]).output().unwrap();
@@ -119,4 +122,27 @@ fn a_node_is_measured_when_nothing_happens() {
     let idle = document["idle_memory_kb"].as_array().unwrap();
     assert!(idle.len() == 3 && idle.iter().all(|kb| kb.as_u64() > Some(1_000)), "{document}");
     assert!(document["binary_bytes"].as_u64() > Some(1_000_000), "{document}");
+}
+
+/// The processes that one has started, whichever of its threads did.
+fn children(id: i32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let told = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    told.flat_map(|ids| ids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn a_load_that_is_asked_to_end_leaves_no_nodes_behind() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut command = palisade();
+        command.args(["bench", "put", "--own-cluster", "--clients", "1", "--for", "60s"]);
+        let mut load = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let nodes = eventually("its nodes run", || Some(children(load.id())).filter(|nodes| nodes.len() == 3));
+        load.signal(signal);
+        assert_eq!(load.wait().code(), Some(130));
+        for node in nodes {
+            let gone = || (!std::path::Path::new(&format!("/proc/{node}")).exists()).then_some(());
+            eventually("its node has ended", gone);
+        }
+    }
 }

@@ -256,9 +256,9 @@ fn draw_fault_of_jobs(rng: &mut SmallRng, plan: &Plan) -> Fault {
 fn draw_cut(rng: &mut SmallRng, plan: &Plan) -> Fault {
     let nodes = plan.count(Role::Node);
     let cut = if rng.random_range(0..3) == 0 { Cut::Hold } else { Cut::Drop };
-    let pattern = match rng.random_range(0..14) {
+    let pattern = match rng.random_range(0..18) {
         0..=2 => Pattern::Isolate(somebody(rng, plan, |_| true)),
-        4 | 5 | 12 | 13 if nodes > 3 => Pattern::Ring,
+        4 | 5 | 12..=17 if nodes > 3 => Pattern::Ring,
         3 | 4 => {
             let first = rng.random_range(1..=nodes);
             Pattern::Halves((0..nodes / 2).map(|step| (first + step - 1) % nodes + 1).collect())

@@ -90,16 +90,9 @@ pub(super) async fn serve(world: World) -> Result<(), Failure> {
         }
     });
     eprintln!("bench listens on {},{tonic},{tcp}", echo.address());
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let parent = nix::unistd::getppid();
-    let orphaned = async {
-        while nix::unistd::getppid() == parent {
-            world.sleep(Duration::from_secs(1)).await;
-        }
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        () = orphaned => {}
+    while nix::unistd::getppid() == parent {
+        world.sleep(Duration::from_secs(1)).await;
     }
     Ok(())
 }
