@@ -10,13 +10,18 @@ use palisade_wire::coord::v1::StatusReply;
 use palisade_world::World;
 use serde_json::json;
 
-use crate::cli::{ClusterCommand, Global};
+use crate::backup;
+use crate::cli::{ClusterCommand, Global, SnapshotCommand};
 use crate::exit::{Failure, UNREACHABLE};
 use crate::output;
 
 pub(crate) async fn run(command: ClusterCommand, global: &Global, world: World) -> Result<(), Failure> {
     let client = crate::elect::connect(global, &world)?;
     match command {
+        ClusterCommand::Snapshot(SnapshotCommand::Save { file }) => backup::save(&file, global, &client).await,
+        ClusterCommand::Snapshot(SnapshotCommand::Restore { file, data, generation }) => {
+            backup::restore(&file, &data, generation, global, &world).await
+        }
         ClusterCommand::Status => status(global, &client).await,
         ClusterCommand::Members => members(global, &client).await,
         ClusterCommand::Add { id, address } => {

@@ -61,6 +61,8 @@ bugs! {
     HalfTransaction = "half-transaction",
     /// Does what a transaction asks for whatever its conditions say.
     ConditionsIgnored = "conditions-ignored",
+    /// Begins a restored cluster in the generation of its backup, with the first token of it.
+    ResetTokenOnRestore = "reset-token-on-restore",
     /// Lets a key's session go with a write that is to keep it: the key outlives the session.
     KeepLetsGo = "keep-lets-go",
 

@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use palisade_wire::replica::v1 as wire;
 use prost::Message;
 
+use crate::Restored;
 use crate::types::{
     Entry, EntryPayload, LeaderId, LogId, Membership, Node, Payload, SnapshotMeta, StoredMembership, Vote,
 };
@@ -148,7 +149,25 @@ pub(crate) fn snapshot_meta(meta: &SnapshotMeta) -> wire::SnapshotMeta {
             log_id: meta.last_membership.log_id().map(log_id),
             membership: Some(membership(meta.last_membership.membership())),
         }),
+        restored: None,
     }
+}
+
+/// The head of a backup's state that waits for its cluster to be formed: a snapshot of nothing that Raft knows.
+pub(crate) fn restored_head(restored: &Restored) -> Bytes {
+    let Restored { cluster, generation, seq, .. } = *restored;
+    let restored = wire::Restored { cluster_id: cluster, generation, seq, bytes: 0, crc32: 0 };
+    to_disk(&wire::SnapshotMeta { restored: Some(restored), ..snapshot_meta(&SnapshotMeta::default()) })
+}
+
+pub(crate) fn restored(it: &Restored) -> wire::Restored {
+    let Restored { cluster, generation, seq, bytes, crc32 } = *it;
+    wire::Restored { cluster_id: cluster, generation, seq, bytes, crc32 }
+}
+
+pub(crate) fn restored_from(it: wire::Restored) -> Restored {
+    let wire::Restored { cluster_id, generation, seq, bytes, crc32 } = it;
+    Restored { cluster: cluster_id, generation, seq, bytes, crc32 }
 }
 
 pub(crate) fn snapshot_meta_from(meta: wire::SnapshotMeta) -> Result<SnapshotMeta, CodecError> {

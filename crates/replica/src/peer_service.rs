@@ -291,6 +291,7 @@ impl<M: Machine> ReplicaService for PeerService<M> {
             acknowledged: credentials.acknowledged.of(asker.store_id),
             removed_you: credentials.has_removed(asker.node_id),
             disk_is_full: replica.snapshots.room().get() != Room::Enough,
+            restored: replica.snapshots.restored().map(|(restored, _)| codec::restored(&restored)),
         }))
     }
 

@@ -8,13 +8,14 @@ use palisade_wire::coord::v1::cluster_service_server::ClusterService;
 use palisade_wire::coord::v1::error_detail::Kind;
 use palisade_wire::coord::v1::{
     AddNodeRequest, ErrorDetail, HealthReply, HealthRequest, Member, MembersReply, MembersRequest, PromoteNodeRequest,
-    RemoveNodeRequest, StatusReply, StatusRequest, TransferStoreLeaderRequest,
+    RemoveNodeRequest, SnapshotRequest, StatusReply, StatusRequest, TransferStoreLeaderRequest,
 };
 use palisade_wire::{convert, status};
 use palisade_world::grpc::check_address;
 use tonic::{Request, Response, Status};
 
 use crate::api::{ANSWER_LIMIT, Api};
+use crate::backup::{self, AT_ONCE, Parts, Places};
 use crate::build_info;
 use crate::health::Health;
 use crate::refusals;
@@ -24,10 +25,30 @@ pub(crate) struct Cluster {
     pub(crate) node_id: u64,
     pub(crate) api: Api,
     pub(crate) health: Health,
+    pub(crate) backups: Places,
 }
 
 #[tonic::async_trait]
 impl ClusterService for Cluster {
+    type SnapshotStream = Parts;
+
+    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Parts>, Status> {
+        let Some(place) = self.backups.take() else {
+            let limit = format!("at most {AT_ONCE} backups of a node at once");
+            return Err(status::refuse(ErrorDetail {
+                limit,
+                ..status::not_applied(Kind::Overloaded, "repeat it a little later")
+            }));
+        };
+        // So everything is in it that was acknowledged before.
+        self.api.barrier().await?;
+        if self.api.machine.founded().borrow().is_none() {
+            return Err(status::refuse(refusals::no_state()));
+        }
+        let (frozen, header) = self.api.machine.read(|state| (state.freeze(), convert::header(state)));
+        Ok(Response::new(backup::parts(frozen, header, place, &self.api.world)))
+    }
+
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         let problems = self.health.problems();
         let status = self.health.status.borrow().clone();

@@ -84,6 +84,13 @@ pub struct FrozenState {
     later: Option<Arc<RwLock<State>>>,
 }
 
+impl FrozenState {
+    /// A state as it is.
+    pub(crate) fn of(state: &State) -> FrozenState {
+        FrozenState { state: state.freeze(), later: None }
+    }
+}
+
 impl palisade_replica::Frozen for FrozenState {
     fn write(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         match &self.later {

@@ -19,9 +19,9 @@ use palisade_planted::{self as planted, Bug};
 
 use crate::coord::v1::remembered_answer as answer;
 use crate::coord::v1::{
-    self, ElectionRecord, RememberedAnswer, SessionRecord, WaitingRecord, election_record, session_record,
+    self, BackupHead, ElectionRecord, RememberedAnswer, SessionRecord, WaitingRecord, election_record, session_record,
 };
-use crate::{WireError, convert, log, refusal};
+use crate::{WireError, convert, format, log, refusal};
 
 mod keys;
 mod past;
@@ -56,6 +56,26 @@ pub fn decode(bytes: &[u8]) -> Result<State, WireError> {
     let mut reading = Reading::new();
     reading.take(bytes)?;
     reading.finish()
+}
+
+/// In front of the version byte of the head of a backup: so that it is not taken for a node's own snapshot, which has the same form.
+const BACKUP: &[u8] = b"BACKUP";
+
+/// The version of the head of a backup. What follows the head has a version of its own.
+const BACKUP_VERSION: u8 = 1;
+
+/// The head of a backup, as it stands in the file.
+pub fn backup_head(head: &BackupHead) -> Bytes {
+    [BACKUP, &format::encode(BACKUP_VERSION, head)].concat().into()
+}
+
+/// The head of a backup.
+///
+/// # Errors
+/// It is none, or of a newer version; see [`WireError`].
+pub fn backup_head_from(bytes: &[u8]) -> Result<BackupHead, WireError> {
+    let head = bytes.strip_prefix(BACKUP).ok_or_else(|| WireError::field("head", "it is no backup's"))?;
+    format::decode(BACKUP_VERSION, head)
 }
 
 fn to_session(id: SessionId, session: &Session) -> SessionRecord {
