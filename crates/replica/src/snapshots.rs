@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use palisade_storage::{Snapshot as Saved, SnapshotDraft, SnapshotStore};
-use palisade_wire::replica::v1 as wire;
 use palisade_world::World;
 
 use crate::log_store::io_error;
@@ -62,7 +61,7 @@ impl Snapshots {
         let unreadable = |error: codec::CodecError| StartError::Store { why: error.to_string() };
         let (mut covered, mut restored) = (None, None);
         if let Some(found) = store.latest()? {
-            let meta: wire::SnapshotMeta = codec::from_disk("snapshot head", found.meta.clone()).map_err(unreadable)?;
+            let meta = codec::head_from_disk(found.meta.clone()).map_err(unreadable)?;
             let (bytes, crc32) = (found.bytes(), found.checksum());
             restored = meta.restored.map(|it| (Restored { bytes, crc32, ..codec::restored_from(it) }, found));
             covered = codec::snapshot_meta_from(meta).map_err(unreadable)?.last_log_id;
@@ -122,7 +121,7 @@ impl Snapshots {
         let Some(found) = self.blocking("opening a snapshot", move || store.latest().map_err(io_error)).await? else {
             return Ok(None);
         };
-        let meta = codec::snapshot_meta_from(codec::from_disk("snapshot head", found.meta.clone())?)?;
+        let meta = codec::snapshot_meta_from(codec::head_from_disk(found.meta.clone())?)?;
         // What covers no entry is a backup's state: no snapshot of this cluster.
         let covers = meta.last_log_id.is_some();
         Ok(covers.then_some(Snapshot { meta, snapshot: SnapshotData::Saved(found) }))
