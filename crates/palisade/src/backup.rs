@@ -90,10 +90,11 @@ pub(crate) async fn restore(
     let header = saved.head.header.unwrap_or_default();
     let document = json!({
         "file": path.display().to_string(),
-        "data": data.display().to_string(),
+        "folder": data.display().to_string(),
         "cluster_id": format!("{:016x}", header.cluster_id),
         "generation": generation,
         "generation_before": header.generation,
+        "level": state.level(),
         "seq": state.seq().get(),
         "revision": state.revision().get(),
         "keys": state.keys().count(),

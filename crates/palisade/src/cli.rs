@@ -286,6 +286,17 @@ Example:\n  palisade cluster remove 2"
     /// Backups: saved from a running cluster, restored into the folders of a new one.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Lets the cluster use what its programs know since an upgrade. There is no way back.
+    #[command(
+        name = "raise-level",
+        after_help = "Refused unless every member answers and runs a program that knows the level. From then on an older program refuses to \
+start on any of their folders.\n\nExample, when all nodes are upgraded and shall stay so:\n  palisade cluster raise-level"
+    )]
+    RaiseLevel {
+        /// The level; by default the highest that the store leader's program knows.
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        level: Option<u32>,
+    },
     /// Has another node lead the store.
     #[command(
         name = "transfer-leader",

@@ -119,6 +119,8 @@ bugs! {
     GrantBeforeEnd = "grant-before-end",
     /// Lets observers of a node stay while it is behind and installs a snapshot: they miss what lay between.
     EventsLostAtSnapshot = "events-lost-at-snapshot",
+    /// Raises the level of the cluster without asking the nodes whether they know it.
+    LevelUnasked = "level-unasked",
     /// Writes a snapshot whose keys are from a later moment than the rest: torn between two states.
     SnapshotTorn = "snapshot-torn",
     /// Answers a command whose outcome is unknown as not applied.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Cluster;
+use crate::{Cluster, Level};
 
 /// A node: its id, where it is reached, and which data folder speaks for it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -54,6 +54,8 @@ pub struct Hello {
     pub disk_is_full: bool,
     /// What it was restored from, until its cluster is formed.
     pub restored: Option<Restored>,
+    /// Which level its program knows, and which one its state has.
+    pub level: Level,
 }
 
 /// The backup that a node's folder was restored from. Two of the same `cluster`, `seq`, `bytes` and `crc32` are the same backup.

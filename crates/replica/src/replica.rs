@@ -34,9 +34,9 @@ use crate::succession::{self, Succession};
 use crate::types::{LeaderId, LogId, Membership, Node, Payload, Snapshot, SnapshotMeta, StoredMembership, Types, Vote};
 use crate::watcher::{self, Stopping};
 use crate::{
-    Change, ChangeError, Cluster, ConfirmError, Gate, Hello, HelloError, InitializeError, Leadership, Machine, Members,
-    Peer, PeerService, ProposeError, ReadError, ReplicaConfig, ReplicaStatus, Restored, Role, Room, StartError,
-    Timings, codec,
+    Change, ChangeError, Cluster, ConfirmError, Gate, Hello, HelloError, InitializeError, Leadership, Level, Machine,
+    Members, Peer, PeerService, ProposeError, ReadError, ReplicaConfig, ReplicaStatus, Restored, Role, Room,
+    StartError, Timings, codec,
 };
 
 /// The largest entry that may be proposed: above the largest batch, and half of what a peer accepts in one message.
@@ -321,6 +321,8 @@ impl<M: Machine> Replica<M> {
                     removed_you,
                     disk_is_full,
                     restored,
+                    level,
+                    cluster_level,
                 } = reply.into_inner();
                 let cluster = Cluster { id: cluster_id, generation };
                 Ok(Hello {
@@ -334,6 +336,7 @@ impl<M: Machine> Replica<M> {
                     removed_you,
                     disk_is_full,
                     restored: restored.map(codec::restored_from),
+                    level: Level { known: level.max(1), at: cluster_level.max(1) },
                 })
             }
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use palisade_coord_core::generation::{self, BadGeneration};
-use palisade_coord_core::{Frozen, State};
+use palisade_coord_core::{Frozen, State, level};
 use palisade_replica::{Restored, restored_head};
 use palisade_storage::{
     BackupError, DataFolder, FileSnapshots, OpenError, Snapshot, SnapshotStore, StorageError, backup_file,
@@ -30,6 +30,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::build_info;
+use crate::machine::Downgrade;
 
 /// Backups of a node at a time. Each keeps what it is of in memory for as long as it lasts.
 pub(crate) const AT_ONCE: usize = 2;
@@ -164,6 +165,9 @@ impl Backup {
         }
         if state.cluster().is_none() {
             return Err(bad("it is of no cluster".to_owned()));
+        }
+        if state.level() > level::KNOWN {
+            return Err(bad(Downgrade { at: state.level(), known: level::KNOWN }.to_string()));
         }
         Ok(Backup { path, snapshot, head, state })
     }

@@ -28,6 +28,8 @@ pub(crate) struct Own {
     pub(crate) generation: u32,
     /// The backup in a fresh store.
     pub(crate) restored: Option<Restored>,
+    /// The highest level that this program knows.
+    pub(crate) known_level: u32,
     /// Tells this process from another one on a copy of its folder; 0: nothing does.
     pub(crate) process: u64,
     /// The last entry of its log, or of what its snapshot covers. Read after the answers that it is judged by.
@@ -54,6 +56,8 @@ pub(crate) struct Told {
     pub(crate) generation: u32,
     /// The backup in its store, until its cluster is formed.
     pub(crate) restored: Option<Restored>,
+    /// The level of its cluster.
+    pub(crate) level: u32,
     /// Whether it has a membership.
     pub(crate) store: Store,
     /// The store id that its membership names for the asking node; `None`: it names no such node.
@@ -214,6 +218,19 @@ pub enum Misfit {
         /// The peer.
         address: String,
     },
+    /// The cluster is at a level that this program does not know.
+    #[error(
+        "downgrade refused: node {by} says that the cluster is at level {level}, and this program knows levels up to {known}; start \
+         a newer one"
+    )]
+    LevelUnknown {
+        /// The node that says so.
+        by: u64,
+        /// The cluster's level.
+        level: u32,
+        /// The highest that this program knows.
+        known: u32,
+    },
     /// It was restored, and where it is to begin a new cluster another one runs.
     #[error(
         "the data folder holds a backup of cluster {cluster}, to begin a new cluster with, and the node at {address} belongs to a \
@@ -371,6 +388,9 @@ fn misfit(own: &Own, expected: u64, address: &str, told: &Told) -> Option<Misfit
     if let Some(misfit) = other_time(own, address, told) {
         return misfit;
     }
+    if told.level > own.known_level {
+        return Some(Misfit::LevelUnknown { by: told.node_id, level: told.level, known: own.known_level });
+    }
     if let Some(acknowledged) = told.acknowledged.filter(|acknowledged| Some(*acknowledged) > own.last) {
         return Some(Misfit::OlderCopy { node_id: own.node_id, by: told.node_id, acknowledged, last: own.last });
     }
@@ -395,8 +415,9 @@ fn misfit(own: &Own, expected: u64, address: &str, told: &Told) -> Option<Misfit
 fn other_time(own: &Own, address: &str, told: &Told) -> Option<Option<Misfit>> {
     let address = address.to_owned();
     if let (Some(restored), Store::Fresh, Store::InUse) = (&own.restored, own.store, told.store) {
-        // Of the cluster that this one is to be of, once that is formed.
-        if told.names_me == Some(own.store_id) {
+        // The cluster that this one was to be of is formed: what that says of this store counts.
+        let after = told.cluster == Some(ClusterId(restored.cluster)) && told.generation >= restored.generation;
+        if after || told.names_me == Some(own.store_id) {
             return None;
         }
         let (cluster, generation) = (ClusterId(restored.cluster), told.generation);
@@ -433,25 +454,34 @@ mod tests {
 
     fn own(node_id: u64) -> Own {
         let (store_id, address) = (node_id * 10, format!("n{node_id}:1"));
-        let (cluster, generation, restored) = (None, 0, None);
         Own {
             node_id,
             store_id,
             address,
             store: Store::Fresh,
-            cluster,
-            generation,
-            restored,
+            cluster: None,
+            generation: 0,
+            restored: None,
+            known_level: 1,
             process: node_id,
             last: None,
         }
     }
 
     fn fresh(node_id: u64) -> Told {
-        let (cluster, store, names_me, acknowledged) = (None, Store::Fresh, None, None);
-        let (store_id, process, removed_me) = (node_id * 10, node_id, false);
-        let (generation, restored) = (0, None);
-        Told { node_id, store_id, cluster, generation, restored, store, names_me, process, acknowledged, removed_me }
+        Told {
+            node_id,
+            store_id: node_id * 10,
+            cluster: None,
+            generation: 0,
+            restored: None,
+            level: 1,
+            store: Store::Fresh,
+            names_me: None,
+            process: node_id,
+            acknowledged: None,
+            removed_me: false,
+        }
     }
 
     fn member(node_id: u64, names_me: Option<u64>) -> Told {
@@ -573,6 +603,16 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_does_not_know_the_level_of_the_cluster_takes_no_part() {
+        for store in [Store::Fresh, Store::InUse] {
+            let own = Own { store, ..own(2) };
+            assert_eq!(standing(&own, [member(1, Some(20))]), Standing::Member);
+            let words = refusal(&own, [Told { level: 2, ..member(1, Some(20)) }]);
+            assert!(words.contains("cluster is at level 2, and this program knows levels up to 1"), "{words}");
+        }
+    }
+
+    #[test]
     fn a_restored_node_begins_no_cluster_beside_one_that_runs() {
         let restored = Own { restored: Some(backup(5)), ..own(2) };
         for names_me in [None, Some(0), Some(99)] {
@@ -580,8 +620,10 @@ mod tests {
             assert!(words.contains("the node at n1:1 belongs to a cluster that runs (generation 0)"), "{words}");
         }
         // The one that was just formed, of the same backup, knows it.
-        let formed = Told { generation: 5, ..member(1, Some(20)) };
-        assert_eq!(standing(&restored, [formed]), Standing::Member);
+        let formed = |names_me| Told { generation: 5, ..member(1, names_me) };
+        assert_eq!(standing(&restored, [formed(Some(20))]), Standing::Member);
+        // It was restored again after that.
+        assert!(refusal(&restored, [formed(Some(99))]).starts_with("this node's store is lost"));
     }
 
     #[test]

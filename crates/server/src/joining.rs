@@ -130,6 +130,7 @@ impl Joiner {
             cluster: *self.machine.founded().borrow(),
             generation: self.machine.cluster().generation,
             restored: self.replica.restored().map(|(restored, _)| restored),
+            known_level: self.machine.level().known,
             process: self.process,
             last: last_entry(&*self.engine),
         }
@@ -213,6 +214,9 @@ impl Joiner {
                 Ok(JoinAnswer::OtherStore { by, known }) => return Err(Misfit::StoreLost { node_id, by, known, own }),
                 Ok(JoinAnswer::OtherAddress { address, .. }) => {
                     return Err(Misfit::OtherAddress { node_id, added: address, own: self.advertise.clone() });
+                }
+                Ok(JoinAnswer::LevelUnknown { by, level }) => {
+                    return Err(Misfit::LevelUnknown { by, level, known: self.machine.level().known });
                 }
                 Ok(JoinAnswer::AskElsewhere { leader, why }) => {
                     tracing::debug!(at, why, "not joined yet");
@@ -356,6 +360,7 @@ fn told(hello: palisade_replica::Hello) -> Told {
         cluster: (hello.cluster.id != 0).then_some(ClusterId(hello.cluster.id)),
         generation: hello.cluster.generation,
         restored: hello.restored,
+        level: hello.level.at,
         store: if hello.initialized { Store::InUse } else { Store::Fresh },
         names_me: hello.names_you,
         process: hello.process,

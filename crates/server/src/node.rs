@@ -179,7 +179,7 @@ impl Node {
         let address = listener.local_addr();
         let Stores { engine, snapshots, store_id, folder } = stores;
 
-        let machine = Arc::new(CoordMachine::new(audit, world.clone()));
+        let machine = Arc::new(CoordMachine::knowing(config.level, audit, world.clone()));
         machine.metrics().found(engine.state().last.unwrap_or(0));
         let replica = Replica::start(
             replica_config(&config, store_id),

@@ -31,8 +31,11 @@ mod writing;
 pub use reading::Reading;
 pub use writing::write;
 
-/// The first byte of a snapshot.
+/// The first byte of a snapshot of the first level.
 pub const VERSION: u8 = 3;
+
+/// The first byte of one of any later level. It differs in nothing, and stops programs that know no levels; others compare those.
+pub const LEVELLED: u8 = 4;
 
 /// The earliest that is read: it has no record that is continued by the next.
 const OLDEST: u8 = 2;
@@ -128,7 +131,7 @@ fn to_answer(serial: Serial, remembered: &Answer) -> RememberedAnswer {
         Ok(Reply::Withdrawn { already }) => answer::Reply::Withdrawn(answer::Resigned { already: *already }),
         Ok(Reply::Transferred) => answer::Reply::Transferred(answer::Done {}),
         Ok(Reply::Requested { session }) => answer::Reply::RequestedOfSession(session.get()),
-        Ok(Reply::Founded | Reply::Attached { .. }) => {
+        Ok(Reply::Founded | Reply::Attached { .. } | Reply::LevelRaised { .. }) => {
             panic!("this answer is never remembered: {:?}", remembered.reply)
         }
         Err(why) => answer::Reply::Refusal(refusal::to_record(why)),

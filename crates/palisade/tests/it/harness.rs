@@ -84,6 +84,8 @@ pub(crate) struct Cluster {
     wrapper: Vec<String>,
     /// Put behind it.
     extra: Vec<String>,
+    /// Set for a node that is started from now on.
+    pub(crate) env: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
@@ -112,7 +114,7 @@ impl Cluster {
     /// Folders and addresses, and nothing running.
     pub(crate) fn at(addresses: Vec<String>) -> Cluster {
         let dir = tempfile::tempdir().unwrap();
-        Cluster { dir, addresses, nodes: Vec::new(), wrapper: Vec::new(), extra: Vec::new() }
+        Cluster { dir, addresses, nodes: Vec::new(), wrapper: Vec::new(), extra: Vec::new(), env: Vec::new() }
     }
 
     pub(crate) fn start_nodes(&mut self) {
@@ -158,6 +160,7 @@ impl Cluster {
             command.arg(env!("CARGO_BIN_EXE_palisade"));
         }
         let data = self.data(id);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.args([
             "server",
             "--id",

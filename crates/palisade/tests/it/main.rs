@@ -18,6 +18,7 @@ mod flood;
 mod golden;
 mod harness;
 mod keys;
+mod levels;
 mod log_fields;
 mod members;
 mod metrics;
