@@ -65,6 +65,8 @@ pub enum ErrorKind {
     SessionExists,
     /// This change of the members is refused: `limit` says why.
     Membership,
+    /// The cluster has not reached, or cannot be raised to, the level that this needs: `limit` says why.
+    Level,
     /// The candidacy ended before it became a leadership that this process could hold (removed by an administrator, say).
     CandidacyEnded,
     /// The connection broke after the request was sent, and no answer came.
@@ -173,6 +175,7 @@ impl Error {
             Kind::KeyNotFound => ErrorKind::KeyNotFound,
             Kind::SessionExists => ErrorKind::SessionExists,
             Kind::Membership => ErrorKind::Membership,
+            Kind::Level => ErrorKind::Level,
         };
         let outcome = match detail.outcome() {
             WireOutcome::NotApplied => Outcome::NotApplied,

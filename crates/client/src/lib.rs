@@ -82,11 +82,12 @@
 //! done about sessions: pure) and `session_driver` (which carries it out), `dial` (where the store leader is looked for),
 //! `members` (which learns where the nodes are, whoever they are today), [`Observer`] and [`ElectionFollower`] (everybody else's view), [`Keys`] with [`Client::put`], [`Client::range`],
 //! [`Client::txn`] and [`Watcher`], `requests` (what is sent again, and what never is), `course` (whom to ask next, and when to
-//! ask through another node), [`Pipeline`] (many of them on one stream), [`Error`].
+//! ask through another node), [`Pipeline`] (many of them on one stream), [`Backup`] (all there is), [`Error`].
 //!
 //! This crate does not know the store's rules: who is granted, what expires and what a fence admits is decided there.
 
 mod backoff;
+mod backup;
 mod client;
 mod course;
 mod demand;
@@ -117,6 +118,7 @@ mod txn;
 mod watcher;
 mod way_back;
 
+pub use backup::Backup;
 pub use client::{Client, ClientConfig, ConfigError};
 pub use demand::{Demand, Ended, Requested};
 pub use elections::{ElectionSummary, ProclaimOptions, ResignOptions, TransferOptions, WithdrawOptions};

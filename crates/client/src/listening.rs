@@ -89,6 +89,11 @@ impl<M> Listening<M> {
         }
     }
 
+    /// The stream, which is followed no more: what is left of it comes from where it was opened, and ends with that connection.
+    pub(crate) fn into_open(self) -> Option<(Streaming<M>, Seat)> {
+        self.open.map(|Open { receive, _seat: seat, .. }| (receive, seat))
+    }
+
     /// The next message. `None`: there is no stream any more, and another is to be opened; an error if that would not help.
     /// Cancelling it loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Option<M>, Error> {

@@ -112,6 +112,17 @@ impl Client {
         Ok(self.learn(change.await?))
     }
 
+    /// Raises the level of the cluster, to the highest that the store leader's program knows if none is named. Refused unless every
+    /// member answers and knows it. What the cluster has then, and what it had.
+    pub async fn raise_level(&self, level: Option<u32>) -> Result<(u32, u32), Error> {
+        let request = v1::RaiseLevelRequest { level: level.unwrap_or(0) };
+        let raise = self.shared.request(Repeat::Safe, |channel| async move {
+            ClusterServiceClient::new(channel).raise_level(request).await
+        });
+        let v1::RaiseLevelReply { level, before, .. } = raise.await?;
+        Ok((level, before))
+    }
+
     fn learn(&self, reply: v1::MembersReply) -> ClusterMembers {
         learn(&self.shared, &reply);
         ClusterMembers::of(reply)

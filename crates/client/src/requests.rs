@@ -78,7 +78,8 @@ answers!(
     WithdrawReply,
     CloseSessionReply,
     ListSessionsReply,
-    MembersReply
+    MembersReply,
+    RaiseLevelReply
 );
 
 /// What all parts of a client share.

@@ -4,7 +4,7 @@
 use crate::command::{Command, Op};
 use crate::handover::{Asker, Effects};
 use crate::outcome::{Event, Outcome, Refusal, Reply};
-use crate::{State, elections, handover, history, keys, requests, sessions};
+use crate::{State, elections, handover, history, keys, level, requests, sessions};
 
 /// Applies one command. Total and infallible: a refused command is an outcome, and it changes nothing but `seq` and the
 /// memory of answers.
@@ -65,6 +65,7 @@ fn dispatch(state: &mut State, command: &Command, events: &mut Vec<Event>) -> Re
         }
         Op::Keys(op) => keys::apply(state, op, events),
         Op::Compact { revision } => keys::compact(state, *revision),
+        Op::RaiseLevel { level } => level::raise(state, *level),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{AttachGeneration, Revision, Serial, SessionId};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Command {
     /// Makes a repeated write take effect at most once. Heeded by every operation but these: a campaign is identified by
-    /// its own session and serial; founding, attaching and withdrawing are harmless to repeat.
+    /// its own session and serial; founding, attaching, withdrawing and raising the level are harmless to repeat.
     pub request: Option<RequestId>,
     /// The proposer's wall clock. Data for people to read; nothing is decided by it.
     pub at_unix_ms: u64,
@@ -151,6 +151,11 @@ pub enum Op {
     Compact {
         /// From it on, keys can be read and watched.
         revision: Revision,
+    },
+    /// Raises the level of the cluster: see [`crate::level`]. Proposed only when every node knows it.
+    RaiseLevel {
+        /// Harmless if it is reached.
+        level: u32,
     },
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn fingerprint(op: &Op) -> u64 {
             hash.number(10).bytes(election.as_bytes()).number(token.map_or(0, |token| token.get()));
             hash.bytes(to.as_bytes()).asker(*by, *guard);
         }
-        Op::Found { .. } | Op::Attach { .. } | Op::Withdraw { .. } => {
+        Op::Found { .. } | Op::Attach { .. } | Op::Withdraw { .. } | Op::RaiseLevel { .. } => {
             panic!("no answer of this operation is remembered: {op:?}")
         }
     }

@@ -20,6 +20,8 @@ pub struct Frozen {
     pub cluster: Option<ClusterId>,
     /// See [`State::generation`].
     pub generation: u32,
+    /// See [`State::level`].
+    pub level: u32,
     /// See [`State::seq`].
     pub seq: Seq,
     /// See [`State::revision`].
@@ -51,6 +53,7 @@ impl State {
         Frozen {
             cluster: self.cluster,
             generation: self.generation,
+            level: self.level,
             seq: self.seq,
             revision: self.revision,
             last_token: self.last_token,

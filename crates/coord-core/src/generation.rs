@@ -1,9 +1,10 @@
 //! A restore from backup begins a new generation of the cluster: nothing of it can be taken for something of the one before,
-//! of which the backup may have missed the end. It does not read the backup, and chooses no number.
+//! of which the backup may have missed the end. It does not read the backup.
 
 use std::fmt;
 
 use palisade_fence::Token;
+use palisade_planted::{self as planted, Bug};
 
 use crate::command::EndReason;
 use crate::elections::Vacated;
@@ -13,6 +14,21 @@ use crate::{Revision, Seq, SessionId, State, elections, sessions};
 /// hundred thousand commands a second that would take four months. 2^53, where JSON loses integers, is nine thousand restores
 /// away.
 const AHEAD: u64 = 1_000_000_000_000;
+
+/// 2025-01-01, 00:00 UTC.
+const EPOCH_UNIX_MS: u64 = 1_735_689_600_000;
+
+/// The highest: a generation has 31 bits.
+const HIGHEST: u32 = u32::MAX >> 1;
+
+/// The generation of a restore: above that of the backup, at least what was asked for, and at least the whole seconds since 2025 on
+/// the wall clock. Two restores of one backup have two, unless they are made in one second, or the clock was set back between them:
+/// then somebody must ask for one that is high enough.
+pub fn of_restore(backup: u32, asked: Option<u32>, now_unix_ms: u64) -> u32 {
+    let seconds = now_unix_ms.saturating_sub(EPOCH_UNIX_MS) / 1_000;
+    let seconds = u32::try_from(seconds).unwrap_or(HIGHEST).min(HIGHEST);
+    backup.saturating_add(1).max(asked.unwrap_or(0)).max(seconds)
+}
 
 /// The generation does not rise, or has more than 31 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,9 +55,10 @@ impl State {
     /// # Errors
     /// The generation must rise; nothing was changed.
     pub fn begin_generation(&mut self, generation: u32, at_unix_ms: u64) -> Result<(), BadGeneration> {
-        if generation <= self.generation || generation > u32::MAX >> 1 {
+        if generation <= self.generation || generation > HIGHEST {
             return Err(BadGeneration { asked: generation, present: self.generation });
         }
+        let generation = if planted::is(Bug::ResetTokenOnRestore) { self.generation } else { generation };
         self.generation = generation;
         self.seq = Seq(self.seq.get() + AHEAD);
         self.revision = Revision(self.revision.get() + AHEAD);
@@ -57,5 +74,22 @@ impl State {
         self.told.forget_up_to(self.seq);
         self.keys.forget_past(self.revision);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000;
+
+    #[test]
+    fn the_generation_of_a_restore_is_the_highest_of_three() {
+        assert_eq!(of_restore(0, None, 0), 1, "a clock that stands at its beginning");
+        assert_eq!(of_restore(0, None, EPOCH_UNIX_MS + 7 * SECOND + 999), 7);
+        assert_eq!(of_restore(9, None, EPOCH_UNIX_MS + 7 * SECOND), 10);
+        assert_eq!(of_restore(9, Some(12), EPOCH_UNIX_MS + 7 * SECOND), 12);
+        assert_eq!(of_restore(9, Some(3), EPOCH_UNIX_MS + 7 * SECOND), 10, "never lower for being asked for");
+        assert_eq!(of_restore(0, None, u64::MAX), HIGHEST);
     }
 }

@@ -16,7 +16,7 @@ use crate::limits::{
 use crate::memory::is_small;
 use crate::outcome::{Event, Outcome};
 use crate::state::{Election, Session};
-use crate::{Serial, SessionId, State, answers, history};
+use crate::{Serial, SessionId, State, answers, history, level};
 
 /// An invariant that does not hold: the program is wrong, or the state was damaged.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,6 +75,11 @@ pub fn check_step(before: &State, command: &Command, outcome: &Outcome, after: &
     hold!(after.last_token >= before.last_token, "tokens went back to {}", after.last_token);
     hold!(before.cluster.is_none() || after.cluster == before.cluster, "the cluster was renamed");
     hold!(after.generation == before.generation, "only a restore changes the generation");
+    let raised = match &command.op {
+        Op::RaiseLevel { level } => before.level.max(*level),
+        _ => before.level,
+    };
+    hold!(after.level == raised, "the level went from {} to {}, not to {raised}", before.level, after.level);
     hold!(outcome.reply.is_ok() || outcome.events.is_empty(), "a refused command told events");
 
     let mut filled = BTreeSet::new();
@@ -174,6 +179,7 @@ fn recorded(after: &State, election: &str, token: Option<Token>) -> bool {
 
 fn counters(state: &State) -> Result<(), Broken> {
     hold!(state.generation <= u32::MAX >> 1, "a generation has 31 bits, not {}", state.generation);
+    hold!(state.level >= level::FIRST, "there is no level {}", state.level);
     hold!(state.revision.get() <= state.seq.get(), "revision {} is above seq {}", state.revision, state.seq);
     hold!(state.last_token.generation() >= state.generation, "the last token is of an older generation");
     hold!(state.last_session.generation() >= state.generation, "the last session is of an older generation");

@@ -9,7 +9,7 @@
 //! calls: `sessions`, `elections`, `handover` (how a leadership is given up), [`keys`], `requests` with [`memory`], `answers` and
 //! `fingerprint` (answers for repeated requests), [`history`] on a [`ledger`] (what is kept of the past). [`limits`] says how
 //! large it may grow, [`invariants`] what is always true, [`frozen`] on [`shared`] how a state is kept as it was at one moment,
-//! [`restore`] how it comes back from a snapshot, and [`generation`] what a restore from backup makes of it.
+//! [`level`] how programs of two versions live together, [`restore`] how it comes back from a snapshot, and [`generation`] what a restore from backup makes of it.
 
 mod answers;
 pub mod apply;
@@ -24,6 +24,7 @@ pub mod ids;
 pub mod invariants;
 pub mod keys;
 pub mod ledger;
+pub mod level;
 pub mod limits;
 pub mod memory;
 pub mod outcome;

@@ -114,7 +114,7 @@ pub(crate) fn is_small(reply: &Result<Reply, Refusal>) -> bool {
             | Reply::Compacted,
         ) => true,
         Ok(Reply::Keys(reply)) => *reply == reply.small(),
-        Ok(Reply::Founded | Reply::Attached { .. }) => false,
+        Ok(Reply::Founded | Reply::Attached { .. } | Reply::LevelRaised { .. }) => false,
         Err(_) => true,
     }
 }

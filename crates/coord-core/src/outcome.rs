@@ -124,6 +124,11 @@ pub enum Reply {
     Keys(KeyReply),
     /// The past of keys is forgotten.
     Compacted,
+    /// The cluster has at least the level that was asked for.
+    LevelRaised {
+        /// What it had.
+        before: u32,
+    },
 }
 
 /// Why nothing was done.

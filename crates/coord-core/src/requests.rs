@@ -24,7 +24,7 @@ pub(crate) fn known(command: &Command) -> Option<Known> {
         Op::Campaign { session, serial, .. } => {
             (RequestId { session: *session, serial: *serial, acked_below: Serial(0) }, true)
         }
-        Op::Found { .. } | Op::Attach { .. } | Op::Withdraw { .. } => return None,
+        Op::Found { .. } | Op::Attach { .. } | Op::Withdraw { .. } | Op::RaiseLevel { .. } => return None,
         Op::OpenSession { .. }
         | Op::EndSession { .. }
         | Op::CloseSession { .. }

@@ -27,6 +27,8 @@ pub struct Parts {
     pub cluster: Option<ClusterId>,
     /// See [`State::generation`].
     pub generation: u32,
+    /// See [`State::level`].
+    pub level: u32,
     /// See [`State::seq`].
     pub seq: Seq,
     /// See [`State::revision`].
@@ -103,6 +105,7 @@ impl State {
         let mut state = State {
             cluster: parts.cluster,
             generation: parts.generation,
+            level: parts.level,
             seq: parts.seq,
             revision: parts.revision,
             last_token: parts.last_token,

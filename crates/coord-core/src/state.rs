@@ -16,7 +16,7 @@ use crate::memory::Memory;
 use crate::outcome::Grant;
 use crate::queue::Queue;
 use crate::shared::SharedMap;
-use crate::{AttachGeneration, Revision, Seq, Serial, SessionId, invariants};
+use crate::{AttachGeneration, Revision, Seq, Serial, SessionId, invariants, level};
 
 /// The whole replicated state.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +25,8 @@ pub struct State {
     pub(crate) cluster: Option<ClusterId>,
     /// Below 2^31. Raised by a restore only.
     pub(crate) generation: u32,
+    /// At least [`level::FIRST`]. Never goes back: what was written since may be known to no older program.
+    pub(crate) level: u32,
     /// Commands applied. No `seq` in the state is above it.
     pub(crate) seq: Seq,
     /// Commands that changed a key. Never above `seq`; no revision in the state is above it.
@@ -122,6 +124,7 @@ impl State {
         State {
             cluster: None,
             generation: 0,
+            level: level::FIRST,
             seq: Seq::default(),
             revision: Revision::default(),
             last_token: Token::new(0, 0),
@@ -144,6 +147,11 @@ impl State {
     /// Raised by each restore from backup.
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// What the programs of the cluster have agreed on: see [`crate::level`].
+    pub fn level(&self) -> u32 {
+        self.level
     }
 
     /// Commands applied so far.

@@ -283,6 +283,20 @@ Example:\n  palisade cluster remove 2"
         /// The node.
         id: u64,
     },
+    /// Backups: saved from a running cluster, restored into the folders of a new one.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Lets the cluster use what its programs know since an upgrade. There is no way back.
+    #[command(
+        name = "raise-level",
+        after_help = "Refused unless every member answers and runs a program that knows the level. From then on an older program refuses to \
+start on any of their folders.\n\nExample, when all nodes are upgraded and shall stay so:\n  palisade cluster raise-level"
+    )]
+    RaiseLevel {
+        /// The level; by default the highest that the store leader's program knows.
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        level: Option<u32>,
+    },
     /// Has another node lead the store.
     #[command(
         name = "transfer-leader",
@@ -292,6 +306,42 @@ Example:\n  palisade cluster transfer-leader 3"
     TransferLeader {
         /// The voter that is to lead.
         id: u64,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum SnapshotCommand {
+    /// Saves a backup of the whole cluster into a new file, while the cluster goes on.
+    #[command(
+        after_help = "The backup is of one moment: everything is in it that was acknowledged before this command began. The file gets its \
+name when all of it was received, checked and synced; one that exists is never replaced.\n\n\
+Example:\n  palisade cluster snapshot save monday.backup"
+    )]
+    Save {
+        /// The file; must not exist.
+        file: PathBuf,
+    },
+    /// Restores a backup into the folder of a first node of a new cluster.
+    #[command(
+        after_help = "Restore the same file for each of the first nodes, each into a folder of its own, here or on its machine; then start \
+them with --initial. Stop the old cluster first: its nodes and the new ones refuse each other.\n\n\
+The new cluster keeps the old one's id, so that fences go on comparing, and begins a new generation: all sessions have ended, nobody \
+leads, keys are as they were, and every token is above all that were ever granted. Its generation is the highest that its first nodes \
+bring. Where the clock was set back, or to restore the same file twice within one second, --generation must be above the last.\n\n\
+Example, three nodes on one machine (then start them with `palisade server --initial`):\n  \
+palisade cluster snapshot restore monday.backup --data d1\n  \
+palisade cluster snapshot restore monday.backup --data d2\n  \
+palisade cluster snapshot restore monday.backup --data d3"
+    )]
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// The folder; new or empty.
+        #[arg(long)]
+        data: PathBuf,
+        /// The lowest generation to begin with; by default the seconds since 2025-01-01, or one above the backup's if that is higher.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..1 << 31))]
+        generation: Option<u32>,
     },
 }
 

@@ -10,13 +10,18 @@ use palisade_wire::coord::v1::StatusReply;
 use palisade_world::World;
 use serde_json::json;
 
-use crate::cli::{ClusterCommand, Global};
+use crate::backup;
+use crate::cli::{ClusterCommand, Global, SnapshotCommand};
 use crate::exit::{Failure, UNREACHABLE};
 use crate::output;
 
 pub(crate) async fn run(command: ClusterCommand, global: &Global, world: World) -> Result<(), Failure> {
     let client = crate::elect::connect(global, &world)?;
     match command {
+        ClusterCommand::Snapshot(SnapshotCommand::Save { file }) => backup::save(&file, global, &client).await,
+        ClusterCommand::Snapshot(SnapshotCommand::Restore { file, data, generation }) => {
+            backup::restore(&file, &data, generation, global, &world).await
+        }
         ClusterCommand::Status => status(global, &client).await,
         ClusterCommand::Members => members(global, &client).await,
         ClusterCommand::Add { id, address } => {
@@ -29,6 +34,14 @@ pub(crate) async fn run(command: ClusterCommand, global: &Global, world: World) 
         }
         ClusterCommand::Remove { id } => {
             changed(global, id, &client.remove_node(id).await?);
+            Ok(())
+        }
+        ClusterCommand::RaiseLevel { level } => {
+            let (level, before) = client.raise_level(level).await?;
+            output::show(global.output, &json!({ "level": level, "before": before }), || match level == before {
+                true => format!("the cluster is at level {level} already"),
+                false => format!("the cluster is at level {level} (before: {before})"),
+            });
             Ok(())
         }
         ClusterCommand::TransferLeader { id } => {
@@ -91,6 +104,7 @@ async fn status(global: &Global, client: &Client) -> Result<(), Failure> {
     let document = json!({
         "cluster_id": format!("{:016x}", header.cluster_id),
         "generation": header.generation,
+        "level": best.level,
         "store_leader": store_leader,
         "term": best.term,
         "seq": header.seq,
@@ -100,6 +114,8 @@ async fn status(global: &Global, client: &Client) -> Result<(), Failure> {
             "address": address,
             "role": answer.as_ref().map_or("unreachable", |answer| answer.role.as_str()),
             "applied": answer.as_ref().map(|answer| answer.last_applied),
+            "level": answer.as_ref().map(|answer| answer.level),
+            "known_level": answer.as_ref().map(|answer| answer.known_level.max(1)),
             "healthy": answer.as_ref().is_some_and(|answer| answer.healthy),
             "problems": answer.as_ref().map(|answer| answer.problems.clone()).unwrap_or_default(),
         })).collect::<Vec<_>>(),
@@ -120,9 +136,10 @@ async fn status(global: &Global, client: &Client) -> Result<(), Failure> {
             }
         });
         format!(
-            "cluster {:016x}, generation {}, term {}, seq {}, revision {}, {} sessions, {} elections\n{}",
+            "cluster {:016x}, generation {}, level {}, term {}, seq {}, revision {}, {} sessions, {} elections\n{}",
             header.cluster_id,
             header.generation,
+            best.level,
             best.term,
             header.seq,
             header.revision,

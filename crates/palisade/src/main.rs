@@ -3,6 +3,7 @@
 //! What it keeps true: tables for people and JSON for programs go to stdout, everything else to stderr; the exit code says
 //! what is known (see [`exit`]).
 
+mod backup;
 mod bench;
 mod cli;
 mod cluster;

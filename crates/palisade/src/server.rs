@@ -67,8 +67,20 @@ fn config(args: &ServerArgs) -> Result<NodeConfig, Failure> {
     }
     config.ttl = args.min_ttl..=args.max_ttl;
     config.max_connections = connections(config.max_connections);
+    #[cfg(feature = "planted")]
+    {
+        config.level = other_version()?.unwrap_or(config.level);
+    }
     config.validate().map_err(|error| Failure::usage(error.field, error.value, error.limit))?;
     Ok(config)
+}
+
+/// Only in builds that prove the checks: a node that takes itself for one of another version.
+#[cfg(feature = "planted")]
+fn other_version() -> Result<Option<u32>, Failure> {
+    let Ok(level) = std::env::var("PALISADE_LEVEL") else { return Ok(None) };
+    let bad = |_| Failure::usage("PALISADE_LEVEL", level.clone(), "expected a number");
+    level.parse().map(Some).map_err(bad)
 }
 
 /// As many connections as wanted, or as the process may open files; its own limit is raised as far as the system allows. A node

@@ -61,6 +61,8 @@ bugs! {
     HalfTransaction = "half-transaction",
     /// Does what a transaction asks for whatever its conditions say.
     ConditionsIgnored = "conditions-ignored",
+    /// Begins a restored cluster in the generation of its backup, with the first token of it.
+    ResetTokenOnRestore = "reset-token-on-restore",
     /// Lets a key's session go with a write that is to keep it: the key outlives the session.
     KeepLetsGo = "keep-lets-go",
 
@@ -119,6 +121,8 @@ bugs! {
     GrantBeforeEnd = "grant-before-end",
     /// Lets observers of a node stay while it is behind and installs a snapshot: they miss what lay between.
     EventsLostAtSnapshot = "events-lost-at-snapshot",
+    /// Raises the level of the cluster without asking the nodes whether they know it.
+    LevelUnasked = "level-unasked",
     /// Writes a snapshot whose keys are from a later moment than the rest: torn between two states.
     SnapshotTorn = "snapshot-torn",
     /// Answers a command whose outcome is unknown as not applied.

@@ -147,7 +147,7 @@ impl<M: Machine> Inner<M> {
         self.view(self.a_moment_ago()).ok().and_then(|(view, _)| view.successor())
     }
 
-    async fn confirm(&self) -> Result<(), ChangeError> {
+    pub(crate) async fn confirm(&self) -> Result<(), ChangeError> {
         match self.rounds.next().await {
             Ok(_) => Ok(()),
             Err(crate::ConfirmError::NotLeader { hint }) => Err(ChangeError::NotLeader { hint }),

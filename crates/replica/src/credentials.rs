@@ -45,6 +45,8 @@ pub(crate) enum Refused {
     Removed { from: u64 },
     #[error("node {from} belongs to cluster {theirs:016x}, and this one to cluster {own:016x}")]
     OtherCluster { from: u64, theirs: u64, own: u64 },
+    #[error("node {from} runs a program that knows levels up to {knows}, and the cluster is at level {at}")]
+    LevelUnknown { from: u64, knows: u32, at: u32 },
     #[error("node {from} has generation {theirs} of the cluster, and this one generation {own}: one was restored")]
     OtherGeneration { from: u64, theirs: u32, own: u32 },
 }
@@ -69,6 +71,7 @@ impl<M: Machine> Credentials<M> {
             from_store: self.store_id,
             to_node: to.node_id,
             to_store: to.store_id,
+            level: self.machine.level().known,
         }
     }
 
@@ -90,6 +93,10 @@ impl<M: Machine> Credentials<M> {
             return Err(Refused::WrongStore { node: self.node_id, own: self.store_id, asked: envelope.to_store });
         }
         same_cluster(self.machine.cluster(), envelope)?;
+        let (at, knows) = (self.machine.level().at, envelope.level.max(1));
+        if knows < at {
+            return Err(Refused::LevelUnknown { from: envelope.from_node, knows, at });
+        }
         let from = envelope.from_node;
         match self.names(from) {
             Some(0) if !planted::is(Bug::UnboundLearnerCounts) => Err(Refused::NotBound { node: from }),

@@ -33,6 +33,12 @@ pub enum InitializeError {
     /// The list of members does not name this node with its store; nothing was changed.
     #[error("the members do not name this node and its store")]
     NotNamed,
+    /// The state with which it was to begin could not be kept; nothing was changed.
+    #[error("the state cannot be kept: {why}")]
+    Store {
+        /// Why.
+        why: String,
+    },
     /// Replication has stopped.
     #[error("replication has stopped: {why}")]
     Stopped {

@@ -33,6 +33,13 @@ pub enum JoinAnswer {
         /// The address.
         address: String,
     },
+    /// The cluster is at a level that this program does not know.
+    LevelUnknown {
+        /// Who says so.
+        by: u64,
+        /// The level.
+        level: u32,
+    },
     /// It does not lead the store, or cannot change anything now.
     AskElsewhere {
         /// Who does, if known.
@@ -47,7 +54,8 @@ impl<M: Machine> Replica<M> {
     pub async fn ask_to_join(&self, address: &str, own_address: &str) -> Result<JoinAnswer, HelloError> {
         let mut client = self.0.links.stranger(address).map_err(|bad| HelloError::Address(bad.to_string()))?;
         let (node_id, store_id) = (self.0.credentials.node_id, self.0.credentials.store_id);
-        let request = wire::JoinRequest { node_id, store_id, address: own_address.to_owned() };
+        let level = self.0.credentials.machine.level().known;
+        let request = wire::JoinRequest { node_id, store_id, address: own_address.to_owned(), level };
         let no_answer = |why: String| HelloError::NoAnswer { address: address.to_owned(), why };
         // As long as a committed change may take.
         let answer = match self.0.world.timeout(HELLO_LIMIT * 3, client.join(request)).await {
@@ -67,6 +75,7 @@ impl<M: Machine> Replica<M> {
             Some(Outcome::AskElsewhere(wire::AskElsewhere { store_leader, why })) => {
                 JoinAnswer::AskElsewhere { leader: Some(store_leader).filter(|it| !it.is_empty()), why }
             }
+            Some(Outcome::LevelUnknown(wire::LevelUnknown { by, level })) => JoinAnswer::LevelUnknown { by, level },
             None => return Err(no_answer("an answer that says nothing".to_owned())),
         })
     }
@@ -75,13 +84,16 @@ impl<M: Machine> Replica<M> {
 impl<M: Machine> Inner<M> {
     /// A node says which store it has.
     pub(crate) async fn join(&self, asker: wire::JoinRequest) -> wire::JoinReply {
-        let wire::JoinRequest { node_id, store_id, address } = asker;
+        let wire::JoinRequest { node_id, store_id, address, level: knows } = asker;
         let by = self.credentials.node_id;
         let elsewhere = |leader: Option<String>, why: String| {
             Outcome::AskElsewhere(wire::AskElsewhere { store_leader: leader.unwrap_or_default(), why })
         };
+        let level = self.credentials.machine.level().at;
         let outcome = if store_id == 0 {
             elsewhere(None, "a node says which store it has".to_owned())
+        } else if knows.max(1) < level {
+            Outcome::LevelUnknown(wire::LevelUnknown { by, level })
         } else {
             match self.change(&Change::Bind { node_id, store_id, address }).await {
                 Ok(_) => Outcome::Joined(wire::Joined {}),

@@ -11,8 +11,9 @@
 //! leads), [`ReplicaConfig`]; then, inside: `types` (what openraft is told), `codec` (its values as our messages),
 //! `log_store` and `state_machine` (its view of disk and machine), `network`, `append_stream` and `links` (to other nodes),
 //! `peer_service` and `credentials` (from other nodes, and who is refused), `succession` (a store leader whose connection is
-//! gone), `rounds` (shared quorum rounds), `quorum` (what a round asks), `watcher` (metrics as status), `membership`, `changes` and `joining` (which changes of the members
-//! are allowed, how they are made, and how a new node says which store it has).
+//! gone), `rounds` (shared quorum rounds), `quorum` (what a round asks), `watcher` (metrics as status), `membership`, `changes`
+//! and `joining` (which changes of the members are allowed, how they are made, and how a new node says which store it has),
+//! `levels` (which versions the members are of).
 
 mod acknowledged;
 mod append_stream;
@@ -24,6 +25,7 @@ mod error;
 mod figures;
 mod gate;
 mod joining;
+mod levels;
 mod links;
 mod log_store;
 mod machine;
@@ -55,11 +57,13 @@ pub use error::{ConfirmError, HelloError, InitializeError, ProposeError, ReadErr
 pub use figures::{RaftFigures, ReplicaMetrics};
 pub use gate::Gate;
 pub use joining::JoinAnswer;
-pub use machine::{Cluster, Frozen, Machine, MachineError};
+pub use levels::Levels;
+pub use machine::{Cluster, Frozen, Level, Machine, MachineError};
 pub use membership::{CAUGHT_UP, Change, MAX_MEMBERS, MAX_VOTERS};
-pub use peer::{Hello, Member, Peer};
+pub use peer::{Hello, Member, Peer, Restored};
 pub use peer_service::PeerService;
 pub use refusal::{ChangeError, Refusal};
 pub use replica::{MAX_ENTRY_BYTES, Replica};
 pub use room::Room;
+pub use snapshots::restored_head;
 pub use status::{Leadership, MemberIds, ReplicaStatus, Role};

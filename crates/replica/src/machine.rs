@@ -31,6 +31,11 @@ pub trait Machine: Send + Sync + 'static {
     /// it names. For those who look on.
     fn members(&self, _index: u64, _members: &[Member]) {}
 
+    /// Which level this program knows, and which one the state has. Called often, from any task.
+    fn level(&self) -> Level {
+        Level::default()
+    }
+
     /// The cluster that the state belongs to, as far as it is known; sent with every call to another node. Called often,
     /// from any task.
     fn cluster(&self) -> Cluster;
@@ -44,6 +49,22 @@ pub trait Frozen: Send + Sync + 'static {
     /// # Errors
     /// What `take` says; nothing is given away after that.
     fn write(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
+}
+
+/// What programs of different versions agree on: the state has a level, and whoever does not know it must not take part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Level {
+    /// The highest that this program knows.
+    pub known: u32,
+    /// Of the state.
+    pub at: u32,
+}
+
+impl Default for Level {
+    /// Before there were levels.
+    fn default() -> Level {
+        Level { known: 1, at: 1 }
+    }
 }
 
 /// Names a cluster and how often it was restored from a backup.

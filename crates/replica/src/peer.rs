@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Cluster;
+use crate::{Cluster, Level};
 
 /// A node: its id, where it is reached, and which data folder speaks for it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -52,4 +52,30 @@ pub struct Hello {
     pub removed_you: bool,
     /// Whether its disk is full: it takes no leadership of the store.
     pub disk_is_full: bool,
+    /// What it was restored from, until its cluster is formed.
+    pub restored: Option<Restored>,
+    /// Which level its program knows, and which one its state has.
+    pub level: Level,
+}
+
+/// The backup that a node's folder was restored from. Two of the same `cluster`, `seq`, `bytes` and `crc32` are the same backup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Restored {
+    /// Of the backup; kept.
+    pub cluster: u64,
+    /// With which its cluster is to begin at least.
+    pub generation: u32,
+    /// Of the backup.
+    pub seq: u64,
+    /// Of the state that was backed up.
+    pub bytes: u64,
+    /// Of the state that was backed up.
+    pub crc32: u32,
+}
+
+impl Restored {
+    /// Whether it is the same backup.
+    pub fn is_of(&self, other: &Restored) -> bool {
+        Restored { generation: 0, ..*self } == Restored { generation: 0, ..*other }
+    }
 }

@@ -301,6 +301,9 @@ impl<M: Machine> ReplicaService for PeerService<M> {
             acknowledged: credentials.acknowledged.of(asker.store_id),
             removed_you: credentials.has_removed(asker.node_id),
             disk_is_full: replica.snapshots.room().get() != Room::Enough,
+            level: credentials.machine.level().known,
+            cluster_level: credentials.machine.level().at,
+            restored: replica.snapshots.restored().map(|(restored, _)| codec::restored(&restored)),
         }))
     }
 

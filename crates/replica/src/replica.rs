@@ -12,7 +12,7 @@ use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, InitializeError
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use palisade_planted::{self as planted, Bug};
-use palisade_storage::{LogEngine, SnapshotStore};
+use palisade_storage::{LogEngine, Snapshot as Saved, SnapshotStore};
 use palisade_wire::replica::v1 as wire;
 use palisade_wire::replica::v1::replica_service_server::ReplicaServiceServer;
 use palisade_world::{Task, World};
@@ -29,14 +29,15 @@ use crate::reach::Reach;
 use crate::rounds::{self, Ask, Confirmed, Rounds, hint};
 use crate::seeds::Seeds;
 use crate::snapshot_transfer::Arriving;
-use crate::snapshots::Snapshots;
+use crate::snapshots::{SnapshotData, Snapshots};
 use crate::state_machine::{Applied, MachineStore};
 use crate::succession::{self, Succession};
-use crate::types::{LeaderId, Node, Payload, Types};
+use crate::types::{LeaderId, LogId, Membership, Node, Payload, Snapshot, SnapshotMeta, StoredMembership, Types, Vote};
 use crate::watcher::{self, Stopping};
 use crate::{
-    Change, ChangeError, Cluster, ConfirmError, Gate, Hello, HelloError, InitializeError, Leadership, Machine, Members,
-    Peer, PeerService, ProposeError, ReadError, ReplicaConfig, ReplicaStatus, Role, Room, StartError, Timings,
+    Change, ChangeError, Cluster, ConfirmError, Gate, Hello, HelloError, InitializeError, Leadership, Level, Machine,
+    Members, Peer, PeerService, ProposeError, ReadError, ReplicaConfig, ReplicaStatus, Restored, Role, Room,
+    StartError, Timings, codec,
 };
 
 /// The largest entry that may be proposed: above the largest batch, and half of what a peer accepts in one message.
@@ -57,6 +58,9 @@ const NOTED_REFUSALS: usize = 64;
 
 /// How long a follower may leave an append without an answer, at least: a slow disk is no reason to send it again.
 const MIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The place in the log of a state that was restored: behind it, the log goes on.
+const FIRST_RESTORED: u64 = 1;
 
 /// How long openraft's core may take to show what it has read from the store before it started.
 const MEMBERSHIP_LIMIT: Duration = Duration::from_secs(1);
@@ -194,18 +198,58 @@ impl<M: Machine> Replica<M> {
 
     /// Forms a cluster of these nodes, all voters, of which this is one. To be called on one of them, once.
     pub async fn initialize(&self, peers: Vec<Peer>) -> Result<(), InitializeError> {
-        let Credentials { node_id, store_id, .. } = *self.0.credentials;
-        if !peers.iter().any(|peer| peer.node_id == node_id && peer.store_id == store_id) {
-            return Err(InitializeError::NotNamed);
-        }
-        let node = |Peer { node_id, address, store_id }| (node_id, Node { address, store_id, highest_id: 0 });
-        let members: BTreeMap<u64, Node> = peers.into_iter().map(node).collect();
+        let members = self.named(peers)?;
         match self.0.seeds.scope(self.0.raft.initialize(members)).await {
             Ok(()) => Ok(()),
             Err(RaftError::APIError(RaftInitializeError::NotAllowed(_))) => Err(InitializeError::AlreadyInitialized),
             Err(RaftError::APIError(RaftInitializeError::NotInMembers(_))) => Err(InitializeError::NotNamed),
             Err(RaftError::Fatal(fatal)) => Err(InitializeError::Stopped { why: fatal.to_string() }),
         }
+    }
+
+    /// What this node was restored from, with the state itself, until its cluster is formed.
+    pub fn restored(&self) -> Option<(Restored, Saved)> {
+        self.0.snapshots.restored()
+    }
+
+    /// As [`Replica::initialize`], of a cluster that begins with a state. The others get it from this node, as any node gets what it
+    /// lacks: a snapshot that nobody has written the entries of.
+    ///
+    /// Safe to repeat after an error, also after a restart: until it has come to its end this node has no cluster.
+    pub async fn initialize_from(&self, peers: Vec<Peer>, state: M::Frozen) -> Result<(), InitializeError> {
+        let members = self.named(peers)?;
+        if self.is_initialized() {
+            return Err(InitializeError::AlreadyInitialized);
+        }
+        // The state comes from a leadership of no node, which is over: whoever leads first has a later one.
+        let vote = self.0.raft.metrics().borrow_watched().vote;
+        let mine = vote.leader_id.node_id == 0 && vote.leader_id.term > 0;
+        let term = if mine { vote.leader_id.term } else { vote.leader_id.term + 1 };
+        let leader_id = LeaderId { term, node_id: 0 };
+        let first = LogId { leader_id, index: FIRST_RESTORED };
+        let store = |error: &dyn std::fmt::Display| InitializeError::Store { why: error.to_string() };
+        let voters = members.keys().copied().collect();
+        let membership = Membership::new(vec![voters], members).map_err(|error| store(&error))?;
+        let meta =
+            SnapshotMeta { last_log_id: Some(first), last_membership: StoredMembership::new(Some(first), membership) };
+        let draft = self.0.snapshots.draft(&meta, state).await.map_err(|error| store(&error))?;
+        let snapshot = Snapshot { meta, snapshot: SnapshotData::received(draft) };
+        let vote = Vote { leader_id, committed: true };
+        let installed = self.0.seeds.scope(self.0.raft.install_full_snapshot(vote, snapshot)).await;
+        match installed {
+            Ok(answer) if answer.vote == vote => Ok(()),
+            Ok(answer) => Err(store(&format!("a vote of {} is in its way", answer.vote))),
+            Err(fatal) => Err(InitializeError::Stopped { why: fatal.to_string() }),
+        }
+    }
+
+    fn named(&self, peers: Vec<Peer>) -> Result<BTreeMap<u64, Node>, InitializeError> {
+        let Credentials { node_id, store_id, .. } = *self.0.credentials;
+        if !peers.iter().any(|peer| peer.node_id == node_id && peer.store_id == store_id) {
+            return Err(InitializeError::NotNamed);
+        }
+        let node = |Peer { node_id, address, store_id }| (node_id, Node { address, store_id, highest_id: 0 });
+        Ok(peers.into_iter().map(node).collect())
     }
 
     /// Has an entry applied. Only this node is asked: it is never forwarded. Cancelling it does not take the entry back.
@@ -276,6 +320,9 @@ impl<M: Machine> Replica<M> {
                     acknowledged,
                     removed_you,
                     disk_is_full,
+                    restored,
+                    level,
+                    cluster_level,
                 } = reply.into_inner();
                 let cluster = Cluster { id: cluster_id, generation };
                 Ok(Hello {
@@ -288,6 +335,8 @@ impl<M: Machine> Replica<M> {
                     acknowledged,
                     removed_you,
                     disk_is_full,
+                    restored: restored.map(codec::restored_from),
+                    level: Level { known: level.max(1), at: cluster_level.max(1) },
                 })
             }
         }

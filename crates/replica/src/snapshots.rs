@@ -17,10 +17,16 @@ use crate::log_store::io_error;
 use crate::room::RoomNow;
 use crate::state_machine::guarded;
 use crate::types::{LogId, Snapshot, SnapshotMeta};
-use crate::{Frozen, Room, StartError, codec};
+use crate::{Frozen, Restored, Room, StartError, codec};
 
 /// How long a snapshot that does not fit waits before it is tried again.
 const UNTIL_THERE_IS_ROOM: Duration = Duration::from_secs(1);
+
+/// The head under which a folder keeps the state of a backup until its cluster is formed. Of `restored`, length and checksum are
+/// those of what is saved under it.
+pub fn restored_head(restored: &Restored) -> bytes::Bytes {
+    codec::restored_head(restored)
+}
 
 /// What openraft hands around.
 pub(crate) enum SnapshotData {
@@ -43,6 +49,8 @@ pub(crate) struct Snapshots {
     /// The last entry under the snapshot that the store holds. Locked while one takes its place: a snapshot that was written
     /// slowly must not replace a later one that was installed meanwhile, for the log below that one is gone.
     covered: Arc<Mutex<Option<LogId>>>,
+    /// The state of a backup, for which no cluster has been formed yet. Raft knows nothing of it. Gone with the first snapshot.
+    restored: Arc<Mutex<Option<(Restored, Saved)>>>,
     stopping: Arc<AtomicBool>,
     room: RoomNow,
     world: World,
@@ -51,16 +59,17 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     pub(crate) fn open(store: Arc<dyn SnapshotStore>, world: World) -> Result<Snapshots, StartError> {
         let unreadable = |error: codec::CodecError| StartError::Store { why: error.to_string() };
-        let covered = match store.latest()? {
-            None => None,
-            Some(found) => {
-                let meta = codec::from_disk("snapshot head", found.meta).map_err(unreadable)?;
-                codec::snapshot_meta_from(meta).map_err(unreadable)?.last_log_id
-            }
-        };
+        let (mut covered, mut restored) = (None, None);
+        if let Some(found) = store.latest()? {
+            let meta = codec::head_from_disk(found.meta.clone()).map_err(unreadable)?;
+            let (bytes, crc32) = (found.bytes(), found.checksum());
+            restored = meta.restored.map(|it| (Restored { bytes, crc32, ..codec::restored_from(it) }, found));
+            covered = codec::snapshot_meta_from(meta).map_err(unreadable)?.last_log_id;
+        }
         Ok(Snapshots {
             store,
             covered: Arc::new(Mutex::new(covered)),
+            restored: Arc::new(Mutex::new(restored)),
             stopping: Arc::default(),
             room: RoomNow::default(),
             world,
@@ -82,6 +91,11 @@ impl Snapshots {
     /// Whether there is one.
     pub(crate) fn any(&self) -> bool {
         lock(&self.covered).is_some()
+    }
+
+    /// The state of a backup that waits for its cluster.
+    pub(crate) fn restored(&self) -> Option<(Restored, Saved)> {
+        lock(&self.restored).clone()
     }
 
     /// Ends what is being written: the node stops.
@@ -107,8 +121,10 @@ impl Snapshots {
         let Some(found) = self.blocking("opening a snapshot", move || store.latest().map_err(io_error)).await? else {
             return Ok(None);
         };
-        let meta = codec::snapshot_meta_from(codec::from_disk("snapshot head", found.meta.clone())?)?;
-        Ok(Some(Snapshot { meta, snapshot: SnapshotData::Saved(found) }))
+        let meta = codec::snapshot_meta_from(codec::head_from_disk(found.meta.clone())?)?;
+        // What covers no entry is a backup's state: no snapshot of this cluster.
+        let covers = meta.last_log_id.is_some();
+        Ok(covers.then_some(Snapshot { meta, snapshot: SnapshotData::Saved(found) }))
     }
 
     /// Begins one that comes from elsewhere.
@@ -149,8 +165,19 @@ impl Snapshots {
         }
     }
 
+    /// A frozen state as a draft that counts for nothing yet.
+    pub(crate) async fn draft<F: Frozen>(&self, meta: &SnapshotMeta, frozen: F) -> io::Result<Box<dyn SnapshotDraft>> {
+        let (job, meta) = (self.clone(), meta.clone());
+        self.blocking("writing a snapshot", move || job.fill(&meta, &frozen)).await
+    }
+
     /// On a thread that may block.
     fn write(&self, meta: &SnapshotMeta, frozen: &impl Frozen) -> io::Result<Saved> {
+        let draft = self.fill(meta, frozen)?;
+        self.take_place(meta, draft)
+    }
+
+    fn fill(&self, meta: &SnapshotMeta, frozen: &impl Frozen) -> io::Result<Box<dyn SnapshotDraft>> {
         self.fits()?;
         let mut draft = self.store.begin(&codec::to_disk(&codec::snapshot_meta(meta))).map_err(io_error)?;
         guarded(|| {
@@ -159,7 +186,7 @@ impl Snapshots {
                 false => self.fits().and_then(|()| draft.write(piece).map_err(io_error)),
             })
         })??;
-        self.take_place(meta, draft)
+        Ok(draft)
     }
 
     /// Whether anything may be written now: what little room there is belongs to the log.
@@ -180,6 +207,7 @@ impl Snapshots {
         }
         let saved = draft.save().map_err(io_error)?;
         *covered = meta.last_log_id;
+        *lock(&self.restored) = None;
         Ok(saved)
     }
 
@@ -207,7 +235,7 @@ impl Snapshots {
     }
 }
 
-fn lock(covered: &Mutex<Option<LogId>>) -> MutexGuard<'_, Option<LogId>> {
+fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
     // A save that panicked has changed nothing here.
-    covered.lock().unwrap_or_else(PoisonError::into_inner)
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }

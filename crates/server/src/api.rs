@@ -6,7 +6,7 @@ use std::time::Duration;
 use palisade_coord_core::{Command, Outcome, Reply, State};
 use palisade_fence::ClusterId;
 use palisade_planted::{self as planted, Bug};
-use palisade_replica::{Cluster, Machine, Replica};
+use palisade_replica::{Cluster, Leadership, Machine, Replica};
 use palisade_wire::coord::v1::{ErrorDetail, Header};
 use palisade_wire::{convert, status};
 use palisade_world::World;
@@ -57,7 +57,19 @@ impl Api {
     /// Has a checked command applied.
     pub(crate) async fn apply(&self, command: Result<Command, ErrorDetail>) -> Result<(Header, Reply), Status> {
         let command = command.map_err(status::refuse)?;
-        let submitted = self.world.timeout(ANSWER_LIMIT, self.proposer.submit(command)).await;
+        self.answer(self.proposer.submit(command)).await
+    }
+
+    /// The same, if this node still leads the store as it did.
+    pub(crate) async fn apply_as(&self, leadership: Leadership, command: Command) -> Result<(Header, Reply), Status> {
+        self.answer(self.proposer.submit_as(leadership, command)).await
+    }
+
+    async fn answer(
+        &self,
+        submitted: impl Future<Output = Result<Outcome, SubmitError>>,
+    ) -> Result<(Header, Reply), Status> {
+        let submitted = self.world.timeout(ANSWER_LIMIT, submitted).await;
         let late = || Err(SubmitError::Unknown { why: format!("no outcome within {ANSWER_LIMIT:?}") });
         let outcome = submitted.unwrap_or_else(late).map_err(|error| status::refuse(refusals::of_submit(error)))?;
         let header = self.header(&outcome);

@@ -3,20 +3,24 @@
 //! Status and health are served without a store leader, too; never by asking other nodes. Changes are decided and made by the
 //! replica: here they are read and answered.
 
-use palisade_replica::{Change, ChangeError, MemberState, Members};
+use palisade_coord_core::{Command, Op, Reply};
+use palisade_replica::{Change, ChangeError, Machine, MemberState, Members};
 use palisade_wire::coord::v1::cluster_service_server::ClusterService;
 use palisade_wire::coord::v1::error_detail::Kind;
 use palisade_wire::coord::v1::{
     AddNodeRequest, ErrorDetail, HealthReply, HealthRequest, Member, MembersReply, MembersRequest, PromoteNodeRequest,
-    RemoveNodeRequest, StatusReply, StatusRequest, TransferStoreLeaderRequest,
+    RaiseLevelReply, RaiseLevelRequest, RemoveNodeRequest, SnapshotRequest, StatusReply, StatusRequest,
+    TransferStoreLeaderRequest,
 };
 use palisade_wire::{convert, status};
 use palisade_world::grpc::check_address;
 use tonic::{Request, Response, Status};
 
-use crate::api::{ANSWER_LIMIT, Api};
+use crate::api::{ANSWER_LIMIT, Api, wrong_reply};
+use crate::backup::{self, AT_ONCE, Parts, Places};
 use crate::build_info;
 use crate::health::Health;
+use crate::raise;
 use crate::refusals;
 
 /// The service.
@@ -24,10 +28,30 @@ pub(crate) struct Cluster {
     pub(crate) node_id: u64,
     pub(crate) api: Api,
     pub(crate) health: Health,
+    pub(crate) backups: Places,
 }
 
 #[tonic::async_trait]
 impl ClusterService for Cluster {
+    type SnapshotStream = Parts;
+
+    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Parts>, Status> {
+        let Some(place) = self.backups.take() else {
+            let limit = format!("at most {AT_ONCE} backups of a node at once");
+            return Err(status::refuse(ErrorDetail {
+                limit,
+                ..status::not_applied(Kind::Overloaded, "repeat it a little later")
+            }));
+        };
+        // So everything is in it that was acknowledged before.
+        self.api.barrier().await?;
+        if self.api.machine.founded().borrow().is_none() {
+            return Err(status::refuse(refusals::no_state()));
+        }
+        let (frozen, header) = self.api.machine.read(|state| (state.freeze(), convert::header(state)));
+        Ok(Response::new(backup::parts(frozen, header, place, &self.api.world)))
+    }
+
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         let problems = self.health.problems();
         let status = self.health.status.borrow().clone();
@@ -43,6 +67,7 @@ impl ClusterService for Cluster {
             problems,
             version: build_info::VERSION.to_owned(),
             commit: build_info::COMMIT.to_owned(),
+            known_level: self.api.machine.level().known,
             ..StatusReply::default()
         };
         let reply = self.api.machine.read(|state| StatusReply {
@@ -50,6 +75,7 @@ impl ClusterService for Cluster {
             sessions: state.session_count(),
             elections: state.election_count(),
             keys: state.keys().count(),
+            level: state.level(),
             ..known
         });
         Ok(Response::new(reply))
@@ -89,6 +115,29 @@ impl ClusterService for Cluster {
         let TransferStoreLeaderRequest { node_id } = request.into_inner();
         node_is_named(node_id)?;
         self.change(self.api.replica.transfer(node_id)).await
+    }
+
+    async fn raise_level(&self, request: Request<RaiseLevelRequest>) -> Result<Response<RaiseLevelReply>, Status> {
+        let RaiseLevelRequest { level: asked } = request.into_inner();
+        self.api.barrier().await?;
+        let levels = self.api.machine.level();
+        let level = if asked == 0 { levels.known } else { asked };
+        // Held until the level is raised, so that whoever was asked is everybody.
+        let asked = self.api.replica.levels().await.map_err(|error| status::refuse(refusals::of_change(error)))?;
+        raise::may_be_raised(level, levels.at, &asked.members)
+            .map_err(|why| status::refuse(refusals::of_level(why)))?;
+        let leadership = self.health.status.borrow().leadership;
+        let leadership = leadership.ok_or_else(|| status::refuse(refusals::no_store_leader()))?;
+        let command = Command::new(self.api.unix_ms(), Op::RaiseLevel { level });
+        let (header, reply) = self.api.apply_as(leadership, command).await?;
+        match reply {
+            Reply::LevelRaised { before } => {
+                let level = level.max(before);
+                tracing::info!(level, from = before, "the level of the cluster was raised");
+                Ok(Response::new(RaiseLevelReply { header: Some(header), level, before }))
+            }
+            reply => Err(wrong_reply(&reply)),
+        }
     }
 
     async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthReply>, Status> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use palisade_coord_core::level;
 use palisade_replica::Timings;
 use palisade_world::grpc::check_address;
 
@@ -43,6 +44,9 @@ pub struct NodeConfig {
     pub timings: Timings,
     /// Raft log entries between snapshots.
     pub snapshot_every: u64,
+    /// The highest level that this program knows. Anything but the default is for tests: so a node takes itself for one of another
+    /// version.
+    pub level: u32,
     /// Connections at once; fewer than the files that the process may open.
     pub max_connections: usize,
 }
@@ -74,6 +78,7 @@ impl NodeConfig {
             ttl: MIN_TTL..=MAX_TTL,
             timings: Timings::default(),
             snapshot_every: SNAPSHOT_EVERY,
+            level: level::KNOWN,
             max_connections: MAX_CONNECTIONS,
         }
     }

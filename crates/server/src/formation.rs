@@ -3,13 +3,15 @@
 //!
 //! Keeps true: a node with an empty store votes for nobody before it has heard that its store is the one that the cluster
 //! knows under its id, or that no cluster exists yet; and the first cluster forms only when every node that `--initial`
-//! names has told its store id. So no wiped store can be taken for the one that was lost.
+//! names has told its store id. So no wiped store can be taken for the one that was lost. A cluster that begins with a backup forms
+//! only when all of them bring the same one; and a node of another generation of the cluster counts for nothing.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use palisade_fence::ClusterId;
 use palisade_planted::{self as planted, Bug};
-use palisade_replica::Peer;
+use palisade_replica::{Peer, Restored};
 
 /// This node, before it knows whether it belongs.
 #[derive(Clone, Debug)]
@@ -22,6 +24,12 @@ pub(crate) struct Own {
     pub(crate) store: Store,
     /// The cluster that the store belongs to, if it holds its name.
     pub(crate) cluster: Option<ClusterId>,
+    /// Of that cluster.
+    pub(crate) generation: u32,
+    /// The backup in a fresh store.
+    pub(crate) restored: Option<Restored>,
+    /// The highest level that this program knows.
+    pub(crate) known_level: u32,
     /// Tells this process from another one on a copy of its folder; 0: nothing does.
     pub(crate) process: u64,
     /// The last entry of its log, or of what its snapshot covers. Read after the answers that it is judged by.
@@ -44,6 +52,12 @@ pub(crate) struct Told {
     pub(crate) store_id: u64,
     /// The cluster that it belongs to, once that has a name.
     pub(crate) cluster: Option<ClusterId>,
+    /// Of that cluster.
+    pub(crate) generation: u32,
+    /// The backup in its store, until its cluster is formed.
+    pub(crate) restored: Option<Restored>,
+    /// The level of its cluster.
+    pub(crate) level: u32,
     /// Whether it has a membership.
     pub(crate) store: Store,
     /// The store id that its membership names for the asking node; `None`: it names no such node.
@@ -68,8 +82,13 @@ pub(crate) enum Standing {
     Member,
     /// It was added to a running cluster, which does not know its store yet; the node that says so is reached there.
     Added(String),
-    /// No cluster exists, all have reported, and this node is the one that forms it, with these members.
-    Forms(Vec<Peer>),
+    /// No cluster exists, all have reported, and this node is the one that forms it.
+    Forms {
+        /// With these members.
+        peers: Vec<Peer>,
+        /// With the state of the backup that all of them bring, in this generation.
+        generation: Option<u32>,
+    },
     /// It does not belong, and must stop.
     Refused(Misfit),
 }
@@ -183,6 +202,71 @@ pub enum Misfit {
         /// The peer.
         address: String,
     },
+    /// The cluster was restored from a backup, and this store is from before that.
+    #[error(
+        "the data folder has generation {own} of cluster {cluster}, and the node at {address} generation {other}: the cluster was \
+         restored from a backup, and this folder is of the cluster before that. If that is as it should be, this node is not needed \
+         any more; give it an empty folder and add it under a new id"
+    )]
+    Outlived {
+        /// Of both.
+        cluster: ClusterId,
+        /// The folder's generation.
+        own: u32,
+        /// The peer's generation.
+        other: u32,
+        /// The peer.
+        address: String,
+    },
+    /// The cluster is at a level that this program does not know.
+    #[error(
+        "downgrade refused: node {by} says that the cluster is at level {level}, and this program knows levels up to {known}; start \
+         a newer one"
+    )]
+    LevelUnknown {
+        /// The node that says so.
+        by: u64,
+        /// The cluster's level.
+        level: u32,
+        /// The highest that this program knows.
+        known: u32,
+    },
+    /// It was restored, and where it is to begin a new cluster another one runs.
+    #[error(
+        "the data folder holds a backup of cluster {cluster}, to begin a new cluster with, and the node at {address} belongs to a \
+         cluster that runs (generation {generation}): stop the nodes of the old cluster first, or give the new ones other addresses"
+    )]
+    RestoredBesideRunning {
+        /// The backup's.
+        cluster: ClusterId,
+        /// The peer.
+        address: String,
+        /// Of the peer's cluster.
+        generation: u32,
+    },
+    /// It was restored, and is told to join.
+    #[error(
+        "the data folder holds a backup, to begin a new cluster with: start it with --initial; to join a cluster that runs, a node \
+         needs an empty folder"
+    )]
+    RestoredJoins,
+    /// The nodes do not bring the same backup.
+    #[error(
+        "the first nodes of a restored cluster bring the same backup: node {node_id} has {own}, and node {other_id} ({address}) \
+         {other}. Restore the same file into the folder of each"
+    )]
+    OtherBackup {
+        /// This node.
+        node_id: u64,
+        /// What it brings, in words.
+        own: String,
+        /// The other.
+        other_id: u64,
+        /// Where it is reached.
+        address: String,
+        /// What that brings, in words.
+        other: String,
+    },
     /// A node is not who it should be.
     #[error("the node at {address} is node {told}, and --initial names it node {expected}")]
     WrongNode {
@@ -248,8 +332,43 @@ fn form(own: &Own, addresses: &BTreeMap<u64, String>, told: &BTreeMap<u64, Told>
         }
         peers.push(Peer { node_id: *id, address: address.clone(), store_id });
     }
+    if let Some(misfit) = other_backup(own, addresses, told) {
+        return Standing::Refused(misfit);
+    }
     let lowest = peers.first().map(|peer| peer.node_id);
-    if lowest == Some(own.node_id) { Standing::Forms(peers) } else { Standing::Member }
+    if lowest != Some(own.node_id) {
+        return Standing::Member;
+    }
+    // Each folder was restored at its own time: the highest is above whatever any of them must be above.
+    let brought = told.values().map(|told| &told.restored).chain([&own.restored]);
+    Standing::Forms { peers, generation: brought.flatten().map(|it| it.generation).max() }
+}
+
+/// What is wrong if the nodes would not begin with the same state. Only one of them gives it to all: were it the wrong one, nobody
+/// would notice.
+fn other_backup(own: &Own, addresses: &BTreeMap<u64, String>, told: &BTreeMap<u64, Told>) -> Option<Misfit> {
+    let same = |other: &Option<Restored>| match (&own.restored, other) {
+        (Some(own), Some(other)) => own.is_of(other),
+        (own, other) => own.is_none() && other.is_none(),
+    };
+    let (other_id, other) = told.iter().find(|(_, told)| !same(&told.restored))?;
+    Some(Misfit::OtherBackup {
+        node_id: own.node_id,
+        own: brings(&own.restored),
+        other_id: *other_id,
+        address: addresses[other_id].clone(),
+        other: brings(&other.restored),
+    })
+}
+
+fn brings(restored: &Option<Restored>) -> String {
+    match restored {
+        None => "an empty folder".to_owned(),
+        Some(Restored { cluster, seq, bytes, crc32, .. }) => {
+            let cluster = ClusterId(*cluster);
+            format!("a backup of cluster {cluster} at seq {seq} ({bytes} bytes, checksum {crc32:08x})")
+        }
+    }
 }
 
 /// What is wrong with this node in the eyes of one other, or with that other.
@@ -265,6 +384,12 @@ fn misfit(own: &Own, expected: u64, address: &str, told: &Told) -> Option<Misfit
         && own != other
     {
         return Some(Misfit::OtherCluster { own, other, address: address.to_owned() });
+    }
+    if let Some(misfit) = other_time(own, address, told) {
+        return misfit;
+    }
+    if told.level > own.known_level {
+        return Some(Misfit::LevelUnknown { by: told.node_id, level: told.level, known: own.known_level });
     }
     if let Some(acknowledged) = told.acknowledged.filter(|acknowledged| Some(*acknowledged) > own.last) {
         return Some(Misfit::OlderCopy { node_id: own.node_id, by: told.node_id, acknowledged, last: own.last });
@@ -282,6 +407,29 @@ fn misfit(own: &Own, expected: u64, address: &str, told: &Told) -> Option<Misfit
         (Store::InUse, None) if own.store == Store::InUse => None,
         (Store::InUse, None) => {
             Some(Misfit::NotAMember { node_id: own.node_id, by: told.node_id, address: own.address.clone() })
+        }
+    }
+}
+
+/// What is wrong with this node, if anything is, beside one on the other side of a restore; `None`: it is on the same side.
+fn other_time(own: &Own, address: &str, told: &Told) -> Option<Option<Misfit>> {
+    let address = address.to_owned();
+    if let (Some(restored), Store::Fresh, Store::InUse) = (&own.restored, own.store, told.store) {
+        // The cluster that this one was to be of is formed: what that says of this store counts.
+        let after = told.cluster == Some(ClusterId(restored.cluster)) && told.generation >= restored.generation;
+        if after || told.names_me == Some(own.store_id) {
+            return None;
+        }
+        let (cluster, generation) = (ClusterId(restored.cluster), told.generation);
+        return Some(Some(Misfit::RestoredBesideRunning { cluster, address, generation }));
+    }
+    let cluster = own.cluster.filter(|_| own.store == Store::InUse && told.cluster.is_some())?;
+    match told.generation.cmp(&own.generation) {
+        Ordering::Equal => None,
+        // Somebody has left it running. What it says is of another time.
+        Ordering::Less => Some(None),
+        Ordering::Greater => {
+            Some(Some(Misfit::Outlived { cluster, own: own.generation, other: told.generation, address }))
         }
     }
 }
@@ -306,13 +454,34 @@ mod tests {
 
     fn own(node_id: u64) -> Own {
         let (store_id, address) = (node_id * 10, format!("n{node_id}:1"));
-        Own { node_id, store_id, address, store: Store::Fresh, cluster: None, process: node_id, last: None }
+        Own {
+            node_id,
+            store_id,
+            address,
+            store: Store::Fresh,
+            cluster: None,
+            generation: 0,
+            restored: None,
+            known_level: 1,
+            process: node_id,
+            last: None,
+        }
     }
 
     fn fresh(node_id: u64) -> Told {
-        let (cluster, store, names_me, acknowledged) = (None, Store::Fresh, None, None);
-        let (store_id, process, removed_me) = (node_id * 10, node_id, false);
-        Told { node_id, store_id, cluster, store, names_me, process, acknowledged, removed_me }
+        Told {
+            node_id,
+            store_id: node_id * 10,
+            cluster: None,
+            generation: 0,
+            restored: None,
+            level: 1,
+            store: Store::Fresh,
+            names_me: None,
+            process: node_id,
+            acknowledged: None,
+            removed_me: false,
+        }
     }
 
     fn member(node_id: u64, names_me: Option<u64>) -> Told {
@@ -333,7 +502,9 @@ mod tests {
     #[test]
     fn the_lowest_id_forms_the_cluster_when_all_have_reported() {
         assert_eq!(standing(&own(1), [fresh(2)]), Standing::Waiting { missing: vec!["3 (n3:1)".to_owned()] });
-        let Standing::Forms(peers) = standing(&own(1), [fresh(2), fresh(3)]) else { panic!("node 1 forms it") };
+        let Standing::Forms { peers, generation: None } = standing(&own(1), [fresh(2), fresh(3)]) else {
+            panic!("node 1 forms it")
+        };
         assert_eq!(
             peers.iter().map(|peer| (peer.node_id, peer.store_id)).collect::<Vec<_>>(),
             [(1, 10), (2, 20), (3, 30)]
@@ -407,6 +578,63 @@ mod tests {
         );
         let copied = Told { store_id: 20, ..fresh(3) };
         assert!(refusal(&own(2), [fresh(1), copied]).starts_with("nodes 2 and 3 have the same store"));
+    }
+
+    fn backup(generation: u32) -> Restored {
+        Restored { cluster: 7, generation, seq: 100, bytes: 1_000, crc32: 0xabc }
+    }
+
+    #[test]
+    fn a_restored_cluster_forms_when_all_bring_the_same_backup_and_takes_the_highest_generation() {
+        let own = |id| Own { restored: Some(backup(5)), ..own(id) };
+        let told = |id, generation| Told { restored: Some(backup(generation)), ..fresh(id) };
+        let Standing::Forms { peers, generation } = standing(&own(1), [told(2, 9), told(3, 4)]) else {
+            panic!("node 1 forms it")
+        };
+        assert_eq!((peers.len(), generation), (3, Some(9)));
+        assert_eq!(standing(&own(2), [told(1, 9), told(3, 4)]), Standing::Member);
+
+        let words = refusal(&own(1), [told(2, 5), fresh(3)]);
+        assert!(words.contains("node 1 has a backup of cluster 0000000000000007 at seq 100"), "{words}");
+        assert!(words.contains("node 3 (n3:1) an empty folder"), "{words}");
+        let other = Told { restored: Some(Restored { crc32: 0xabd, ..backup(5) }), ..fresh(3) };
+        assert!(refusal(&own(1), [told(2, 5), other]).contains("checksum 00000abd"));
+        assert!(refusal(&self::own(1), [fresh(2), told(3, 5)]).contains("node 1 has an empty folder"));
+    }
+
+    #[test]
+    fn a_program_that_does_not_know_the_level_of_the_cluster_takes_no_part() {
+        for store in [Store::Fresh, Store::InUse] {
+            let own = Own { store, ..own(2) };
+            assert_eq!(standing(&own, [member(1, Some(20))]), Standing::Member);
+            let words = refusal(&own, [Told { level: 2, ..member(1, Some(20)) }]);
+            assert!(words.contains("cluster is at level 2, and this program knows levels up to 1"), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_restored_node_begins_no_cluster_beside_one_that_runs() {
+        let restored = Own { restored: Some(backup(5)), ..own(2) };
+        for names_me in [None, Some(0), Some(99)] {
+            let words = refusal(&restored, [member(1, names_me)]);
+            assert!(words.contains("the node at n1:1 belongs to a cluster that runs (generation 0)"), "{words}");
+        }
+        // The one that was just formed, of the same backup, knows it.
+        let formed = |names_me| Told { generation: 5, ..member(1, names_me) };
+        assert_eq!(standing(&restored, [formed(Some(20))]), Standing::Member);
+        // It was restored again after that.
+        assert!(refusal(&restored, [formed(Some(99))]).starts_with("this node's store is lost"));
+    }
+
+    #[test]
+    fn a_node_of_before_a_restore_stops_and_one_of_after_it_minds_nobody_of_before() {
+        let used = |generation| Own { store: Store::InUse, cluster: Some(ClusterId(7)), generation, ..own(2) };
+        let told = |generation| Told { generation, removed_me: true, ..member(1, Some(21)) };
+        let words = refusal(&used(0), [told(5)]);
+        assert!(words.contains("the data folder has generation 0 of cluster 0000000000000007"), "{words}");
+        assert!(words.contains("the node at n1:1 generation 5: the cluster was restored from a backup"), "{words}");
+        assert_eq!(standing(&used(5), [told(0)]), Standing::Member, "it says what was so before");
+        assert!(matches!(standing(&used(5), [told(5)]), Standing::Refused(Misfit::Removed { .. })));
     }
 
     #[test]

@@ -8,14 +8,15 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use palisade_fence::ClusterId;
 use palisade_planted::{self as planted, Bug};
-use palisade_replica::{Gate, JoinAnswer, Peer, Replica};
+use palisade_replica::{Gate, JoinAnswer, Machine, Peer, Replica};
 use palisade_storage::LogEngine;
 use palisade_world::{Task, World};
 use tokio::sync::watch;
 
+use crate::backup;
 use crate::config::NodeConfig;
 use crate::formation::{Misfit, Own, Standing, Store, Told, judge};
-use crate::machine::CoordMachine;
+use crate::machine::{CoordMachine, FrozenState};
 
 /// How long one node has for its answer.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -127,6 +128,9 @@ impl Joiner {
             address: self.advertise.clone(),
             store: self.store(),
             cluster: *self.machine.founded().borrow(),
+            generation: self.machine.cluster().generation,
+            restored: self.replica.restored().map(|(restored, _)| restored),
+            known_level: self.machine.level().known,
             process: self.process,
             last: last_entry(&*self.engine),
         }
@@ -139,6 +143,9 @@ impl Joiner {
             // Its vote and its log are here, and every call says which store it means: it takes part at once, and asks on.
             self.admit();
         } else if !self.join.is_empty() {
+            if self.replica.restored().is_some() {
+                return Err(Misfit::RestoredJoins);
+            }
             self.join_running(self.join.clone()).await?;
         }
         let mut doubts = 0;
@@ -152,7 +159,9 @@ impl Joiner {
             };
             let pause = match standing {
                 // A member that has just started may not know its membership yet.
-                Standing::Refused(Misfit::NotAMember { .. }) if doubts < DOUBTS => {
+                Standing::Refused(Misfit::NotAMember { .. } | Misfit::RestoredBesideRunning { .. })
+                    if doubts < DOUBTS =>
+                {
                     doubts += 1;
                     ROUND
                 }
@@ -172,9 +181,9 @@ impl Joiner {
                     }
                     LATER
                 }
-                Standing::Forms(peers) => {
+                Standing::Forms { peers, generation } => {
                     self.admit();
-                    self.form(peers).await;
+                    self.form(peers, generation).await;
                     ROUND
                 }
             };
@@ -206,6 +215,9 @@ impl Joiner {
                 Ok(JoinAnswer::OtherAddress { address, .. }) => {
                     return Err(Misfit::OtherAddress { node_id, added: address, own: self.advertise.clone() });
                 }
+                Ok(JoinAnswer::LevelUnknown { by, level }) => {
+                    return Err(Misfit::LevelUnknown { by, level, known: self.machine.level().known });
+                }
                 Ok(JoinAnswer::AskElsewhere { leader, why }) => {
                     tracing::debug!(at, why, "not joined yet");
                     hinted = leader.filter(|leader| *leader != at);
@@ -231,8 +243,9 @@ impl Joiner {
             self.ask(&addresses).await;
             let removed = self.told.iter().find(|(id, told)| **id != self.node_id && told.removed_me);
             let own = *self.machine.founded().borrow();
+            let generation = self.machine.cluster().generation;
             if let Some((by, told)) = removed
-                && (own.is_none() || told.cluster == own)
+                && (own.is_none() || (told.cluster == own && told.generation == generation))
             {
                 return Misfit::Removed { node_id: self.node_id, by: *by };
             }
@@ -282,8 +295,12 @@ impl Joiner {
         });
         let answers = join_all(asked).await;
         answers.into_iter().flatten().find_map(|(told, address)| {
-            let other = told.cluster.filter(|other| *other != cluster)?;
-            Some(Misfit::OtherCluster { own: cluster, other, address })
+            let other = told.cluster?;
+            if other != cluster {
+                return Some(Misfit::OtherCluster { own: cluster, other, address });
+            }
+            let (own, other) = (own.generation, told.generation);
+            (other > own).then_some(Misfit::Outlived { cluster, own, other, address })
         })
     }
 
@@ -303,12 +320,30 @@ impl Joiner {
         }
     }
 
-    async fn form(&self, peers: Vec<Peer>) {
+    async fn form(&self, peers: Vec<Peer>, generation: Option<u32>) {
         let members = peers.iter().map(|peer| format!("{}={}", peer.node_id, peer.address)).collect::<Vec<_>>();
-        match self.replica.initialize(peers).await {
+        let formed = match generation {
+            None => self.replica.initialize(peers).await.map_err(|error| error.to_string()),
+            Some(generation) => self.form_restored(peers, generation).await,
+        };
+        match formed {
             Ok(()) => tracing::info!(node = self.node_id, members = members.join(","), "the cluster is formed"),
             Err(error) => tracing::warn!(node = self.node_id, %error, "the cluster could not be formed yet"),
         }
+    }
+
+    /// Begins a new generation with the backup that all first nodes bring.
+    async fn form_restored(&self, peers: Vec<Peer>, generation: u32) -> Result<(), String> {
+        let (_, saved) = self.replica.restored().ok_or("the backup is gone")?;
+        let at_unix_ms = self.world.unix_ms();
+        let begin = move || {
+            let mut state = backup::state_of(&saved).map_err(|error| error.to_string())?;
+            state.begin_generation(generation, at_unix_ms).map_err(|error| error.to_string())?;
+            Ok::<_, String>(FrozenState::of(&state))
+        };
+        let state = self.world.blocking("restoring a backup", begin).await.map_err(|ended| ended.to_string())??;
+        tracing::info!(node = self.node_id, generation, "a restored cluster begins");
+        self.replica.initialize_from(peers, state).await.map_err(|error| error.to_string())
     }
 }
 
@@ -323,6 +358,9 @@ fn told(hello: palisade_replica::Hello) -> Told {
         node_id: hello.node_id,
         store_id: hello.store_id,
         cluster: (hello.cluster.id != 0).then_some(ClusterId(hello.cluster.id)),
+        generation: hello.cluster.generation,
+        restored: hello.restored,
+        level: hello.level.at,
         store: if hello.initialized { Store::InUse } else { Store::Fresh },
         names_me: hello.names_you,
         process: hello.process,

@@ -8,12 +8,13 @@
 //! log), `forward` (what another node answers), `api` and the services on it (`kv_service` with `key_replies` and `pipeline`,
 //! `watch`, `election_service` with
 //! `observe`, `cluster_service`), `sessions`
-//! (streams and deadlines), `formation` and `joining` (who belongs to the cluster), `founding`, and the small watchers
+//! (streams and deadlines), `formation` and `joining` (who belongs to the cluster), [`backup`] (out of a cluster, and into a new one), `raise` (whether all know a level), `founding`, and the small watchers
 //! `confirmation`, `disk`, `health`, `leadership_log`, `story`. `metrics` is what they count. `connections` and `admission` stand before all services: what a node takes on.
 
 mod admission;
 mod api;
 mod audit;
+pub mod backup;
 pub mod build_info;
 mod cluster_service;
 mod config;
@@ -36,6 +37,7 @@ mod node;
 mod observe;
 mod pipeline;
 mod proposer;
+mod raise;
 mod refusals;
 mod session_backend;
 mod sessions;

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
-use palisade_coord_core::{Frozen, Outcome, State, apply};
+use palisade_coord_core::{Frozen, Op, Outcome, State, apply, level};
 use palisade_fence::ClusterId;
 use palisade_planted::{self as planted, Bug};
-use palisade_replica::{Cluster, Machine, MachineError, Member};
+use palisade_replica::{Cluster, Level, Machine, MachineError, Member};
 use palisade_wire::{log, state};
 use palisade_world::World;
 use tokio::sync::watch;
@@ -29,6 +29,10 @@ pub struct CoordMachine {
     founded: watch::Sender<Option<ClusterId>>,
     /// The state's generation, for those who must not wait for the state.
     generation: AtomicU32,
+    /// The highest level that this program knows.
+    known_level: u32,
+    /// The state's, likewise.
+    level: Arc<AtomicU32>,
     /// Looks on, in tests.
     audit: Option<Arc<dyn Audit>>,
     metrics: Arc<NodeMetrics>,
@@ -39,9 +43,15 @@ pub struct CoordMachine {
 impl CoordMachine {
     /// An empty state that publishes to a hub of its own.
     pub fn new(audit: Option<Arc<dyn Audit>>, world: World) -> CoordMachine {
+        CoordMachine::knowing(level::KNOWN, audit, world)
+    }
+
+    /// As a program of another version would be, for tests.
+    pub(crate) fn knowing(known_level: u32, audit: Option<Arc<dyn Audit>>, world: World) -> CoordMachine {
         let (founded, metrics) = (watch::Sender::new(None), NodeMetrics::new());
         let (state, hub) = (Arc::new(RwLock::new(State::new())), Hub::counting(Arc::clone(&metrics)));
-        CoordMachine { state, hub, founded, generation: AtomicU32::new(0), audit, metrics, world }
+        let (generation, level) = (AtomicU32::new(0), Arc::new(AtomicU32::new(level::FIRST)));
+        CoordMachine { state, hub, founded, generation, known_level, level, audit, metrics, world }
     }
 
     /// Looks at what this node has applied. `look` must be short and must not wait: applying waits for it.
@@ -52,6 +62,11 @@ impl CoordMachine {
     /// The cluster's name; `None` until its first command is applied here.
     pub fn founded(&self) -> watch::Receiver<Option<ClusterId>> {
         self.founded.subscribe()
+    }
+
+    /// The level of the cluster, as it is and will be.
+    pub(crate) fn level_now(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.level)
     }
 
     /// What this node counts.
@@ -65,8 +80,9 @@ impl CoordMachine {
     }
 
     /// The generation is kept first: whoever sees the name sees the generation that belongs to it.
-    fn note(&self, cluster: Option<ClusterId>, generation: u32) {
+    fn note(&self, (cluster, generation, level): (Option<ClusterId>, u32, u32)) {
         self.generation.store(generation, Ordering::Release);
+        self.level.store(level, Ordering::Release);
         self.founded.send_if_modified(|known| {
             let news = cluster.is_some() && *known != cluster;
             if news {
@@ -77,11 +93,33 @@ impl CoordMachine {
     }
 }
 
+/// Of the state, for those who must not wait for it.
+fn known(state: &State) -> (Option<ClusterId>, u32, u32) {
+    (state.cluster(), state.generation(), state.level())
+}
+
+/// A program that is too old for what it finds: it would pass over what it does not know, and the nodes would differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "downgrade refused: this data was written at level {at}, this program knows levels up to {known}; start a newer one"
+)]
+pub(crate) struct Downgrade {
+    pub(crate) at: u32,
+    pub(crate) known: u32,
+}
+
 /// The state at one moment, on its way into a snapshot.
 pub struct FrozenState {
     state: Frozen,
     /// The planted bug's: where it finds a later one.
     later: Option<Arc<RwLock<State>>>,
+}
+
+impl FrozenState {
+    /// A state as it is.
+    pub(crate) fn of(state: &State) -> FrozenState {
+        FrozenState { state: state.freeze(), later: None }
+    }
 }
 
 impl palisade_replica::Frozen for FrozenState {
@@ -108,7 +146,14 @@ impl Machine for CoordMachine {
             log::decode_batch(&entry).unwrap_or_else(|error| panic!("log entry {index} cannot be read: {error}"));
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut published = Vec::new();
-        let (cluster, generation) = {
+        let raised = commands.iter().filter_map(|command| match command.op {
+            Op::RaiseLevel { level } => Some(level),
+            _ => None,
+        });
+        if let Some(at) = raised.max().filter(|at| *at > self.known_level) {
+            panic!("{}", Downgrade { at, known: self.known_level });
+        }
+        let now = {
             let mut state = self.state.write().expect("applying does not panic, or the node has stopped");
             for command in &commands {
                 let mut outcome = apply(&mut state, command);
@@ -130,10 +175,10 @@ impl Machine for CoordMachine {
                 }
                 outcomes.push(outcome);
             }
-            (state.cluster(), state.generation())
+            known(&state)
         };
         self.metrics.applied(index, &outcomes, self.world.now().saturating_sub(began));
-        self.note(cluster, generation);
+        self.note(now);
         for applied in published {
             self.hub.publish(applied);
         }
@@ -154,7 +199,10 @@ impl Machine for CoordMachine {
             reading.take(&piece.map_err(|error| bad(&error))?).map_err(|error| bad(&error))?;
         }
         let restored = reading.finish().map_err(|error| bad(&error))?;
-        let (cluster, generation) = (restored.cluster(), restored.generation());
+        if restored.level() > self.known_level {
+            return Err(bad(&Downgrade { at: restored.level(), known: self.known_level }));
+        }
+        let now = known(&restored);
         if let Some(audit) = &self.audit {
             audit.restored(&restored);
         }
@@ -164,7 +212,7 @@ impl Machine for CoordMachine {
         };
         // A large state takes a while to go; nobody waits for it here.
         drop(before);
-        self.note(cluster, generation);
+        self.note(now);
         if !planted::is(Bug::EventsLostAtSnapshot) {
             self.hub.cut_off();
         }
@@ -177,6 +225,10 @@ impl Machine for CoordMachine {
         }
     }
 
+    fn level(&self) -> Level {
+        Level { known: self.known_level, at: self.level.load(Ordering::Acquire) }
+    }
+
     fn cluster(&self) -> Cluster {
         let id = self.founded.borrow().map_or(0, |cluster| cluster.0);
         Cluster { id, generation: self.generation.load(Ordering::Acquire) }
@@ -187,7 +239,7 @@ impl Machine for CoordMachine {
 mod tests {
     use futures_util::FutureExt;
     use palisade_coord_core::keys::op::Put;
-    use palisade_coord_core::{Command, KeyOp, Op};
+    use palisade_coord_core::{Command, KeyOp};
 
     use super::*;
 

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::admission::{Admission, FRAME_BYTES, HEADER_BYTES, STREAMS_OF_CONNECTION};
 use crate::api::Api;
 use crate::audit::Audit;
+use crate::backup::Places;
 use crate::cluster_service::Cluster;
 use crate::config::{ConfigError, NodeConfig};
 use crate::connections::{self, Line};
@@ -178,7 +179,7 @@ impl Node {
         let address = listener.local_addr();
         let Stores { engine, snapshots, store_id, folder } = stores;
 
-        let machine = Arc::new(CoordMachine::new(audit, world.clone()));
+        let machine = Arc::new(CoordMachine::knowing(config.level, audit, world.clone()));
         machine.metrics().found(engine.state().last.unwrap_or(0));
         let replica = Replica::start(
             replica_config(&config, store_id),
@@ -222,7 +223,8 @@ impl Node {
         let kv = KvServiceServer::new(Kv { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES);
         let elections =
             ElectionServiceServer::new(Elections { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES);
-        let cluster = Cluster { node_id: config.node_id, api: api.clone(), health: health.clone() };
+        let (api_, health_, backups) = (api.clone(), health.clone(), Places::new());
+        let cluster = Cluster { node_id: config.node_id, api: api_, health: health_, backups };
         let cluster = ClusterServiceServer::new(cluster).max_decoding_message_size(MESSAGE_BYTES);
         let watches = WatchServiceServer::new(Watches { api: api.clone(), room: Room::new() });
         let admission = Admission::new(Arc::clone(&metrics));

@@ -8,6 +8,7 @@
 //! condition was seen; it is never forwarded and never waits for room behind the others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -76,6 +77,14 @@ pub enum SubmitError {
     /// Not applied: this node's disk is full.
     #[error("this node's disk is full")]
     DiskFull,
+    /// Not applied: the cluster has not reached the level from which on such a command may be proposed.
+    #[error("this needs level {needs}, and the cluster is at level {at}")]
+    Level {
+        /// What the command needs.
+        needs: u32,
+        /// What the cluster has.
+        at: u32,
+    },
     /// It may have been applied, or may yet be.
     #[error("the outcome is unknown: {why}")]
     Unknown {
@@ -95,6 +104,8 @@ pub struct Proposer {
     bulk_bytes: Arc<Semaphore>,
     status: watch::Receiver<ReplicaStatus>,
     founded: watch::Receiver<Option<ClusterId>>,
+    /// Of the cluster.
+    level: Arc<AtomicU32>,
     disk: watch::Receiver<EngineHealth>,
     /// For how long commands take, and for nothing else.
     world: World,
@@ -152,9 +163,9 @@ impl Proposer {
         let task = world.spawn("proposer", pump.run());
         let (bytes, bulk_bytes) =
             (Arc::new(Semaphore::new(WAITING_BYTES)), Arc::new(Semaphore::new(WAITING_BULK_BYTES)));
-        let founded = machine.founded();
+        let (founded, level) = (machine.founded(), machine.level_now());
         let world = world.clone();
-        (Proposer { node_id, plain, bulk, conditional, bytes, bulk_bytes, status, founded, disk, world }, task)
+        (Proposer { node_id, plain, bulk, conditional, bytes, bulk_bytes, status, founded, level, disk, world }, task)
     }
 
     /// How full its queues are.
@@ -231,8 +242,13 @@ impl Proposer {
         if self.founded.borrow().is_none() {
             return Err(SubmitError::NoStoreLeader);
         }
-        Ok(())
+        is_reached(op.level(), self.level.load(Ordering::Acquire))
     }
+}
+
+/// Whether all nodes know a command that needs this level: one that did not would stop at it.
+fn is_reached(needs: u32, at: u32) -> Result<(), SubmitError> {
+    if needs <= at { Ok(()) } else { Err(SubmitError::Level { needs, at }) }
 }
 
 /// A node that leads but is not ready yet is no one to ask.
@@ -295,7 +311,7 @@ fn weight(command: &Command) -> usize {
             Op::Remove { election, candidate, .. } => election.len() + candidate.len(),
             Op::Transfer { election, to, .. } => election.len() + to.len(),
             Op::Keys(op) => weight_of_keys(op),
-            Op::Compact { .. } => 0,
+            Op::Compact { .. } | Op::RaiseLevel { .. } => 0,
         }
 }
 
@@ -501,6 +517,13 @@ mod tests {
         let command = Command::new(0, op);
         let asker = Asker::Caller(oneshot::channel().0);
         Waiting { weight: weight(&command), command, since: Duration::ZERO, asker, room: None }
+    }
+
+    #[test]
+    fn a_command_waits_for_the_level_from_which_on_all_nodes_know_it() {
+        assert_eq!(is_reached(1, 1), Ok(()));
+        assert_eq!(is_reached(2, 3), Ok(()));
+        assert_eq!(is_reached(3, 2), Err(SubmitError::Level { needs: 3, at: 2 }));
     }
 
     /// A queue of small commands; their keys say which queue they are from.

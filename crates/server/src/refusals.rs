@@ -7,6 +7,7 @@ use palisade_wire::coord::v1::{ErrorDetail, StoreLeader};
 use palisade_wire::status::{not_applied, unknown};
 
 use crate::proposer::SubmitError;
+use crate::raise::NotRaised;
 
 /// A command that has no outcome.
 pub(crate) fn of_submit(error: SubmitError) -> ErrorDetail {
@@ -19,6 +20,10 @@ pub(crate) fn of_submit(error: SubmitError) -> ErrorDetail {
             ..not_applied(Kind::Overloaded, "repeat it a little later")
         },
         SubmitError::DiskFull => not_applied(Kind::DiskFull, "free space on the disk of the store leader"),
+        error @ SubmitError::Level { .. } => ErrorDetail {
+            limit: error.to_string(),
+            ..not_applied(Kind::Level, "upgrade all nodes, and raise the level")
+        },
         SubmitError::Unknown { why } => unknown(Kind::LostLeadership, why),
     }
 }
@@ -49,6 +54,11 @@ pub(crate) fn of_change(error: ChangeError) -> ErrorDetail {
             ErrorDetail { limit: refusal.to_string(), ..not_applied(Kind::Membership, kind) }
         }
     }
+}
+
+/// A level that cannot be reached as things stand; nothing was changed.
+pub(crate) fn of_level(why: NotRaised) -> ErrorDetail {
+    ErrorDetail { limit: why.to_string(), ..not_applied(Kind::Level, "nothing was changed") }
 }
 
 /// "Ask that node."

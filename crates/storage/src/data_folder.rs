@@ -7,6 +7,7 @@
 //! LOG_MADE    written once the log was created: from then on a missing log is a lost store, not a new one
 //! ACKED       how far the log was acknowledged (see `acked_mark`)
 //! SNAPSHOT    the number of the last snapshot that was saved: an older one, or none, is a lost store
+//! RESTORING   there while a backup is being restored into the folder: what was interrupted is no store
 //! log/        sled
 //! snapshots/  one file per snapshot
 //! ```
@@ -23,6 +24,9 @@ use crate::{OpenError, durable_file};
 /// The layout that this version writes and reads.
 const FORMAT: u32 = 1;
 
+/// There while a backup is being restored. Without it a folder that got only a part would be taken for a new node's.
+const RESTORING: &str = "RESTORING";
+
 /// A locked data folder. Clones share the lock; it is released when the last clone, and every engine opened on it, is gone.
 #[derive(Clone, Debug)]
 pub struct DataFolder {
@@ -37,6 +41,13 @@ impl DataFolder {
     /// (random; 0 is reserved and becomes 1), durably, before this returns.
     pub fn open(path: impl AsRef<Path>, new_store_id: u64) -> Result<DataFolder, OpenError> {
         let path = path.as_ref();
+        if path.join(RESTORING).exists() {
+            return Err(OpenError::RestoreInterrupted { folder: path.to_owned() });
+        }
+        DataFolder::open_marked(path, new_store_id)
+    }
+
+    fn open_marked(path: &Path, new_store_id: u64) -> Result<DataFolder, OpenError> {
         fs::create_dir_all(path).map_err(io("creating folder", path))?;
         let path = path.canonicalize().map_err(io("resolving", path))?;
         let lock = Arc::new(lock(&path, &path.join("LOCK"))?);
@@ -49,6 +60,33 @@ impl DataFolder {
             return Err(lost(&path, "it has a store id and no FORMAT file"));
         }
         Ok(DataFolder { path, store_id, _lock: lock })
+    }
+
+    /// As [`DataFolder::open`], for a backup that is to be restored into it: the folder must be new or empty, and nobody can open it
+    /// before [`DataFolder::restored`].
+    pub fn begin_restore(path: impl AsRef<Path>, new_store_id: u64) -> Result<DataFolder, OpenError> {
+        let path = path.as_ref();
+        fs::create_dir_all(path).map_err(io("creating folder", path))?;
+        for entry in fs::read_dir(path).map_err(io("listing", path))? {
+            let name = entry.map_err(io("listing", path))?.file_name();
+            // A disk of its own has it from the start.
+            if name != "lost+found" {
+                return Err(OpenError::NotEmpty {
+                    folder: path.to_owned(),
+                    found: name.to_string_lossy().into_owned(),
+                });
+            }
+        }
+        let marker = path.join(RESTORING);
+        durable_file::replace(&marker, &[b"1\n"]).map_err(io("writing", &marker))?;
+        DataFolder::open_marked(path, new_store_id)
+    }
+
+    /// All of the backup is in it, durably: from now on it is a store.
+    pub fn restored(&self) -> Result<(), OpenError> {
+        let marker = self.path.join(RESTORING);
+        fs::remove_file(&marker).map_err(io("removing", &marker))?;
+        durable_file::sync_folder(&self.path).map_err(io("syncing", &self.path))
     }
 
     /// Names this store for life: sent with every peer call.

@@ -53,6 +53,20 @@ pub enum OpenError {
         /// What was found.
         why: String,
     },
+    /// Something is in a folder that must be new.
+    #[error("{folder} is not empty ({found}): a backup is restored into a new folder")]
+    NotEmpty {
+        /// The folder.
+        folder: PathBuf,
+        /// Something in it.
+        found: String,
+    },
+    /// A backup was being restored into it, and that did not come to its end.
+    #[error("restoring a backup into {folder} was interrupted: remove what is in it, and restore it again")]
+    RestoreInterrupted {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Written by a version that this one does not know.
     #[error("{path} has format {found}; this version reads format {known}")]
     Format {

@@ -6,10 +6,11 @@
 //!
 //! Reading order: [`LogEngine`] (the seam, with its rules for callbacks and reads), [`LogOp`] and [`LogState`] (what goes
 //! in and what stands), [`SnapshotStore`], [`DataFolder`] (whose folder it is), [`SledEngine`] and [`FileSnapshots`]
-//! (production), [`SimDisk`] with [`SimEngine`] and [`SimSnapshots`] (a disk that loses what was not synced, for the
+//! (production), [`BackupFile`] (a snapshot outside of any folder), [`SimDisk`] with [`SimEngine`] and [`SimSnapshots`] (a disk that loses what was not synced, for the
 //! simulation).
 
 mod acked_mark;
+pub mod backup_file;
 mod data_folder;
 mod disk_space;
 mod durable_file;
@@ -32,6 +33,7 @@ mod snapshot_file;
 mod snapshot_store;
 mod tail;
 
+pub use backup_file::{BackupError, BackupFile};
 pub use data_folder::DataFolder;
 pub use engine_health::{EngineHealth, FullState};
 pub use error::{OpenError, StorageError};

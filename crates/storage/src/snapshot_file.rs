@@ -108,10 +108,14 @@ impl Writing {
 
 /// What a file says at its beginning and at its end. Its blocks are checked as they are read.
 pub(crate) fn open(path: PathBuf) -> Result<Snapshot, StorageError> {
-    read_ends(&path).map_err(|why| corrupt(&path, why)).map(|(meta, whole, file)| {
-        let first = (HEAD_BYTES + meta.len()) as u64;
-        Snapshot::in_file(meta, whole, file, path, first)
-    })
+    open_file(path.clone()).map_err(|why| corrupt(&path, why))
+}
+
+/// As [`open`], for a file whose loss is no store's.
+pub(crate) fn open_file(path: PathBuf) -> Result<Snapshot, String> {
+    let (meta, whole, file) = read_ends(&path)?;
+    let first = (HEAD_BYTES + meta.len()) as u64;
+    Ok(Snapshot::in_file(meta, whole, file, path, first))
 }
 
 fn read_ends(path: &Path) -> Result<(Bytes, (u64, u32), File), String> {

@@ -112,6 +112,7 @@ fn to_op(op: &Op) -> record::Op {
         Op::Keys(KeyOp::Read(read)) => record::Op::Read(keys::to_read(read)),
         Op::Keys(KeyOp::Txn(txn)) => record::Op::Txn(keys::to_txn(txn)),
         Op::Compact { revision } => record::Op::Compact(record::Compact { revision: revision.get() }),
+        Op::RaiseLevel { level } => record::Op::RaiseLevel(record::RaiseLevel { level: *level }),
     }
 }
 
@@ -167,6 +168,7 @@ fn from_op(op: record::Op) -> Result<Op, WireError> {
         record::Op::Read(it) => Op::Keys(KeyOp::Read(keys::from_read(it)?)),
         record::Op::Txn(it) => Op::Keys(KeyOp::Txn(keys::from_txn(it)?)),
         record::Op::Compact(it) => Op::Compact { revision: Revision(it.revision) },
+        record::Op::RaiseLevel(it) => Op::RaiseLevel { level: it.level },
     })
 }
 

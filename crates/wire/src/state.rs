@@ -19,9 +19,9 @@ use palisade_planted::{self as planted, Bug};
 
 use crate::coord::v1::remembered_answer as answer;
 use crate::coord::v1::{
-    self, ElectionRecord, RememberedAnswer, SessionRecord, WaitingRecord, election_record, session_record,
+    self, BackupHead, ElectionRecord, RememberedAnswer, SessionRecord, WaitingRecord, election_record, session_record,
 };
-use crate::{WireError, convert, log, refusal};
+use crate::{WireError, convert, format, log, refusal};
 
 mod keys;
 mod past;
@@ -31,8 +31,11 @@ mod writing;
 pub use reading::Reading;
 pub use writing::write;
 
-/// The first byte of a snapshot.
+/// The first byte of a snapshot of the first level.
 pub const VERSION: u8 = 3;
+
+/// The first byte of one of any later level. It differs in nothing, and stops programs that know no levels; others compare those.
+pub const LEVELLED: u8 = 4;
 
 /// The earliest that is read: it has no record that is continued by the next.
 const OLDEST: u8 = 2;
@@ -56,6 +59,26 @@ pub fn decode(bytes: &[u8]) -> Result<State, WireError> {
     let mut reading = Reading::new();
     reading.take(bytes)?;
     reading.finish()
+}
+
+/// In front of the version byte of the head of a backup: so that it is not taken for a node's own snapshot, which has the same form.
+const BACKUP: &[u8] = b"BACKUP";
+
+/// The version of the head of a backup. What follows the head has a version of its own.
+const BACKUP_VERSION: u8 = 1;
+
+/// The head of a backup, as it stands in the file.
+pub fn backup_head(head: &BackupHead) -> Bytes {
+    [BACKUP, &format::encode(BACKUP_VERSION, head)].concat().into()
+}
+
+/// The head of a backup.
+///
+/// # Errors
+/// It is none, or of a newer version; see [`WireError`].
+pub fn backup_head_from(bytes: &[u8]) -> Result<BackupHead, WireError> {
+    let head = bytes.strip_prefix(BACKUP).ok_or_else(|| WireError::field("head", "it is no backup's"))?;
+    format::decode(BACKUP_VERSION, head)
 }
 
 fn to_session(id: SessionId, session: &Session) -> SessionRecord {
@@ -108,7 +131,7 @@ fn to_answer(serial: Serial, remembered: &Answer) -> RememberedAnswer {
         Ok(Reply::Withdrawn { already }) => answer::Reply::Withdrawn(answer::Resigned { already: *already }),
         Ok(Reply::Transferred) => answer::Reply::Transferred(answer::Done {}),
         Ok(Reply::Requested { session }) => answer::Reply::RequestedOfSession(session.get()),
-        Ok(Reply::Founded | Reply::Attached { .. }) => {
+        Ok(Reply::Founded | Reply::Attached { .. } | Reply::LevelRaised { .. }) => {
             panic!("this answer is never remembered: {:?}", remembered.reply)
         }
         Err(why) => answer::Reply::Refusal(refusal::to_record(why)),

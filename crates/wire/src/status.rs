@@ -63,6 +63,7 @@ pub fn code(detail: &ErrorDetail) -> Code {
         | Kind::WrongCluster
         | Kind::Forgotten
         | Kind::Membership
+        | Kind::Level
         | Kind::SerialReused => Code::FailedPrecondition,
         Kind::Compacted | Kind::FutureRevision => Code::OutOfRange,
         Kind::Overloaded | Kind::DiskFull => Code::ResourceExhausted,
@@ -97,7 +98,7 @@ pub fn describe(detail: &ErrorDetail) -> String {
         Kind::Generation => "client and cluster are of different generations",
         Kind::WrongCluster => "this is another cluster",
         Kind::SerialReused => "the serial was used for another request",
-        Kind::Membership => return with_hint(detail, detail.limit.clone()),
+        Kind::Membership | Kind::Level => return with_hint(detail, detail.limit.clone()),
         Kind::Unspecified => "refused",
     };
     let mut text = what.to_owned();
@@ -142,7 +143,7 @@ mod tests {
             assert_ne!(status.code(), Code::Ok);
             assert!(!status.message().is_empty());
         }
-        assert_eq!(kinds().count(), 22, "a new kind wants a code, a sentence and a row here");
+        assert_eq!(kinds().count(), 23, "a new kind wants a code, a sentence and a row here");
     }
 
     #[test]

@@ -51,7 +51,8 @@ fn verdict(detail: &ErrorDetail) -> Verdict {
         | Kind::FutureRevision
         | Kind::KeyNotFound
         | Kind::SessionExists
-        | Kind::Membership => Verdict::Never,
+        | Kind::Membership
+        | Kind::Level => Verdict::Never,
     }
 }
 

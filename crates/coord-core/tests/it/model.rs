@@ -25,6 +25,8 @@ pub(crate) struct Said {
 #[derive(Clone, Default)]
 pub(crate) struct Model {
     cluster: Option<ClusterId>,
+    /// The levels above the first.
+    above_first: u32,
     seq: u64,
     tokens: u32,
     /// Everybody that ever opened; the dead stay, not alive.
@@ -89,7 +91,7 @@ impl Model {
             Op::Campaign { session, serial, .. } => {
                 Some(RequestId { session: *session, serial: *serial, acked_below: Serial(0) })
             }
-            Op::Found { .. } | Op::Attach { .. } | Op::Withdraw { .. } => None,
+            Op::Found { .. } | Op::Attach { .. } | Op::Withdraw { .. } | Op::RaiseLevel { .. } => None,
             _ => command.request,
         };
         if let Some(said) = identity.and_then(|id| self.recall(id, &command.op)) {
@@ -329,6 +331,11 @@ impl Model {
                 self.keys.apply(op, &around).map(Reply::Keys)
             }
             Op::Compact { revision } => self.keys.compact(revision.get()).map(|()| Reply::Compacted),
+            Op::RaiseLevel { level } => {
+                let before = 1 + self.above_first;
+                self.above_first = self.above_first.max(level.saturating_sub(1));
+                Ok(Reply::LevelRaised { before })
+            }
         }
     }
 

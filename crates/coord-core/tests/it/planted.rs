@@ -3,7 +3,7 @@
 use palisade_planted::Bug;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::{model_test, steps};
+use crate::{model_test, scenarios, steps};
 
 /// Random commands, far fewer than the model test runs.
 fn random_commands() {
@@ -61,4 +61,11 @@ fn conditions_ignored_are_caught_by_the_model() {
 #[test]
 fn keep_lets_go_is_caught_by_the_model() {
     is_caught(Bug::KeepLetsGo, &["(left == right)"]);
+}
+
+#[test]
+fn reset_token_on_restore_is_caught_by_the_trap_that_is_named_for_it() {
+    let trap = || scenarios::has_its_expected_trace("trap_etcd_hazelcast_tokens_go_back_after_a_restore");
+    let why = palisade_planted::caught(Bug::ResetTokenOnRestore, trap).expect("it must be caught");
+    assert!(why.contains("was never granted"), "{why}");
 }

@@ -11,6 +11,7 @@
 //! transfer ELECTION TO [token T] [by SESSION] [GUARD]
 //! put KEY VALUE … | delete KEYS … | read KEYS …  txn … (see `keys`)
 //! watch KEYS FROM                                compact REVISION
+//! raise LEVEL
 //! each A..B DIRECTIVE                            the directive with {n} from A to B; only the last is traced
 //! state | history ELECTION | told ELECTION FROM  what is kept
 //! generation N                                   what a restore from backup does
@@ -25,7 +26,7 @@ use std::fmt::Write;
 use palisade_coord_core::history::Reign;
 use palisade_coord_core::{
     AttachGeneration, Command, EndReason, Event, Grant, Guard, HandOver, KeyOp, OnDisconnect, Op, Outcome, Refusal,
-    Reply, RequestId, Revision, Seq, Serial, SessionId, State, Value, Wish, apply, invariants,
+    Reply, RequestId, Revision, Seq, Serial, SessionId, State, Value, Wish, apply, invariants, level,
 };
 use palisade_fence::{ClusterId, Token};
 
@@ -126,6 +127,7 @@ fn command(words: &[&str]) -> Command {
         },
         ["close", id, words @ ..] => Op::CloseSession { session: session(id), guard: guard(words) },
         ["compact", revision] => Op::Compact { revision: Revision(number(revision)) },
+        ["raise", level] => Op::RaiseLevel { level: level.parse().unwrap() },
         ["txn", ..] => Op::Keys(KeyOp::Txn(keys::txn(words))),
         ["put" | "delete" | "read", ..] => Op::Keys(keys::op(&plain, &options)),
         _ => panic!("no directive: {words:?}"),
@@ -233,6 +235,7 @@ fn tell_reply(reply: &Reply) -> String {
         Reply::Requested { session } => format!("requested of session {}", name_of(*session)),
         Reply::Keys(reply) => keys::tell(reply),
         Reply::Compacted => "compacted".to_owned(),
+        Reply::LevelRaised { before } => format!("level raised, it was {before}"),
     }
 }
 
@@ -344,6 +347,9 @@ fn show(state: &State, trace: &mut String) {
     let line =
         format!("cluster {cluster} seq {} rev {} last token {}", state.seq(), state.revision(), state.last_token());
     writeln!(trace, "{line}").unwrap();
+    if state.level() > level::FIRST {
+        writeln!(trace, "  level {}", state.level()).unwrap();
+    }
     for (id, session) in state.sessions() {
         let (attach, count) = (session.attach, session.candidacies().len());
         let wish = session.wish.map_or(String::new(), |wish| format!(", {}", tell_wish(wish)));

@@ -32,6 +32,15 @@ fn every_scenario_has_its_expected_trace() {
     assert!(wrong.is_empty(), "{}\n(PALISADE_REWRITE=1 writes the traces anew)", wrong.join("\n"));
 }
 
+/// One of them, for whoever plants a bug.
+#[cfg(feature = "planted")]
+pub(crate) fn has_its_expected_trace(name: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/{name}.txt"));
+    let expected = fs::read_to_string(file).unwrap();
+    let found = replay(&expected);
+    assert!(found == expected, "{name}:\n{}", first_difference(&expected, &found));
+}
+
 /// The file with the traces as they are.
 fn replay(text: &str) -> String {
     let mut state = State::new();

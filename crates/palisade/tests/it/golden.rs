@@ -33,6 +33,11 @@ const VARY: &[&str] = &[
     "store_id",
     "behind",
     "answers",
+    "saved_unix_ms",
+    "bytes",
+    "checksum",
+    "file",
+    "folder",
 ];
 
 /// One of each.
@@ -115,7 +120,14 @@ fn the_json_of_each_command_is_as_documented() {
     compare("cluster-add", cluster.json(&["cluster", "add", "4", "node-4.example:7070"]));
     compare("cluster-promote-refused", cluster.refused(&["cluster", "promote", "4"]).1);
     compare("cluster-remove", cluster.json(&["cluster", "remove", "4"]));
+    compare("cluster-raise-level", cluster.json(&["cluster", "raise-level"]));
     compare("cluster-transfer-leader", cluster.json(&["cluster", "transfer-leader", "1"]));
+    let backup = cluster.dir.path().join("backup");
+    let (backup, data) = (backup.to_str().unwrap(), cluster.dir.path().join("restored"));
+    let (save, data) = (["cluster", "snapshot", "save", backup], data.to_str().unwrap());
+    let restore = ["cluster", "snapshot", "restore", backup, "--data", data, "--generation", "2000000000"];
+    compare("cluster-snapshot-save", cluster.json(&save));
+    compare("cluster-snapshot-restore", cluster.json(&restore));
     compare("health", cluster.json(&["health", &cluster.addresses[0]]));
     let observer = cluster.observer("golden");
     compare("elect-observe-state", observer.next("state"));

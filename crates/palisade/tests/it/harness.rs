@@ -84,6 +84,8 @@ pub(crate) struct Cluster {
     wrapper: Vec<String>,
     /// Put behind it.
     extra: Vec<String>,
+    /// Set for a node that is started from now on.
+    pub(crate) env: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
@@ -103,19 +105,37 @@ impl Cluster {
 
     fn start_as(wrapper: &[&str], extra: &[&str]) -> Cluster {
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-        let mut cluster = Cluster {
-            dir: tempfile::tempdir().unwrap(),
-            addresses: free_addresses(3),
-            nodes: Vec::new(),
-            wrapper: words(wrapper),
-            extra: words(extra),
-        };
-        for id in 1..=3 {
-            let node = cluster.spawn(id);
-            cluster.nodes.push(node);
-        }
+        let mut cluster = Cluster { wrapper: words(wrapper), extra: words(extra), ..Cluster::at(free_addresses(3)) };
+        cluster.start_nodes();
         cluster.wait_until_serving();
         cluster
+    }
+
+    /// Folders and addresses, and nothing running.
+    pub(crate) fn at(addresses: Vec<String>) -> Cluster {
+        let dir = tempfile::tempdir().unwrap();
+        Cluster { dir, addresses, nodes: Vec::new(), wrapper: Vec::new(), extra: Vec::new(), env: Vec::new() }
+    }
+
+    pub(crate) fn start_nodes(&mut self) {
+        for id in 1..=3 {
+            self.start_node(id);
+        }
+    }
+
+    pub(crate) fn start_node(&mut self, id: usize) {
+        let node = self.spawn(id);
+        self.nodes.push(node);
+    }
+
+    /// Ends all nodes as an operator does.
+    pub(crate) fn stop(&mut self) {
+        for node in &self.nodes {
+            node.signal(nix::sys::signal::Signal::SIGTERM);
+        }
+        for mut node in self.nodes.drain(..) {
+            node.wait();
+        }
     }
 
     pub(crate) fn initial(&self) -> String {
@@ -140,6 +160,7 @@ impl Cluster {
             command.arg(env!("CARGO_BIN_EXE_palisade"));
         }
         let data = self.data(id);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.args([
             "server",
             "--id",

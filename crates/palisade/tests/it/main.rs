@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that panics has failed, in its helpers as well.
 #![allow(clippy::disallowed_methods)] // These tests watch real processes from outside; there is no seam to go through.
 
+mod backup;
 mod bad_input;
 mod bench;
 mod compose;
@@ -17,6 +18,7 @@ mod flood;
 mod golden;
 mod harness;
 mod keys;
+mod levels;
 mod log_fields;
 mod members;
 mod metrics;

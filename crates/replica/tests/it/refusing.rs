@@ -18,6 +18,7 @@ fn candidacy(three: &Three, from: u64, to: u64) -> VoteRequest {
         from_store: from.store_id,
         to_node: to.node_id,
         to_store: to.store_id,
+        level: 1,
     };
     let leader = Some(LeaderId { term: 1_000, node: from.node_id });
     VoteRequest {

@@ -85,6 +85,7 @@ fn class(path: &str) -> Class {
         "/palisade.coord.v1.KvService/Pipeline"
         | "/palisade.coord.v1.WatchService/Watch"
         | "/palisade.coord.v1.ElectionService/Observe"
+        | "/palisade.coord.v1.ClusterService/Snapshot"
         | "/grpc.health.v1.Health/Watch" => Class::Stream,
         _ => Class::Request,
     }

@@ -19,7 +19,7 @@ pub(super) enum Method {
     Own,
 }
 
-const KNOWN: [(&str, Method); 14] = [
+const KNOWN: [(&str, Method); 15] = [
     ("/palisade.coord.v1.KvService/Get", Method::Read),
     ("/palisade.coord.v1.KvService/Range", Method::Read),
     ("/palisade.coord.v1.WatchService/Watch", Method::Listen),
@@ -30,6 +30,7 @@ const KNOWN: [(&str, Method); 14] = [
     ("/palisade.coord.v1.ElectionService/History", Method::Read),
     ("/palisade.coord.v1.SessionService/List", Method::Read),
     ("/palisade.coord.v1.ClusterService/Members", Method::Read),
+    ("/palisade.coord.v1.ClusterService/Snapshot", Method::Listen),
     ("/palisade.coord.v1.ClusterService/Status", Method::Own),
     ("/palisade.coord.v1.ClusterService/Health", Method::Own),
     ("/palisade.coord.v1.SessionService/Stream", Method::Own),

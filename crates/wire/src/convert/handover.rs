@@ -85,7 +85,8 @@ pub fn losing<'a>(state: &'a State, holder: SessionId, command: &Op) -> impl Ite
         | Op::Proclaim { .. }
         | Op::Withdraw { .. }
         | Op::Keys(_)
-        | Op::Compact { .. } => false,
+        | Op::Compact { .. }
+        | Op::RaiseLevel { .. } => false,
     };
     state.held_by(holder).filter(move |_| ends)
 }

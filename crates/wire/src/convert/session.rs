@@ -60,7 +60,8 @@ pub fn frame_body(header: v1::Header, asked: Asked, reply: &Result<Reply, Refusa
             | Reply::Transferred
             | Reply::Requested { .. }
             | Reply::Keys(_)
-            | Reply::Compacted,
+            | Reply::Compacted
+            | Reply::LevelRaised { .. },
         ) => return None,
         Err(why) => Body::Refused(v1::Refused { error: Some(refusal(why, header)) }),
     })

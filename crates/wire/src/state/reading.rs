@@ -1,12 +1,12 @@
 //! A snapshot, read piece by piece, wherever it was cut. It holds what is not a whole field yet, and the parts of the state.
 
 use palisade_coord_core::restore::{KeyParts, Parts};
-use palisade_coord_core::{Revision, Seq, SessionId, State};
+use palisade_coord_core::{Revision, Seq, SessionId, State, level};
 use palisade_fence::{ClusterId, Token};
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
-use super::{OLDEST, VERSION, from_election, from_session, keys, past};
+use super::{LEVELLED, OLDEST, from_election, from_session, keys, past};
 use crate::WireError;
 use crate::coord::v1::{KeySpace, StateSnapshot};
 
@@ -46,8 +46,8 @@ impl Reading {
     pub fn take(&mut self, mut bytes: &[u8]) -> Result<(), WireError> {
         if self.version.is_none() {
             let Some((&found, rest)) = bytes.split_first() else { return Ok(()) };
-            if !(OLDEST..=VERSION).contains(&found) {
-                return Err(WireError::Version { found, readable: VERSION });
+            if !(OLDEST..=LEVELLED).contains(&found) {
+                return Err(WireError::Version { found, readable: LEVELLED });
             }
             (self.version, bytes) = (Some(found), rest);
         }
@@ -86,6 +86,7 @@ impl Reading {
         let parts = Parts {
             cluster: head.cluster_id.map(ClusterId),
             generation: head.generation,
+            level: head.level.max(level::FIRST),
             seq: Seq(head.seq),
             revision: Revision(head.revision),
             last_token,

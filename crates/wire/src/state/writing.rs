@@ -5,10 +5,10 @@
 use std::mem;
 
 use palisade_coord_core::keys::Version;
-use palisade_coord_core::{Election, Frozen};
+use palisade_coord_core::{Election, Frozen, level};
 use prost::Message;
 
-use super::{VERSION, keys, past, to_election, to_session, to_waiting};
+use super::{LEVELLED, VERSION, keys, past, to_election, to_session, to_waiting};
 use crate::coord::v1::{ElectionRecord, HistoryRecord, KeySpace, StateSnapshot, ToldRecord, key_space};
 
 /// A piece is given away when it has so many bytes. One record is larger at most: with the largest value, about a megabyte.
@@ -23,7 +23,9 @@ const RECORDS: usize = 64;
 /// # Errors
 /// What `take` says; nothing is given away after that.
 pub fn write<E>(state: &Frozen, take: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-    let mut pieces = Pieces { bytes: vec![VERSION], take };
+    // A state of the first level is the bytes that a program without levels writes of it.
+    let (version, level) = if state.level > level::FIRST { (LEVELLED, state.level) } else { (VERSION, 0) };
+    let mut pieces = Pieces { bytes: vec![version], take };
     pieces.add(&StateSnapshot {
         cluster_id: state.cluster.map(|cluster| cluster.0),
         generation: state.generation,
@@ -31,6 +33,7 @@ pub fn write<E>(state: &Frozen, take: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
         revision: state.revision.get(),
         last_token: state.last_token.get(),
         last_session: state.last_session.get(),
+        level,
         ..StateSnapshot::default()
     })?;
     for (&id, session) in &state.sessions {

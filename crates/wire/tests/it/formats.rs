@@ -5,6 +5,7 @@ use palisade_coord_core::keys::op::Put;
 use palisade_coord_core::{
     Command, EndReason, KeyOp, KeyReply, OnDisconnect, Op, Reply, Serial, SessionId, State, Value, apply,
 };
+use palisade_wire::coord::v1::{BackupHead, Header};
 use palisade_wire::{WireError, log, state};
 use proptest::prelude::*;
 
@@ -161,10 +162,40 @@ fn a_snapshot_of_the_version_before_is_read() {
     let mut bytes = state::encode(&state).to_vec();
     bytes[0] = 2;
     assert_eq!(state::decode(&bytes).unwrap(), state);
-    for other in [1, state::VERSION + 1] {
+    for other in [1, state::LEVELLED + 1] {
         bytes[0] = other;
         assert!(matches!(state::decode(&bytes), Err(WireError::Version { .. })));
     }
+}
+
+/// A program from before levels would pass over what it does not know, and the nodes would differ: it must meet what it cannot read.
+#[test]
+fn a_state_of_the_first_level_is_as_it_was_before_levels_and_one_above_stops_who_knows_none() {
+    let mut state = State::new();
+    let first = state::encode(&state);
+    assert_eq!(first[0], state::VERSION);
+    let raise = Command::new(7, Op::RaiseLevel { level: 3 });
+    assert_eq!(log::decode_batch(&log::encode_batch(std::slice::from_ref(&raise))), Ok(vec![raise.clone()]));
+    assert_eq!(apply(&mut state, &raise).reply, Ok(Reply::LevelRaised { before: 1 }));
+    let above = state::encode(&state);
+    assert_eq!(above[0], state::LEVELLED);
+    assert_eq!(state::decode(&above).unwrap(), state);
+    assert_eq!(state::decode(&above).unwrap().level(), 3);
+}
+
+#[test]
+fn the_head_of_a_backup_comes_out_as_it_went_in_and_nothing_else_is_one() {
+    let header = Header { cluster_id: 7, generation: 3, seq: 9, revision: 4 };
+    let head = BackupHead { header: Some(header), version: "1.2.3".to_owned(), saved_unix_ms: 5 };
+    let bytes = state::backup_head(&head);
+    assert_eq!(state::backup_head_from(&bytes), Ok(head));
+    let mut newer = bytes.to_vec();
+    newer[6] += 1;
+    assert_eq!(state::backup_head_from(&newer), Err(WireError::Version { found: 2, readable: 1 }));
+    assert_eq!(state::backup_head_from(b"\x01\x00").unwrap_err().to_string(), "head: it is no backup's");
+    // What a newer program adds is passed over.
+    let more = [&bytes[..], &[15 << 3, 42]].concat();
+    assert!(state::backup_head_from(&more).is_ok());
 }
 
 #[cfg(feature = "planted")]

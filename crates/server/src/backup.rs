@@ -1,0 +1,248 @@
+//! Backup and restore: a state on its way out of a running node, and into the folder of a new one.
+//!
+//! A backup is the bytes of a snapshot, behind a head that says what they are of. Restoring puts those bytes into a new folder as they
+//! are; what a restore makes of the state (a new generation, nobody's session, nobody's leadership) is made by the first node of the
+//! new cluster when that is formed, once, and the others get it from there. So it does not matter when and how often a backup is
+//! restored into the folders of one cluster: each brings the same bytes, and the lowest generation that it allows.
+//!
+//! Keeps true: neither side has all of it in memory as bytes; what a backup holds was applied at one moment, which is not before
+//! the call; and nothing that cannot be read to its end, checked, ever becomes a node's folder.
+
+use std::fmt;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use palisade_coord_core::generation::{self, BadGeneration};
+use palisade_coord_core::{Frozen, State, level};
+use palisade_replica::{Restored, restored_head};
+use palisade_storage::{
+    BackupError, DataFolder, FileSnapshots, OpenError, Snapshot, SnapshotStore, StorageError, backup_file,
+};
+use palisade_wire::coord::v1::snapshot_part::Part;
+use palisade_wire::coord::v1::{BackupHead, Header, SnapshotEnd, SnapshotPart, SnapshotPiece};
+use palisade_wire::{WireError, convert, state};
+use palisade_world::World;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::build_info;
+use crate::machine::Downgrade;
+
+/// Backups of a node at a time. Each keeps what it is of in memory for as long as it lasts.
+pub(crate) const AT_ONCE: usize = 2;
+
+/// Pieces on their way: enough that neither the thread that writes nor the connection waits for the other for long.
+const PIECES: usize = 4;
+
+/// How long a client may take nothing before its backup ends.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The parts of a backup.
+pub(crate) type Parts = Pin<Box<dyn Stream<Item = Result<SnapshotPart, Status>> + Send>>;
+
+/// Places for backups.
+#[derive(Clone, Debug)]
+pub(crate) struct Places(Arc<Semaphore>);
+
+impl Places {
+    pub(crate) fn new() -> Places {
+        Places(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+
+    pub(crate) fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).try_acquire_owned().ok()
+    }
+}
+
+/// The parts of a backup. `place` is given back when the last is taken, or nobody takes any more.
+pub(crate) fn parts(frozen: Frozen, header: Header, place: OwnedSemaphorePermit, world: &World) -> Parts {
+    let head =
+        BackupHead { header: Some(header), version: build_info::VERSION.to_owned(), saved_unix_ms: world.unix_ms() };
+    let (write, mut written) = mpsc::channel(PIECES);
+    let (give, given) = mpsc::channel(1);
+    let pump_world = world.clone();
+    let write_world = world.clone();
+    let writing = async move {
+        let write = move || {
+            let part = |part| Ok(SnapshotPart { part: Some(part) });
+            let gone = |_| ();
+            write.blocking_send(part(Part::Head(head))).map_err(gone)?;
+            let (mut bytes, mut whole) = (0, crc32fast::Hasher::new());
+            state::write(&frozen, &mut |data| {
+                bytes += data.len() as u64;
+                whole.update(data);
+                let piece = SnapshotPiece { crc32: crc32fast::hash(data), data: data.to_vec() };
+                write.blocking_send(part(Part::Piece(piece))).map_err(gone)
+            })?;
+            let end = SnapshotEnd { bytes, crc32: whole.finalize() };
+            write.blocking_send(part(Part::End(end))).map_err(gone)
+        };
+        // Whoever does not take the rest knows.
+        let _: Result<Result<(), ()>, _> = write_world.blocking("writing a backup", write).await;
+    };
+    let passing = async move {
+        let _place = place;
+        while let Some(part) = written.recv().await {
+            match pump_world.timeout(PATIENCE, give.send(part)).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return,
+                None => {
+                    tracing::info!("a backup was ended: its client took nothing for {PATIENCE:?}");
+                    return;
+                }
+            }
+        }
+    };
+    world.spawn("writing a backup", writing).detach();
+    world.spawn("passing a backup on", passing).detach();
+    Box::pin(ReceiverStream::new(given))
+}
+
+/// Why a backup cannot be used, or was not restored.
+#[derive(Debug)]
+pub enum RestoreError {
+    /// The file.
+    File(BackupError),
+    /// What is in it.
+    Content {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The folder, which is not a store.
+    Folder(OpenError),
+    /// Writing into the folder.
+    Write(StorageError),
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RestoreError::File(error) => error.fmt(f),
+            RestoreError::Content { path, why } => write!(f, "{path} cannot be used as a backup: {why}"),
+            RestoreError::Folder(error) => error.fmt(f),
+            RestoreError::Write(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+/// A backup that was read to its end, and is sound.
+pub struct Backup {
+    path: String,
+    snapshot: Snapshot,
+    /// What it says that it is of.
+    pub head: BackupHead,
+    /// What is in it.
+    pub state: State,
+}
+
+impl fmt::Debug for Backup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "backup {} at seq {}", self.path, self.state.seq())
+    }
+}
+
+impl Backup {
+    /// Reads all of a file. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`RestoreError::File`], [`RestoreError::Content`]: it is damaged, cut short, or newer than this program.
+    pub fn open(path: &Path) -> Result<Backup, RestoreError> {
+        let snapshot = backup_file::open(path).map_err(RestoreError::File)?;
+        let path = path.display().to_string();
+        let bad = |why: String| RestoreError::Content { path: path.clone(), why };
+        let head = state::backup_head_from(&snapshot.meta).map_err(|error| bad(error.to_string()))?;
+        let state = state_of(&snapshot).map_err(|error| bad(error.to_string()))?;
+        if head.header != Some(convert::header(&state)) {
+            return Err(bad("its head is of another state than it holds".to_owned()));
+        }
+        if state.cluster().is_none() {
+            return Err(bad("it is of no cluster".to_owned()));
+        }
+        if state.level() > level::KNOWN {
+            return Err(bad(Downgrade { at: state.level(), known: level::KNOWN }.to_string()));
+        }
+        Ok(Backup { path, snapshot, head, state })
+    }
+
+    /// How many bytes the state has, and their checksum.
+    pub fn written(&self) -> (u64, u32) {
+        (self.snapshot.bytes(), self.snapshot.checksum())
+    }
+
+    /// The generation of a restore: above the backup's, at least `asked`, and at least the seconds since 2025 on the wall clock, so that
+    /// restoring the same backup twice gives two.
+    pub fn generation(&self, asked: Option<u32>, now_unix_ms: u64) -> u32 {
+        generation::of_restore(self.state.generation(), asked, now_unix_ms)
+    }
+
+    /// What a cluster begins with that begins with this backup in that generation.
+    ///
+    /// # Errors
+    /// There is no such generation, or it is not above the backup's.
+    pub fn begun(&self, generation: u32, now_unix_ms: u64) -> Result<State, BadGeneration> {
+        let mut state = self.state.clone();
+        state.begin_generation(generation, now_unix_ms)?;
+        Ok(state)
+    }
+
+    /// Puts it into a new folder, for a first node of a new cluster of at least this generation. When it returns, the folder is on the
+    /// disk; after an error or a crash the folder is refused by whoever opens it. Blocks on the disk.
+    pub fn restore(&self, folder: &Path, store_id: u64, generation: u32) -> Result<(), RestoreError> {
+        let (bytes, crc32) = self.written();
+        let cluster = self.state.cluster().unwrap_or_default().0;
+        let restored = Restored { cluster, generation, seq: self.state.seq().get(), bytes, crc32 };
+        let folder = DataFolder::begin_restore(folder, store_id).map_err(RestoreError::Folder)?;
+        let snapshots = FileSnapshots::open(&folder).map_err(RestoreError::Folder)?;
+        let mut draft = snapshots.begin(&restored_head(&restored)).map_err(RestoreError::Write)?;
+        for piece in self.snapshot.pieces() {
+            let bad = |error| RestoreError::Content { path: self.path.clone(), why: why(error) };
+            draft.write(&piece.map_err(bad)?).map_err(RestoreError::Write)?;
+        }
+        draft.save().map_err(RestoreError::Write)?;
+        folder.restored().map_err(RestoreError::Folder)
+    }
+}
+
+/// The state in the bytes of a snapshot, whose checksums are compared on the way.
+pub(crate) fn state_of(saved: &Snapshot) -> Result<State, Unreadable> {
+    let mut reading = state::Reading::new();
+    for piece in saved.pieces() {
+        reading.take(&piece.map_err(Unreadable::Storage)?).map_err(Unreadable::Wire)?;
+    }
+    reading.finish().map_err(Unreadable::Wire)
+}
+
+/// No state is in it.
+pub(crate) enum Unreadable {
+    Storage(StorageError),
+    Wire(WireError),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unreadable::Storage(error) => f.write_str(&why_of(error)),
+            Unreadable::Wire(error) => error.fmt(f),
+        }
+    }
+}
+
+fn why(error: StorageError) -> String {
+    why_of(&error)
+}
+
+/// Without what a damaged file would mean for a node: nobody's store is lost with a backup.
+fn why_of(error: &StorageError) -> String {
+    match error {
+        StorageError::Corrupt { what } => what.clone(),
+        other => other.to_string(),
+    }
+}
