@@ -276,12 +276,16 @@ impl<M: Machine> ReplicaService for PeerService<M> {
     }
 
     async fn confirm(&self, request: Request<wire::ConfirmRequest>) -> Result<Response<wire::ConfirmReply>, Status> {
+        let line = request.extensions().get::<Lifeline>().cloned();
         let request = request.into_inner();
         let replica = self.checked(request.envelope.as_ref())?;
         let vote = codec::vote_from("question about the vote", request.vote)?;
         let (own, _) = replica.vote_and_log().await.ok_or_else(|| stopped("its core has ended"))?;
         // It may have granted it and not heard yet that others did, too.
         let is_yours = own.leader_id == vote.leader_id;
+        if let Some(line) = line.filter(|_| is_yours) {
+            replica.succession.heard(vote, &line);
+        }
         Ok(Response::new(wire::ConfirmReply { responder: Some(replica.credentials.responder()), is_yours }))
     }
 
