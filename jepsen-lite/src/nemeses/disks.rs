@@ -32,7 +32,7 @@ pub(super) async fn slow(run: &Run, rng: &mut SmallRng) -> anyhow::Result<()> {
     let delay = rng.random_range(80..300);
     fault
         .start(async {
-            slowed = Some(Slowed::attach(run, &name, Duration::from_millis(delay)).await?);
+            slowed = Some(Slowed::attach(run, &name, Duration::from_millis(delay), "fdatasync").await?);
             Ok(())
         })
         .await?;
@@ -49,8 +49,8 @@ struct Slowed {
 }
 
 impl Slowed {
-    /// Returns when the first fdatasync was held up.
-    async fn attach(run: &Run, name: &str, delay: Duration) -> anyhow::Result<Slowed> {
+    /// Returns when strace has said the word: `attached`, or the name of the call when the first one is held up.
+    async fn attach(run: &Run, name: &str, delay: Duration, word: &str) -> anyhow::Result<Slowed> {
         let pid = run.stage.pid(name).await.with_context(|| format!("{name} does not run"))?;
         let delay = format!("inject=fdatasync:delay_enter={}", delay.as_micros());
         let mut strace = Command::new("strace")
@@ -64,13 +64,13 @@ impl Slowed {
         let mut lines = BufReader::new(strace.stderr.take().expect("stderr is piped")).lines();
         let seen = async {
             while let Some(line) = lines.next_line().await? {
-                if line.contains("fdatasync") {
+                if line.contains(word) {
                     return Ok(());
                 }
             }
             anyhow::bail!("strace could not attach to {name}")
         };
-        tokio::time::timeout(Duration::from_secs(10), seen).await.context("no fdatasync was seen")??;
+        tokio::time::timeout(Duration::from_secs(10), seen).await.with_context(|| format!("no {word} was seen"))??;
         // Or it would block when its pipe is full.
         let mut said = JoinSet::new();
         said.spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
@@ -111,15 +111,19 @@ pub(super) async fn power_cut(run: &Run, rng: &mut SmallRng, all: bool) -> anyho
     };
     let mut slowed = Vec::new();
     for name in names.iter().filter(|_| has("strace")) {
-        slowed.push(Slowed::attach(run, name, SYNC_BEFORE_A_CUT).await?);
+        // Not until the first sync: whoever makes none is not to be spared.
+        slowed.push(Slowed::attach(run, name, SYNC_BEFORE_A_CUT, "attached").await?);
     }
     moment(rng, 300, 900).await;
     let fault = Fault::new(run, "power-cut", &names, if all { "all" } else { "node" });
     let cut = async {
+        // Whoever has no power does nothing any more: it neither answers from what its disk has lost, nor sees the disk fail.
+        for name in &names {
+            run.stage.hit(name, Hit::Pause).await?;
+        }
         for name in &names {
             disks.cut(name)?;
         }
-        // A node that sees its disk fail stops by itself; it does not come so far.
         for name in &names {
             run.stage.hit(name, Hit::Kill).await?;
         }
