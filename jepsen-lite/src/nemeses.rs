@@ -104,8 +104,8 @@ nemeses! {
     ClockRate "clock-rate" sim true local With("a C compiler, and a binary that is linked dynamically"), compose No, namespaces With("a C compiler, and a binary that is linked dynamically"); "the clocks of a node run 0.5 % too fast or too slow, within what is promised"
     SlowDisk "slow-disk" sim true local With("strace"), compose No, namespaces With("strace"); "each fdatasync of a node takes a tenth of a second and more"
     FullDisk "full-disk" sim true local With("root"), compose No, namespaces No; "the disk of a node is full for a while"
-    PowerCut "power-cut" sim true local With("root and ext4 on a loop device"), compose No, namespaces No; "the power of one node fails: what was not synced is lost"
-    PowerCutAll "power-cut-all" sim true local With("root and ext4 on a loop device"), compose No, namespaces No; "the power of all nodes fails at once"
+    PowerCut "power-cut" sim true local With("root, strace, and ext4 on a loop device"), compose No, namespaces No; "the power of one node fails: what was not synced is lost"
+    PowerCutAll "power-cut-all" sim true local With("root, strace, and ext4 on a loop device"), compose No, namespaces No; "the power of all nodes fails at once"
     TransferStoreLeader "transfer-store-leader" sim true local Yes, compose Yes, namespaces Yes; "an administrator has another node lead the store"
     Membership "membership" sim true local Yes, compose No, namespaces No; "a node joins, votes, and is removed, while all goes on"
     TransferHolder "transfer-holder" sim true local Yes, compose Yes, namespaces Yes; "an administrator hands the election to somebody who waits"
@@ -122,7 +122,7 @@ impl Nemesis {
             Yes => None,
             No => Some(format!("{} does not work at {}; it does at {}", self.name(), target.name(), elsewhere())),
             With(needs) if needs.contains("root") && !is_root() => Some(format!("{} needs {needs}", self.name())),
-            With("strace") if !has("strace") => Some(format!("{} needs strace", self.name())),
+            With(needs) if needs.contains("strace") && !has("strace") => Some(format!("{} needs {needs}", self.name())),
             With(needs) if needs.starts_with("a C compiler") && !has("cc") => {
                 Some(format!("{} needs {needs}", self.name()))
             }
