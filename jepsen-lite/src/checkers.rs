@@ -117,7 +117,7 @@ pub const ALL: &[Checker] = &[
     straight(coverage::NAME, "(unknown, not a violation) what was asked for and did not happen", coverage::check),
     straight(
         harness::NAME,
-        "a process of the tested system that ended by itself or panicked; (unknown) a harness that broke the rules of a history",
+        "a process of the tested system that ended by itself or panicked, a system that did not serve again after the faults; (unknown) a harness that broke the rules of a history",
         harness::check,
     ),
 ];

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use self::etcd::{Client, Held, Server};
 use crate::cli::Control;
+use crate::drive::Interrupts;
 use crate::processes::run_folder;
 
 /// etcd's leases have whole seconds.
@@ -33,7 +34,14 @@ pub(crate) fn run(of: Control, seed: u64, span: Duration, program: &Path, store:
     };
     let dir = run_folder(store, name, seed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(whole(of, name, seed, span, program, &dir)).with_context(|| dir.display().to_string())?;
+    let done = runtime.block_on(async {
+        let mut interrupts = Interrupts::heard()?;
+        tokio::select! {
+            done = whole(of, name, seed, span, program, &dir) => done,
+            interrupted = interrupts.next() => Err(interrupted),
+        }
+    });
+    done.with_context(|| dir.display().to_string())?;
     Ok(dir)
 }
 

@@ -12,6 +12,7 @@ use jepsen_lite::history::{Record, Recorder, f};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -19,7 +20,7 @@ use crate::api::Outcome;
 use crate::clock_control::ClockControl;
 use crate::nemeses::Nemesis;
 use crate::processes::{Launcher, run_folder, same_commit};
-use crate::run::{JOBMANAGERS, Run, Sessions};
+use crate::run::{BESIDE, JOBMANAGERS, NEMESIS, Run, Sessions};
 use crate::scenarios::Scenario;
 use crate::stage::{SERVES_WITHIN, Setting, Stage};
 use crate::targets::{Compose, OwnDisks, Target};
@@ -56,10 +57,8 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<PathBuf> {
     );
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
-        tokio::select! {
-            done = whole(asked, launcher, &dir) => done,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted: the history ends without a line `end`")),
-        }
+        let mut interrupts = Interrupts::heard()?;
+        whole(asked, launcher, &dir, &mut interrupts).await
     });
     // Whatever is still there is killed with its handle.
     runtime.shutdown_timeout(Duration::from_secs(3));
@@ -67,7 +66,36 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<PathBuf> {
     Ok(dir)
 }
 
-async fn whole(asked: &Asked, launcher: Launcher, dir: &Path) -> anyhow::Result<()> {
+/// The signals that ask the harness to end: heard from the first moment on, so that none of them ends it while processes, mounts or
+/// namespaces that it has made are there.
+pub(crate) struct Interrupts {
+    signals: Vec<(&'static str, Signal)>,
+}
+
+impl Interrupts {
+    pub(crate) fn heard() -> anyhow::Result<Interrupts> {
+        let kinds = [
+            ("SIGINT", SignalKind::interrupt()),
+            ("SIGTERM", SignalKind::terminate()),
+            ("SIGHUP", SignalKind::hangup()),
+        ];
+        let hear = |(name, kind)| signal(kind).map(|signal| (name, signal));
+        Ok(Interrupts { signals: kinds.map(hear).into_iter().collect::<Result<_, _>>()? })
+    }
+
+    /// Comes with the first one, as what the run ends with.
+    pub(crate) async fn next(&mut self) -> anyhow::Error {
+        let each = self.signals.iter_mut().map(|(name, signal)| {
+            Box::pin(async move {
+                signal.recv().await;
+                anyhow::anyhow!("interrupted by {name}")
+            })
+        });
+        futures_util::future::select_all(each).await.0
+    }
+}
+
+async fn whole(asked: &Asked, launcher: Launcher, dir: &Path, interrupts: &mut Interrupts) -> anyhow::Result<()> {
     let scenario = &asked.scenario;
     let version = match asked.target {
         Target::Compose => {
@@ -84,21 +112,34 @@ async fn whole(asked: &Asked, launcher: Launcher, dir: &Path) -> anyhow::Result<
         false => None,
     };
     let setting = setting(asked, &launcher, dir)?;
-    let stage = Arc::new(Stage::set(setting, launcher, recorder.clone()).await?);
+    let stage = tokio::select! {
+        stage = Stage::set(setting, launcher, recorder.clone()) => Arc::new(stage?),
+        // What had been set goes with its handles.
+        interrupted = interrupts.next() => return Err(interrupted),
+    };
     let (stop, stopped) = watch::channel(false);
     let sessions = Sessions { terms: scenario.terms, candidates: scenario.candidates };
     let (run, vacancies) = Run::new(Arc::clone(&stage), sessions, asked.seed, scenario.election(), stopped);
-    let acted = Box::pin(act(asked, &run, vacancies, input.as_ref(), &stop)).await;
+    let mut interrupted = None;
+    let acted = tokio::select! {
+        acted = Box::pin(act(asked, &run, vacancies, input.as_ref(), &stop)) => acted,
+        error = interrupts.next() => {
+            let told = Err(anyhow::anyhow!("{error}"));
+            interrupted = Some(error);
+            told
+        }
+    };
     // Whatever came of it: nobody is left, and what ended by itself is in the history.
-    stage.look_for_the_unexpected().await?;
+    let looked = stage.look_for_the_unexpected().await;
     stage.strike().await?;
+    looked?;
     if let Err(error) = acted {
         run.trouble(format!("{error:#}"));
     }
     recorder.record(Record::seen("harness", f::END));
     let lines = recorder.finish()?;
     eprintln!("jepsen-lite: {lines} lines in {}", dir.join("history.jsonl").display());
-    Ok(())
+    interrupted.map_or(Ok(()), Err)
 }
 
 fn setting(asked: &Asked, launcher: &Launcher, dir: &Path) -> anyhow::Result<Setting> {
@@ -107,7 +148,9 @@ fn setting(asked: &Asked, launcher: &Launcher, dir: &Path) -> anyhow::Result<Set
         Some(kind) => Some(OwnDisks::new(kind, scenario.shape.nodes, dir.join("disks"))?),
         None => None,
     };
-    let bent = scenario.all_nemeses().any(|nemesis| matches!(nemesis, Nemesis::WallClock | Nemesis::ClockRate));
+    let bent = scenario
+        .all_nemeses()
+        .any(|nemesis| matches!(nemesis, Nemesis::WallClock | Nemesis::WallClockFast | Nemesis::ClockRate));
     let clocks = if bent { Some(ClockControl::build(dir, &launcher.palisade)?) } else { None };
     let shape = scenario.shape;
     Ok(Setting { target: asked.target, shape, disks, clocks, input: dir.join("input"), seed: asked.seed })
@@ -160,14 +203,29 @@ async fn act(
     while let Some(ended) = tasks.join_next().await {
         clients = clients.and(ended.context("a client of the harness panicked").and_then(|ended| ended));
     }
-    tormented.and(healed).and(clients)?;
+    tormented.and(clients)?;
+    if let Err(error) = recovered(scenario, run, healed, job.as_ref()).await {
+        run.stage.unexpected(format!("it does not serve although the faults have ended: {error:#}"));
+    }
+    Ok(())
+}
+
+/// All faults are over, and nothing else asks for anything: what does not go through now does not go through at all. The bounds are many
+/// times what it takes, so that a slow machine is not taken for a cluster that has stopped.
+async fn recovered(
+    scenario: &Scenario,
+    run: &Run,
+    healed: anyhow::Result<()>,
+    job: Option<&workloads::Job>,
+) -> anyhow::Result<()> {
+    healed?;
     for workload in scenario.workloads {
         workloads::finish(*workload, run).await?;
     }
-    if let Some(job) = &job {
-        workloads::finish_job(run, job).await?;
+    match job {
+        Some(job) => workloads::finish_job(run, job).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// A client that fails ends the run; one that is done does not.
@@ -206,8 +264,10 @@ async fn torment(asked: &Asked, run: &Run) -> anyhow::Result<()> {
     if !counted.is_empty() {
         return play_each(run, counted, rng(), end).await;
     }
+    // Each does one thing at a time, as whoever acts in a history.
+    let beside = run.as_nemesis(BESIDE);
     let (one, other) =
-        tokio::join!(play(run, scenario.nemeses, rng(), end), play(run, scenario.beside, run.rng("beside"), end));
+        tokio::join!(play(run, scenario.nemeses, rng(), end), play(&beside, scenario.beside, run.rng("beside"), end));
     one.and(other)
 }
 
@@ -286,17 +346,18 @@ fn info(asked: &Asked, version: String) -> RunInfo {
     for nemesis in scenario.all_nemeses().filter(|_| scenario.counts.is_empty()) {
         if !seen.contains(&nemesis) {
             seen.push(nemesis);
-            gates.extend(nemesis.gates());
+            let beside = !scenario.nemeses.contains(&nemesis);
+            gates.extend(nemesis.gates(if beside { BESIDE } else { NEMESIS }));
         }
     }
     for (nemesis, count) in scenario.counts {
-        for mut gate in nemesis.gates() {
+        for mut gate in nemesis.gates(NEMESIS) {
             gate["at_least"] = (*count).into();
             gates.push(gate);
         }
     }
     if scenario.nemeses.contains(&Nemesis::PauseHolder) && scenario.workloads.contains(&Workload::Register) {
-        let pause = json!({"process": "nemesis", "type": "ok", "f": "pause", "role": "holder", "phase": "start"});
+        let pause = json!({"process": NEMESIS, "type": "ok", "f": "pause", "role": "holder", "phase": "start"});
         let refused = json!({"f": "write", "type": "fail", "error": "stale"});
         gates.push(json!({"name": "a stale write is refused after each pause", "count": refused, "at_least": 1, "after_each": pause}));
     }

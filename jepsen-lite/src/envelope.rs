@@ -17,7 +17,7 @@ mod wire {
 use wire::{error, frame};
 
 /// The version of the envelope that is spoken here.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const INTERFACE: &str = "palisade.runtime.v1.TaskExecutorGateway";
 const ENDPOINT: &str = "taskexecutor";
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -27,7 +27,8 @@ mod stage;
 mod targets;
 mod workloads;
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -58,11 +59,16 @@ fn check(history: &Path, edn: Option<&Path>, budget: Option<Duration>) -> anyhow
     Ok(checkers::check_within(&history, budget))
 }
 
+/// Prints a line. Whoever has read enough (`list | head -1`) closes the pipe, and that is no mistake of ours.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn list() {
     for scenario in scenarios::ALL {
         let places = scenario.targets().join(", ");
         let places = if places.is_empty() { "nowhere on this machine" } else { &places };
-        println!("{:<20} {} [{places}]", scenario.name, scenario.what);
+        say(format_args!("{:<20} {} [{places}]", scenario.name, scenario.what));
     }
 }
 
@@ -72,11 +78,11 @@ fn nemeses_table() {
         nemeses::Works::With(needs) => format!("with {needs}"),
         nemeses::Works::No => "no".to_owned(),
     };
-    println!("| nemesis | what it does | sim | local | compose | namespaces |\n|---|---|---|---|---|---|");
+    say("| nemesis | what it does | sim | local | compose | namespaces |\n|---|---|---|---|---|---|");
     for nemesis in Nemesis::ALL {
         let [local, compose, namespaces] = Target::ALL.map(|target| cell(nemesis.works(target)));
         let sim = if nemesis.simulated() { "yes" } else { "no" };
-        println!("| `{}` | {} | {sim} | {local} | {compose} | {namespaces} |", nemesis.name(), nemesis.what());
+        say(format_args!("| `{}` | {} | {sim} | {local} | {compose} | {namespaces} |", nemesis.name(), nemesis.what()));
     }
 }
 
@@ -138,7 +144,8 @@ fn planted_table(names: &[String], palisade: &Path, store: &Path) -> anyhow::Res
                 format!("NOT CAUGHT: {what}")
             }
         };
-        println!("{:<32} {:<18} {:>4} s  {word}", row.bug.unwrap_or("(control)"), row.scenario, took.as_secs());
+        let bug = row.bug.unwrap_or("(control)");
+        say(format_args!("{bug:<32} {:<18} {:>4} s  {word}", row.scenario, took.as_secs()));
     }
     Ok(ExitCode::from(u8::from(missed > 0)))
 }
@@ -168,12 +175,14 @@ fn main() -> ExitCode {
         Command::Control { of, seed, span, etcd, store } => {
             controls::run(of, seed, span, &etcd, &store).and_then(|dir| judged(&dir))
         }
-        Command::Act { address } => act::act(&address).map(|()| Vec::new()),
-        Command::Check { history, edn, budget } => check(&history, edn.as_deref(), budget),
+        Command::Act { address } => act::act(&address).map(|()| Judged::default()),
+        Command::Check { history, edn, budget } => {
+            check(&history, edn.as_deref(), budget).map(|findings| Judged { findings, ..Judged::default() })
+        }
         Command::Report { dir } => {
             return match report::write(&dir, Budget::default()) {
                 Ok((path, verdict)) => {
-                    println!("{}: {verdict}", path.display());
+                    say(format_args!("{}: {verdict}", path.display()));
                     ExitCode::SUCCESS
                 }
                 Err(error) => {
@@ -184,12 +193,14 @@ fn main() -> ExitCode {
         }
     };
     match verdict {
-        Ok(findings) => {
-            for finding in &findings {
-                println!("{finding}");
-            }
+        Ok(Judged { findings, failovers, report }) => {
+            findings.iter().for_each(say);
+            failovers.iter().for_each(say);
             let verdict = Verdict::of(&findings);
-            println!("verdict: {verdict}");
+            say(format_args!("verdict: {verdict}"));
+            if let Some(report) = report {
+                say(format_args!("report: {}", report.display()));
+            }
             ExitCode::from(verdict.code())
         }
         Err(error) => {
@@ -199,6 +210,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn judged(dir: &Path) -> anyhow::Result<Vec<Finding>> {
-    check(&dir.join("history.jsonl"), None, None)
+/// What is printed of a history.
+#[derive(Default)]
+struct Judged {
+    findings: Vec<Finding>,
+    /// How long failovers took; judges nothing.
+    failovers: Vec<String>,
+    report: Option<PathBuf>,
+}
+
+/// Judges a run that has just ended, and draws it.
+fn judged(dir: &Path) -> anyhow::Result<Judged> {
+    let path = dir.join(report::HISTORY);
+    let history = history::read(&path).with_context(|| path.display().to_string())?;
+    let findings = checkers::check(&history);
+    // The verdict stands also where the page cannot be written.
+    let page = report::write_judged(dir, &history, &findings);
+    let page = page.inspect_err(|error| eprintln!("jepsen-lite: no report: {error}"));
+    Ok(Judged { failovers: report::failovers(&history), report: page.ok(), findings })
 }

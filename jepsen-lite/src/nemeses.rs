@@ -3,6 +3,7 @@
 //! A nemesis plays one fault from its beginning to its end, and returns when what was hit is there again. Each line of it is in the
 //! history: `invoke` when it is tried, `ok` when it surely is in force, or over.
 
+mod behind;
 mod clocks;
 mod disks;
 mod kills;
@@ -76,6 +77,7 @@ nemeses! {
     KillBoth "kill-both" sim true local Yes, compose Yes, namespaces Yes; "kill -9 of both at once"
     KillNewHolder "kill-new-holder" sim false local Yes, compose No, namespaces Yes; "kill -9 of each new holder as soon as it is elected, several times"
     KillTaskExecutor "kill-taskexecutor" sim true local Yes, compose Yes, namespaces No; "kill -9 of a TaskExecutor"
+    RestartBehind "restart-behind" sim false local Yes, compose No, namespaces No; "a TaskExecutor is killed and comes back where it sees only a node that has not heard of the last leader"
     KillMinority "kill-minority" sim true local Yes, compose Yes, namespaces Yes; "kill -9 of as many nodes as may fail"
     KillAll "kill-all" sim true local Yes, compose Yes, namespaces Yes; "kill -9 of all nodes at once"
     TermHolder "term-holder" sim false local Yes, compose Yes, namespaces Yes; "SIGTERM to whoever holds the election"
@@ -98,11 +100,12 @@ nemeses! {
     StaleMessages "stale-messages" sim true local Yes, compose No, namespaces No; "writes of a leader held on the way while it led, let go after its successor has written"
     StaleCalls "stale-calls" sim true local Yes, compose No, namespaces No; "calls of a leading JobManager to its TaskExecutors held on the way while it led, let go after its successor has them"
     WallClock "wall-clock" sim true local With("a C compiler, and a binary that is linked dynamically"), compose No, namespaces With("a C compiler, and a binary that is linked dynamically"); "the wall clock of a node jumps by up to days, back and forth"
+    WallClockFast "wall-clock-fast" sim false local With("a C compiler, and a binary that is linked dynamically"), compose No, namespaces With("a C compiler, and a binary that is linked dynamically"); "the wall clock of the node that leads the store runs twice as fast as it should"
     ClockRate "clock-rate" sim true local With("a C compiler, and a binary that is linked dynamically"), compose No, namespaces With("a C compiler, and a binary that is linked dynamically"); "the clocks of a node run 0.5 % too fast or too slow, within what is promised"
     SlowDisk "slow-disk" sim true local With("strace"), compose No, namespaces With("strace"); "each fdatasync of a node takes a tenth of a second and more"
     FullDisk "full-disk" sim true local With("root"), compose No, namespaces No; "the disk of a node is full for a while"
-    PowerCut "power-cut" sim true local With("root and ext4 on a loop device"), compose No, namespaces No; "the power of one node fails: what was not synced is lost"
-    PowerCutAll "power-cut-all" sim true local With("root and ext4 on a loop device"), compose No, namespaces No; "the power of all nodes fails at once"
+    PowerCut "power-cut" sim true local With("root, strace, and ext4 on a loop device"), compose No, namespaces No; "the power of one node fails: what was not synced is lost"
+    PowerCutAll "power-cut-all" sim true local With("root, strace, and ext4 on a loop device"), compose No, namespaces No; "the power of all nodes fails at once"
     TransferStoreLeader "transfer-store-leader" sim true local Yes, compose Yes, namespaces Yes; "an administrator has another node lead the store"
     Membership "membership" sim true local Yes, compose No, namespaces No; "a node joins, votes, and is removed, while all goes on"
     TransferHolder "transfer-holder" sim true local Yes, compose Yes, namespaces Yes; "an administrator hands the election to somebody who waits"
@@ -119,7 +122,7 @@ impl Nemesis {
             Yes => None,
             No => Some(format!("{} does not work at {}; it does at {}", self.name(), target.name(), elsewhere())),
             With(needs) if needs.contains("root") && !is_root() => Some(format!("{} needs {needs}", self.name())),
-            With("strace") if !has("strace") => Some(format!("{} needs strace", self.name())),
+            With(needs) if needs.contains("strace") && !has("strace") => Some(format!("{} needs {needs}", self.name())),
             With(needs) if needs.starts_with("a C compiler") && !has("cc") => {
                 Some(format!("{} needs {needs}", self.name()))
             }
@@ -128,9 +131,9 @@ impl Nemesis {
     }
 
     /// What must have happened of it, as gates of the history.
-    pub(crate) fn gates(self) -> Vec<Value> {
+    pub(crate) fn gates(self, nemesis: &str) -> Vec<Value> {
         let happened = |f: &str, role: &str| {
-            let count = json!({"process": "nemesis", "type": "ok", "f": f, "phase": "start", "role": role});
+            let count = json!({"process": nemesis, "type": "ok", "f": f, "phase": "start", "role": role});
             vec![json!({"name": format!("{} happened", self.name()), "count": count, "at_least": 1})]
         };
         match self {
@@ -139,6 +142,7 @@ impl Nemesis {
             Nemesis::KillBoth => happened("kill", "both"),
             Nemesis::KillNewHolder => happened("kill", "new-holder"),
             Nemesis::KillTaskExecutor => happened("kill", "taskexecutor"),
+            Nemesis::RestartBehind => happened("kill", "taskexecutor-behind"),
             Nemesis::KillMinority => happened("kill", "minority"),
             Nemesis::KillAll => happened("kill", "all"),
             Nemesis::TermHolder => happened("term", "holder"),
@@ -159,7 +163,7 @@ impl Nemesis {
             Nemesis::SlowLinks => happened("slow", "links"),
             Nemesis::LossyLinks => happened("lossy", "links"),
             Nemesis::StaleMessages => {
-                let released = json!({"process": "nemesis", "type": "ok", "f": "release-stale", "role": "writes"});
+                let released = json!({"process": nemesis, "type": "ok", "f": "release-stale", "role": "writes"});
                 let refused = json!({"f": "write", "type": "fail", "error": "stale"});
                 vec![
                     json!({"name": "stale messages were let go", "count": released, "at_least": 1}),
@@ -168,14 +172,14 @@ impl Nemesis {
             }
             // It is `ok` only if one was refused, as the receivers count it.
             Nemesis::StaleCalls => {
-                let held = json!({"process": "nemesis", "type": "ok", "f": "hold", "role": "calls", "phase": "start"});
-                let refused = json!({"process": "nemesis", "type": "ok", "f": "release-stale", "role": "calls"});
+                let held = json!({"process": nemesis, "type": "ok", "f": "hold", "role": "calls", "phase": "start"});
+                let refused = json!({"process": nemesis, "type": "ok", "f": "release-stale", "role": "calls"});
                 vec![
                     json!({"name": "stale calls were let go", "count": refused, "at_least": 1}),
                     json!({"name": "a call that is let go is refused", "count": refused, "at_least": 1, "after_each": held}),
                 ]
             }
-            Nemesis::WallClock | Nemesis::ClockRate => happened("clock", self.name()),
+            Nemesis::WallClock | Nemesis::WallClockFast | Nemesis::ClockRate => happened("clock", self.name()),
             Nemesis::SlowDisk => happened("slow-disk", "node"),
             Nemesis::FullDisk => happened("full-disk", "node"),
             Nemesis::PowerCut => happened("power-cut", "node"),
@@ -194,6 +198,7 @@ impl Nemesis {
             Nemesis::KillBoth => kills::both(run).await,
             Nemesis::KillNewHolder => kills::new_holders(run, rng).await,
             Nemesis::KillTaskExecutor => kills::taskexecutor(run, rng, kills::How::Kill).await,
+            Nemesis::RestartBehind => behind::restart(run, rng).await,
             Nemesis::KillMinority => kills::minority(run, rng).await,
             Nemesis::KillAll => kills::all(run, rng).await,
             Nemesis::TermHolder => kills::holder(run, rng, kills::How::Term).await,
@@ -216,6 +221,7 @@ impl Nemesis {
             Nemesis::StaleMessages => stale::writes(run).await,
             Nemesis::StaleCalls => stale::calls(run).await,
             Nemesis::WallClock => clocks::wall(run, rng).await,
+            Nemesis::WallClockFast => clocks::fast_wall(run, rng).await,
             Nemesis::ClockRate => clocks::rate(run, rng).await,
             Nemesis::SlowDisk => disks::slow(run, rng).await,
             Nemesis::FullDisk => disks::full(run, rng).await,
@@ -257,7 +263,7 @@ impl<'a> Fault<'a> {
     }
 
     fn line(&self, kind: Type, phase: &str) -> Record {
-        let mut record = Record::new("nemesis", kind, self.f);
+        let mut record = Record::new(self.run.nemesis, kind, self.f);
         record.key = Some(self.key.clone());
         record.value = json!({"phase": phase, "targets": self.targets, "role": self.role});
         record
@@ -354,7 +360,7 @@ mod tests {
     #[test]
     fn every_nemesis_must_have_happened_for_a_run_to_count() {
         for nemesis in Nemesis::ALL {
-            assert!(!nemesis.gates().is_empty(), "{}", nemesis.name());
+            assert!(!nemesis.gates("nemesis").is_empty(), "{}", nemesis.name());
             assert!(Target::ALL.iter().any(|target| nemesis.works(*target) != No), "{}", nemesis.name());
         }
     }

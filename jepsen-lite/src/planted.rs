@@ -31,13 +31,17 @@ const fn row(bug: &'static str, scenario: &'static str, checkers: &'static [&'st
 /// All of them.
 pub(crate) const ALL: &[Row] = &[
     row("skip-fence-check", "kill-holder", &["fence", "replay"], 10),
-    row("guard-forgets", "rpc-restarts", &["calls"], 40),
     row("compare-with-not-equal", "rpc-restarts", &["calls"], 20),
-    row("child-outlives-leadership", "mutual-exclusion", &["belief"], 20),
+    row("child-outlives-leadership", "mutual-exclusion", &["belief"], 15),
     row("read-without-round", "cas-partitions", &["replay", "linearizable", "durable"], 40),
     row("deadlines-of-before", "sessions", &["sessions"], 40),
+    row("expire-by-wall-clock", "fast-clock", &["harness", "sessions"], 10),
+    row("compaction-untold", "watch", &["watch"], 25),
     row("conditions-ignored", "cas-partitions", &["replay", "linearizable"], 20),
-    row("restored-source-skips-a-word", "job", &["exactly-once"], 30),
+    row("ack-before-sync", "blackout", &["durable", "replay"], 15),
+    row("skip-data-sync", "blackout", &["durable", "replay"], 15),
+    row("forget-vote", "deposed-and-killed", &["harness"], 30),
+    row("restored-source-skips-a-word", "job", &["exactly-once"], 20),
     Row { bug: None, scenario: "unfenced", checkers: &["fence"], within_s: 15 },
 ];
 

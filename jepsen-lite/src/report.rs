@@ -55,10 +55,24 @@ pub fn write(dir: &Path, budget: Budget) -> Result<(PathBuf, Verdict), ReportErr
     let path = dir.join(HISTORY);
     let history = read(&path).map_err(|error| ReportError::History { path, error })?;
     let findings = checkers::check_within(&history, budget);
+    Ok((write_judged(dir, &history, &findings)?, Verdict::of(&findings)))
+}
+
+/// Writes the page of a history that has been judged into the folder of its run: the search is not made twice.
+///
+/// # Errors
+/// The page could not be written.
+pub fn write_judged(dir: &Path, history: &History, findings: &[Finding]) -> Result<PathBuf, ReportError> {
     let path = dir.join(FILE);
-    std::fs::write(&path, html(&history, &findings))
-        .map_err(|error| ReportError::Write { path: path.clone(), error })?;
-    Ok((path, Verdict::of(&findings)))
+    match std::fs::write(&path, html(history, findings)) {
+        Ok(()) => Ok(path),
+        Err(error) => Err(ReportError::Write { path, error }),
+    }
+}
+
+/// How long failovers took, a line for each kind of fault: for a terminal, as the page has it.
+pub fn failovers(history: &History) -> Vec<String> {
+    failover::lines(history)
 }
 
 /// The page.

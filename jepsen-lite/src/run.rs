@@ -19,6 +19,9 @@ use crate::stage::Stage;
 pub(crate) const ELECTION: &str = "jepsen";
 /// That of the JobManagers.
 pub(crate) const JOBMANAGERS: &str = "jobmanager";
+/// Who plays faults; those that a scenario plays beside are played by the other one.
+pub(crate) const NEMESIS: &str = "nemesis";
+pub(crate) const BESIDE: &str = "nemesis-beside";
 /// Grants that a slow listener may be behind.
 const GRANTS: usize = 256;
 
@@ -47,6 +50,8 @@ pub(crate) struct Run {
     pub(crate) election: &'static str,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) grants: broadcast::Sender<Granted>,
+    /// The name under which faults are written down: another one for those that are played beside.
+    pub(crate) nemesis: &'static str,
     /// One for each candidate process that was ended and is to be followed by another.
     pub(crate) vacancies: mpsc::Sender<()>,
     counters: Arc<Counters>,
@@ -75,7 +80,12 @@ impl Run {
         let recorder = stage.recorder.clone();
         let grants = broadcast::channel(GRANTS).0;
         let counters = Arc::default();
-        (Run { stage, recorder, sessions, seed, election, stop, grants, vacancies, counters }, vacant)
+        (Run { stage, recorder, sessions, seed, election, stop, grants, nemesis: NEMESIS, vacancies, counters }, vacant)
+    }
+
+    /// The same run, for somebody else who plays faults.
+    pub(crate) fn as_nemesis(&self, nemesis: &'static str) -> Run {
+        Run { nemesis, ..self.clone() }
     }
 
     pub(crate) fn stopped(&self) -> bool {

@@ -2,11 +2,14 @@
 
 mod all_faults;
 mod append_pauses;
+mod blackout;
 mod cas_partitions;
 mod clocks;
 mod containers;
+mod deposed_and_killed;
 mod election;
 mod election_clocks;
+mod fast_clock;
 mod five_nodes;
 mod full_disk;
 mod isolate_holder;
@@ -100,6 +103,7 @@ pub(crate) const ALL: &[Scenario] = &[
     kill_both::SCENARIO,
     kill_new_holder::SCENARIO,
     kill_all::SCENARIO,
+    deposed_and_killed::SCENARIO,
     term_leaders::SCENARIO,
     pause_holder::SCENARIO,
     pause_store_leader::SCENARIO,
@@ -121,9 +125,11 @@ pub(crate) const ALL: &[Scenario] = &[
     rolling_restart::SCENARIO,
     membership::SCENARIO,
     clocks::SCENARIO,
+    fast_clock::SCENARIO,
     slow_disk::SCENARIO,
     full_disk::SCENARIO,
     power_cut::SCENARIO,
+    blackout::SCENARIO,
     containers::SCENARIO,
     all_faults::SCENARIO,
     thousand_kills::SCENARIO,

@@ -387,7 +387,8 @@ impl Stage {
         bail!("the cluster did not serve within {SERVES_WITHIN:?}")
     }
 
-    fn unexpected(&self, what: String) {
+    /// Writes down what a good system does not do.
+    pub(crate) fn unexpected(&self, what: String) {
         let mut record = Record::seen("harness", f::UNEXPECTED);
         record.error = Some(what);
         self.recorder.record(record);

@@ -57,4 +57,14 @@ impl Worker {
         let ours = reply.counters.iter().filter(|counter| counter.name == name && counter.labels.contains(label));
         Ok(ours.map(|counter| counter.value).sum())
     }
+
+    /// Everything that the worker counted, for people.
+    pub(crate) async fn counters(&self) -> anyhow::Result<Vec<String>> {
+        let mut client = IntrospectionGatewayClient::new(self.channel.clone());
+        let mut request = tonic::Request::new(runtime::CountersRequest {});
+        request.set_timeout(TIMEOUT);
+        let reply = tokio::time::timeout(TIMEOUT, client.counters(request)).await??.into_inner();
+        let say = |counter: runtime::Counter| format!("{}{{{}}}={}", counter.name, counter.labels, counter.value);
+        Ok(reply.counters.into_iter().map(say).collect())
+    }
 }

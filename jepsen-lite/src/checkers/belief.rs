@@ -63,6 +63,13 @@ pub(crate) fn beliefs(history: &History) -> Vec<Belief<'_>> {
                 done.extend(open.remove(&who).map(|it| it.end(now, line)));
                 open.insert(who, begin(record, election, token, line));
             }
+            // Whoever acts at two moments may have acted at any between: the belief goes on until the later one, whenever that is heard.
+            f::ACT => {
+                if let Some(it) = open.get_mut(&who).filter(|it| Some(it.belief.token) == record.token) {
+                    it.deadline_ns = it.deadline_ns.max(record.deadline_ns);
+                    (it.belief.lines[1], it.belief.judged) = (line, it.deadline_ns.is_some());
+                }
+            }
             f::CONFIRM | f::SUSPECT => {
                 let Some(it) = open.get_mut(&who).filter(|it| Some(it.belief.token) == record.token) else { continue };
                 let Some(deadline) = record.deadline_ns else { continue };

@@ -1,6 +1,7 @@
 //! Is the history itself worth judging, and did the tested system stay on its feet?
 //!
-//! A process of it that ended by itself or panicked is a violation. A harness that broke the rules of a history, had trouble, or never
+//! A process of it that ended by itself or panicked is a violation, and so is a system that does not serve again within half a minute of
+//! the end of all faults. A harness that broke the rules of a history, had trouble, or never
 //! came to its end makes every other verdict worthless: unknown.
 
 use crate::history::{History, f};

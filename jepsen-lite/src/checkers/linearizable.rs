@@ -4,11 +4,12 @@
 //! linearizable. It knows nothing of `seq`. Operations of unknown outcome stay open to the end of the history. When each value is
 //! written once, some things follow without a search, and make it short: a write of unknown outcome that somebody saw happened before
 //! that; one that nobody saw can be left out of any order in which it stands, unless it stands right before a comparison that it makes
-//! fail; and of several such writes, or of several removals, any that have begun will do, so they are taken in turn.
+//! fail; and of several that do the same (such writes, removals, comparisons with one value) any that have begun will do, so they are
+//! taken in turn.
 //!
 //! The search is bounded by steps and memory. Beyond it says *unknown*, with the key; it never guesses.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use super::registers::{ABSENT, Act, NOBODYS, RegOp, Register, UNSEEN, Val, registers};
@@ -123,23 +124,17 @@ fn shortened<'a>(register: &Register<'a>) -> Vec<RegOp<'a>> {
     ops
 }
 
-/// Operations of unknown outcome of which any will do, in the order in which they began: for each operation the one before it.
+/// Operations of unknown outcome that do the same, of which any that has begun will do, in the order in which they began: for each
+/// operation the one before it. Writes of values that nobody saw do the same, and so do comparisons of one value that leave such a one.
 fn turns(ops: &[RegOp<'_>]) -> Vec<Option<usize>> {
-    let mut last: [Option<usize>; 2] = [None, None];
-    let turn = |(at, op): (usize, &RegOp<'_>)| {
-        let kind = match op.act {
-            Act::Write(ABSENT) if !op.known => 0,
-            Act::Write(UNSEEN) if !op.known => 1,
-            _ => return None,
-        };
-        last[kind].replace(at)
-    };
+    let mut last: HashMap<Act, usize> = HashMap::new();
+    let turn = |(at, op): (usize, &RegOp<'_>)| if op.known { None } else { last.insert(op.act, at) };
     ops.iter().enumerate().map(turn).collect()
 }
 
 /// An operation of unknown outcome whose value somebody saw, and when that was known.
 fn seen_unknown(ops: &[RegOp<'_>]) -> Option<(usize, usize)> {
-    let mut seen: std::collections::HashMap<Val, usize> = std::collections::HashMap::new();
+    let mut seen: HashMap<Val, usize> = HashMap::new();
     for op in ops.iter().filter(|op| op.known) {
         if let Some(value) = op.act.saw().filter(|value| *value != ABSENT && *value != NOBODYS) {
             let end = seen.entry(value).or_insert(op.end);

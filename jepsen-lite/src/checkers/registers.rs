@@ -18,7 +18,7 @@ pub(super) const NOBODYS: Val = u32::MAX;
 pub(super) const UNSEEN: Val = u32::MAX - 1;
 
 /// What an operation asks of the register, and what it was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Act {
     /// It was this value.
     Read(Val),

@@ -74,6 +74,8 @@ fn streams(history: &History) -> (Vec<Stream<'_>>, Option<(String, usize)>) {
     let mut all: Vec<Stream<'_>> = Vec::new();
     let mut open: HashMap<&str, usize> = HashMap::new();
     let mut breach = None;
+    // A gap is the last that a stream tells; that it ends is seen after that.
+    let mut gapped: HashSet<&str> = HashSet::new();
     for (line, record) in history.records().iter().enumerate().filter(|(_, record)| record.kind == Type::Ok) {
         let process = record.process.as_str();
         let revision = record.revision.unwrap_or_default();
@@ -87,6 +89,9 @@ fn streams(history: &History) -> (Vec<Stream<'_>>, Option<(String, usize)>) {
         if !matches!(record.f.as_str(), f::WATCH_EVENT | f::WATCH_PROGRESS | f::WATCH_GAP | f::WATCH_END) {
             continue;
         }
+        if record.f == f::WATCH_END && gapped.remove(process) {
+            continue;
+        }
         let Some(stream) = open.get(process).map(|&at| &mut all[at]) else {
             breach = breach.or_else(|| Some((format!("{process} was told something before its watch was open"), line)));
             continue;
@@ -97,8 +102,11 @@ fn streams(history: &History) -> (Vec<Stream<'_>>, Option<(String, usize)>) {
                 stream.events.push((line, record));
             }
             f::WATCH_PROGRESS => stream.told = stream.told.max(revision),
-            _ => {
+            ended => {
                 open.remove(process);
+                if ended == f::WATCH_GAP {
+                    gapped.insert(process);
+                }
             }
         }
     }

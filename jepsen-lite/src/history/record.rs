@@ -244,6 +244,8 @@ pub(super) mod f {
     pub const GRANT: &str = "grant";
     /// Seen by a holder: its leadership stands, with a later deadline.
     pub const CONFIRM: &str = "confirm";
+    /// Seen of a holder: it acted as one at `deadline_ns`, which is past when it is heard of.
+    pub const ACT: &str = "act";
     /// Seen by a holder: its connection broke; it may still lead.
     pub const SUSPECT: &str = "suspect";
     /// Seen by a holder: it leads no more.
@@ -328,6 +330,7 @@ const RULES: &[Rule] = &[
     op(f::CAMPAIGN, &[Election, Val, Kind], &[Token]),
     event(f::GRANT, &[Election, Val, Kind, Token]),
     event(f::CONFIRM, &[Election, Token]),
+    event(f::ACT, &[Election, Token]),
     event(f::SUSPECT, &[Election, Token]),
     event(f::LOST, &[Election, Token, Error]),
     op(f::RESIGN, &[Election, Token], &[]),

@@ -12,6 +12,8 @@ use crate::run::Run;
 
 /// Too fast or too slow, in millionths: a session's margin is one hundredth.
 const RATE_PPM: i64 = 5000;
+/// Between two steps of a wall clock that is too fast.
+const FAST_STEP: Duration = Duration::from_millis(5);
 
 fn one(run: &Run, rng: &mut SmallRng) -> String {
     let names = run.stage.node_names();
@@ -34,6 +36,24 @@ pub(super) async fn wall(run: &Run, rng: &mut SmallRng) -> anyhow::Result<()> {
         clocks.bend(&name, Bend::default().wall(jump(rng)))?;
     }
     moment(rng, 500, 1500).await;
+    fault.stop(async { clocks.bend(&name, Bend::default()) }).await
+}
+
+/// The wall clock of the node that leads the store runs twice as fast, in steps so small that they do not look as if the node had stood
+/// still: whoever counts time on it has half of what was promised.
+pub(super) async fn fast_wall(run: &Run, rng: &mut SmallRng) -> anyhow::Result<()> {
+    let name = run.stage.store_leader().await?;
+    let clocks = run.stage.clocks()?;
+    let fault = Fault::new(run, "clock", std::slice::from_ref(&name), "wall-clock-fast");
+    let began = tokio::time::Instant::now();
+    let span = Duration::from_millis(rng.random_range(4000..6000));
+    fault.start(async { clocks.bend(&name, Bend::default().wall(1)) }).await?;
+    let mut steps = tokio::time::interval(FAST_STEP);
+    while began.elapsed() < span {
+        steps.tick().await;
+        let ahead_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        clocks.bend(&name, Bend::default().wall(ahead_ms))?;
+    }
     fault.stop(async { clocks.bend(&name, Bend::default()) }).await
 }
 

@@ -9,8 +9,21 @@ use super::{Fault, holder as present_holder, holder_above};
 use crate::api::Outcome;
 use crate::run::Run;
 
+/// How often a transfer is tried that other faults come in the way of.
+const TRANSFERS: usize = 8;
+
 /// Hands the election to a candidate that waits.
 pub(super) async fn transfer_holder(run: &Run, rng: &mut SmallRng) -> anyhow::Result<()> {
+    for _ in 0..TRANSFERS {
+        if try_transfer(run, rng).await? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it was handed over.
+async fn try_transfer(run: &Run, rng: &mut SmallRng) -> anyhow::Result<bool> {
     let (name, token) = present_holder(run).await?;
     let mut waiting = run.stage.candidates(run.election).await;
     waiting.retain(|candidate| *candidate != name);
@@ -26,11 +39,12 @@ pub(super) async fn transfer_holder(run: &Run, rng: &mut SmallRng) -> anyhow::Re
         }
     };
     // Somebody may have been killed by another nemesis at this moment: then it is not known what became of it.
-    if fault.start(transfer).await.is_ok() {
+    let done = fault.start(transfer).await.is_ok();
+    if done {
         holder_above(run, token).await?;
     }
     tokio::time::sleep(Duration::from_millis(rng.random_range(100..500))).await;
-    Ok(())
+    Ok(done)
 }
 
 /// Has another node lead the store, by the command line.

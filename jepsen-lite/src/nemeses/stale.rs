@@ -17,7 +17,7 @@ const CALLS_FOR: Duration = Duration::from_millis(2000);
 /// What was let go is refused within this, or it was not refused.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
-async fn until(what: &str, mut come: impl AsyncFnMut() -> bool) -> anyhow::Result<()> {
+pub(super) async fn until(what: &str, mut come: impl AsyncFnMut() -> bool) -> anyhow::Result<()> {
     let limit = tokio::time::Instant::now() + FOLLOWS_WITHIN;
     while !come().await {
         anyhow::ensure!(tokio::time::Instant::now() < limit, "did not come about within {FOLLOWS_WITHIN:?}: {what}");
@@ -76,6 +76,12 @@ pub(super) async fn calls(run: &Run) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
         count = refused(run, &workers).await?.saturating_sub(before);
     }
+    if count == 0 {
+        for worker in &workers {
+            let counters = Worker::at(&run.stage.worker_address(worker).await?)?.counters().await?;
+            run.note(format!("{worker} had counted: {}", counters.join(", ")));
+        }
+    }
     match count {
         0 => release.came_to_nothing("no receiver counted a refusal"),
         _ => release.start(async { Ok(()) }).await?,
@@ -96,7 +102,7 @@ async fn takes_checkpoints(run: &Run, token: u64) -> bool {
     })
 }
 
-async fn follows(run: &Run, worker: &str, token: u64) -> bool {
+pub(super) async fn follows(run: &Run, worker: &str, token: u64) -> bool {
     let Ok(address) = run.stage.worker_address(worker).await else { return false };
     let Ok(worker) = Worker::at(&address) else { return false };
     matches!(worker.call(run.election, token).await, Ok(crate::api::Called::Ran))
@@ -107,7 +113,7 @@ async fn refused(run: &Run, workers: &[String]) -> anyhow::Result<u64> {
     let mut count = 0;
     for name in workers {
         let worker = Worker::at(&run.stage.worker_address(name).await?)?;
-        count += worker.counter("rpc_stale", "endpoint=taskexecutor").await?;
+        count += worker.counter("rpc_stale", "election=jobmanager").await?;
     }
     Ok(count)
 }

@@ -45,6 +45,13 @@ impl Faults {
         self.put(other, one, fault);
     }
 
+    /// These, and others as well.
+    #[must_use]
+    pub(crate) fn and(mut self, others: Faults) -> Faults {
+        self.0.extend(others.0);
+        self
+    }
+
     /// One name sees none of the others, and none of them sees it.
     pub(crate) fn isolate(one: &str, others: &[String]) -> Faults {
         let mut faults = Faults::none();

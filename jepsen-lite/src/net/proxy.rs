@@ -18,7 +18,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::faults::{Fault, Faults};
 use super::who::Who;
@@ -134,11 +134,13 @@ struct Pipe {
     /// What was read and is not written yet, with the time at which it arrives; `None` is the end.
     held: VecDeque<(Instant, Option<Bytes>)>,
     bytes: usize,
+    /// The link was cut while this connection was there.
+    was_cut: bool,
 }
 
 impl Pipe {
     fn new(from: String, to: String, faults: watch::Receiver<Arc<Faults>>, seed: u64) -> Pipe {
-        Pipe { from, to, faults, rng: SmallRng::seed_from_u64(seed), held: VecDeque::new(), bytes: 0 }
+        Pipe { from, to, faults, rng: SmallRng::seed_from_u64(seed), held: VecDeque::new(), bytes: 0, was_cut: false }
     }
 
     /// Returns when the end has been passed on, or the receiver is gone.
@@ -148,6 +150,7 @@ impl Pipe {
         loop {
             let fault = self.faults.borrow_and_update().of(&self.from, &self.to);
             let blocked = fault == Some(Fault::Cut);
+            self.was_cut |= blocked;
             let due = self.held.front().map(|(due, _)| *due).filter(|_| !blocked);
             tokio::select! {
                 read = reader.read(&mut buffer), if open && self.bytes < MAX_HELD => {
@@ -159,6 +162,11 @@ impl Pipe {
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     let Some((_, Some(bytes))) = self.held.pop_front() else {
+                        // A receiver that is told of the end at once drops what came with it, and whoever wants to see late bytes
+                        // refused sees nothing. Packets that were lost do not arrive all in one moment either.
+                        if self.was_cut {
+                            sleep(SENT_AGAIN_AFTER).await;
+                        }
                         let _ = writer.shutdown().await;
                         return;
                     };

@@ -40,13 +40,37 @@ pub(super) fn show(page: &mut Page, history: &History) {
     }
 }
 
-fn table(page: &mut Page, table: &Table) {
-    let rows = table.iter().map(|((role, kind), measured)| {
-        let mut took = measured.took.clone();
+/// The same for a terminal: a line for each kind of fault.
+pub(super) fn lines(history: &History) -> Vec<String> {
+    let faults = faults(history);
+    let say = |table: Table, what: &str| -> Vec<String> {
+        let line = |((role, kind), measured): (&(String, String), &Measured)| {
+            let [p50, p90, p99, longest] = measured.percentiles();
+            let times = measured.took.len();
+            format!("{kind} of {role}, {times} times: {what} p50 {p50}, p90 {p90}, p99 {p99}, longest {longest}")
+        };
+        table.iter().map(line).collect()
+    };
+    let granted = say(until_granted(history, &faults), "until the next grant was seen");
+    granted.into_iter().chain(say(until_written(history, &faults), "without an acknowledged write")).collect()
+}
+
+impl Measured {
+    /// The 50th, 90th, 99th and 100th, for people.
+    fn percentiles(&self) -> [String; 4] {
+        let mut took = self.took.clone();
         took.sort_unstable();
         let at = |of_hundred| if took.is_empty() { "–".to_owned() } else { span(percentile(&took, of_hundred)) };
+        [50, 90, 99, 100].map(at)
+    }
+}
+
+fn table(page: &mut Page, table: &Table) {
+    let rows = table.iter().map(|((role, kind), measured)| {
+        let [p50, p90, p99, longest] = measured.percentiles();
+        let times = measured.took.len().to_string();
         let never = if measured.never > 0 { measured.never.to_string() } else { String::new() };
-        vec![kind.clone(), role.clone(), took.len().to_string(), at(50), at(90), at(99), at(100), never]
+        vec![kind.clone(), role.clone(), times, p50, p90, p99, longest, never]
     });
     page.table(&["Fault", "Aimed at", "#Times", "#p50", "#p90", "#p99", "#Longest", "#Not before the end"], rows);
 }

@@ -10,6 +10,6 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     workloads: &[Workload::Runners],
     terms: KEEPING,
     nemeses: &[Nemesis::PauseHolder, Nemesis::KillHolder, Nemesis::IsolateHolder, Nemesis::TermHolder],
-    expects: &[("campaign", "ok", None, 3), ("confirm", "ok", None, 100)],
+    expects: &[("campaign", "ok", None, 3), ("act", "ok", None, 100)],
     ..BASE
 };

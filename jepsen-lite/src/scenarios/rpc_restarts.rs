@@ -10,7 +10,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     shape: RUNTIME,
     workloads: &[Workload::Rpc],
     candidates: 0,
-    nemeses: &[Nemesis::KillHolder, Nemesis::KillTaskExecutor, Nemesis::TermTaskExecutor],
+    nemeses: &[Nemesis::KillHolder, Nemesis::KillTaskExecutor, Nemesis::TermTaskExecutor, Nemesis::RestartBehind],
     expects: &[("ask", "ok", None, 20), ("ask", "fail", Some("stale"), 5), ("tell", "fail", Some("stale"), 1)],
     ..BASE
 };

@@ -10,6 +10,6 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     workloads: &[Workload::Watch],
     candidates: 0,
     nemeses: &[Nemesis::KillStoreLeader, Nemesis::PauseStoreLeader, Nemesis::PartitionOne, Nemesis::KillMinority],
-    expects: &[("watch_event", "ok", None, 100), ("watch", "ok", None, 6)],
+    expects: &[("watch_event", "ok", None, 100), ("watch", "ok", None, 6), ("watch_gap", "ok", None, 1)],
     ..BASE
 };

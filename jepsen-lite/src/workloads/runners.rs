@@ -98,9 +98,9 @@ async fn listen(run: Run, child: TcpStream) {
         else {
             continue;
         };
-        let mut confirm = Record::seen(&process, f::CONFIRM);
-        (confirm.election, confirm.token, confirm.deadline_ns) = (Some(ELECTION.to_owned()), Some(token), Some(at));
-        run.recorder.record(confirm);
+        let mut act = Record::seen(&process, f::ACT);
+        (act.election, act.token, act.deadline_ns) = (Some(ELECTION.to_owned()), Some(token), Some(at));
+        run.recorder.record(act);
     }
 }
 

@@ -66,25 +66,32 @@ async fn put(run: &Run, actor: &mut Actor, api: &mut Api, key: &str) -> bool {
 async fn watch(run: Run, watcher: usize) -> anyhow::Result<()> {
     let mut api = run.stage.api(watcher)?;
     let mut process = format!("watch-{watcher}");
+    let mut rng = run.rng(&process);
     // From the first revision: everything is told, or a gap.
     let mut from = 1;
     for opened in 1_u32.. {
         if run.stopped() {
             break;
         }
-        from = watch_once(&run, &mut api, &process, from).await;
+        let span = Duration::from_millis(rng.random_range(1000..6000));
+        from = watch_once(&run, &mut api, &process, from, span).await;
         // Every third time it comes back as another watch of the same keys.
         if opened.is_multiple_of(3) {
             process = format!("watch-{watcher}-{opened}");
         }
         api.turn();
-        run.rest(Duration::from_millis(20)).await;
+        // Mostly it is back at once; now and then it stays away for so long that what it missed has been compacted.
+        if rng.random_range(0..3) == 0 {
+            run.pause(&mut rng, 2000, 5000).await;
+        } else {
+            run.rest(Duration::from_millis(20)).await;
+        }
     }
     Ok(())
 }
 
-/// Watches on one stream until it ends; gives the revision to go on from.
-async fn watch_once(run: &Run, api: &mut Api, process: &str, mut from: u64) -> u64 {
+/// Watches on one stream until it ends, or for so long; gives the revision to go on from.
+async fn watch_once(run: &Run, api: &mut Api, process: &str, mut from: u64, span: Duration) -> u64 {
     let mut invoke = Record::new(process, Type::Invoke, f::WATCH);
     invoke.node = Some(api.node().to_owned());
     (invoke.key, invoke.value) = (Some(PREFIX.to_owned()), json!({ "prefix": true, "from": from }));
@@ -105,9 +112,11 @@ async fn watch_once(run: &Run, api: &mut Api, process: &str, mut from: u64) -> u
     };
     let mut stop = run.stop.clone();
     let mut opened = false;
+    let enough = tokio::time::Instant::now() + span;
     let why = loop {
         let message = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break "the run is over".to_owned(),
+            () = tokio::time::sleep_until(enough) => break "watched for long enough".to_owned(),
             message = stream.message() => message,
         };
         let reply = match message {
@@ -154,13 +163,13 @@ fn told(run: &Run, process: &str, reply: &WatchReply) {
     run.recorder.record(record);
 }
 
-/// Compacts what is some hundred revisions old.
+/// Compacts what is up to two hundred revisions old: less than a watcher misses that stays away for some seconds.
 async fn compact(run: Run) -> anyhow::Result<()> {
     let mut api = run.stage.api(1)?;
     let mut rng = run.rng("compact");
     while run.pause(&mut rng, 1500, 3000).await {
         if let Outcome::Ok((header, _)) = api.get("up").await {
-            let _ = api.compact(header.revision.saturating_sub(rng.random_range(20..400)).max(1)).await;
+            let _ = api.compact(header.revision.saturating_sub(rng.random_range(20..200)).max(1)).await;
         }
     }
     Ok(())
