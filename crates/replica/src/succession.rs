@@ -67,7 +67,7 @@ impl Succession {
         }
     }
 
-    /// A heartbeat of the store leader of `vote` was accepted on a connection.
+    /// A heartbeat of the store leader of `vote` was accepted on a connection, or a question of a quorum round answered with yes.
     pub(crate) fn heard(&self, vote: Vote, line: &Lifeline) {
         self.heard.send_if_modified(|heard| {
             let known = heard.as_ref().is_some_and(|it| it.vote == vote && it.line.is_of_same(line));
