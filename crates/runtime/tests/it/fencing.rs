@@ -1,6 +1,6 @@
 //! Every method of every fenced gateway at the real endpoints, with no token, a stale, the current and a future one, on streams and
-//! as plain gRPC. A method that is added is tested without another line here; that each has a row in the table of fencing, and
-//! what a standby answers, is tested in the RPC layer.
+//! as plain gRPC. A method that is added is tested without another line here; that each has a row in the table of
+//! fencing is tested in the RPC layer; what a standby answers also with real JobManagers (`real_store`).
 
 use palisade_fence::{ClusterId, Token, metadata};
 use palisade_rpc::{MethodKind, RawGateway, RpcError, RpcGateway, RpcService, RpcServiceConfig, Stamp};
@@ -10,7 +10,7 @@ use palisade_runtime::{JobId, JobState};
 use crate::cluster::{ELECTION, MiniCluster};
 
 /// Calls a method with an empty message; `None`: the fence let it through.
-async fn refusal(raw: &RawGateway, method: usize) -> Option<RpcError> {
+pub(crate) async fn refusal(raw: &RawGateway, method: usize) -> Option<RpcError> {
     let error = match raw.interface().methods[method].kind {
         MethodKind::Ask => raw.ask::<Done, Done>(method, Done {}).await.err(),
         MethodKind::Tell => {
@@ -25,7 +25,12 @@ async fn refusal(raw: &RawGateway, method: usize) -> Option<RpcError> {
 }
 
 /// The same as plain gRPC: what the trailers say of the fence, or `no-token`; `None`: the fence let it through.
-async fn plain_refusal(cluster: &MiniCluster, node: &str, path: String, token: Option<Token>) -> Option<String> {
+pub(crate) async fn plain_refusal(
+    cluster: &MiniCluster,
+    node: &str,
+    path: String,
+    token: Option<Token>,
+) -> Option<String> {
     let mut grpc = tonic::client::Grpc::new(palisade_world::grpc::channel(&cluster.world, node).unwrap());
     grpc.ready().await.unwrap();
     let mut request = tonic::Request::new(Done {});

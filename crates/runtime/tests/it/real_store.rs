@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use palisade_client::{Client, ClientConfig, Demand, ElectionSummary, Grant, Reading, TransferOptions};
+use palisade_fence::{ClusterId, Token};
+use palisade_rpc::{RpcError, RpcGateway, RpcService, RpcServiceConfig, Stamp};
+use palisade_runtime::proto::{DispatcherGateway, ResourceManagerGateway};
 use palisade_runtime::{JobClient, JobId, JobManager, JobManagerConfig, JobState, TaskExecutor, TaskExecutorConfig};
 use palisade_server::{Node, NodeConfig, Stores};
 use palisade_storage::{DataFolder, FileSnapshots, SledEngine, SledOptions};
@@ -14,6 +17,7 @@ use palisade_world::{BootClock, Listener, Net, OsRandom, Socket, TcpNet, World};
 
 use crate::cluster::{ELECTION, MiniCluster, PATIENCE};
 use crate::failover::{plain_count, text, until};
+use crate::fencing::{plain_refusal, refusal};
 
 const NODE: &str = "store:7070";
 
@@ -181,4 +185,41 @@ async fn all_others_wait(client: &Client) -> Grant {
         }
         client.world().sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Every method, at a standby, under the token that leads, on a stream and as plain gRPC.
+async fn is_refused_by_a_standby<G: RpcGateway>(cluster: &MiniCluster, node: &str, endpoint: &str, token: Token) {
+    for (index, method) in G::INTERFACE.methods.iter().enumerate() {
+        let what = format!("{}.{}", G::INTERFACE.name, method.name);
+        let service = RpcService::start(RpcServiceConfig::local(), cluster.world.clone()).await.unwrap();
+        let stamp = Stamp::fixed(ClusterId(0), ELECTION, token);
+        let gateway: G = service.connect(&format!("{node}/{endpoint}").parse().unwrap(), stamp).await.unwrap();
+        let refused = refusal(gateway.raw(), index).await;
+        assert!(matches!(refused, Some(RpcError::NotLeader { .. })), "{what}: {refused:?}");
+        let plain =
+            plain_refusal(cluster, node, format!("/{}/{}", G::INTERFACE.name, method.name), Some(token)).await.unwrap();
+        assert_eq!(plain, format!("not-leader {token}"), "plain {what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jobmanager_that_stands_by_refuses_every_method_and_says_who_leads() {
+    let running = Running::start().await;
+    let Running { cluster, jobmanagers, .. } = &running;
+    cluster
+        .within("the standby", async {
+            let leads = |process: &JobManager| *process.leads().borrow();
+            let token = loop {
+                if let Some(token) = jobmanagers.iter().find_map(leads) {
+                    break token;
+                }
+                tokio::task::yield_now().await;
+            };
+            let standby = jobmanagers.iter().find(|process| leads(process).is_none()).expect("one of three leads");
+            is_refused_by_a_standby::<DispatcherGateway>(cluster, standby.address(), "dispatcher", token).await;
+            is_refused_by_a_standby::<ResourceManagerGateway>(cluster, standby.address(), "resourcemanager", token)
+                .await;
+        })
+        .await;
+    running.stop().await;
 }
