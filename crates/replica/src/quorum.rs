@@ -28,7 +28,7 @@ use crate::links::LinkTable;
 use crate::replica::RaftOf;
 use crate::rounds::{Ask, Confirmed, ask_openraft};
 use crate::seeds::Seeds;
-use crate::types::{LogId, Vote};
+use crate::types::{LeaderId, LogId, Vote};
 use crate::{ConfirmError, Leadership, Machine, Peer};
 
 /// Before a voter that did not say yes is asked again in the same round.
@@ -100,6 +100,8 @@ pub(crate) struct Quorum<M: Machine> {
     /// How long a round, and a call, may take.
     limit: Duration,
     world: World,
+    /// The leadership that openraft has held a round for.
+    begun: Option<LeaderId>,
     /// The number of the last round.
     round: u64,
     calls: FuturesUnordered<BoxFuture<'static, Said>>,
@@ -125,7 +127,7 @@ impl<M: Machine> Quorum<M> {
         world: World,
     ) -> Quorum<M> {
         let (calls, asked) = (FuturesUnordered::new(), BTreeSet::new());
-        Quorum { raft, seeds, credentials, links, limit, world, round: 0, calls, asked }
+        Quorum { raft, seeds, credentials, links, limit, world, begun: None, round: 0, calls, asked }
     }
 
     /// `None`: it does not lead, or has not committed an entry of its own yet.
@@ -143,6 +145,14 @@ impl<M: Machine> Quorum<M> {
             Some(Standing { vote, read, voters: voters.collect(), configs })
         });
         self.seeds.scope(standing).await.ok().flatten()
+    }
+
+    /// The first round of a leadership: openraft takes no entry before a quorum has answered a heartbeat, so that the first
+    /// writer would wait for the next one. Also where ours cannot be held.
+    async fn by_heartbeats(&mut self) -> Result<Confirmed, ConfirmError> {
+        let confirmed = ask_openraft(&self.raft, &self.seeds, self.credentials.node_id).await?;
+        self.begun = Some(confirmed.leadership.into());
+        Ok(confirmed)
     }
 
     /// Asks one voter, after a pause.
@@ -197,9 +207,8 @@ impl<M: Machine> Quorum<M> {
 impl<M: Machine> Ask for Quorum<M> {
     async fn ask(&mut self) -> Result<Confirmed, ConfirmError> {
         self.round += 1;
-        let Some(standing) = self.standing().await else {
-            return ask_openraft(&self.raft, &self.seeds, self.credentials.node_id).await;
-        };
+        let standing = self.standing().await.filter(|standing| self.begun == Some(standing.vote.leader_id));
+        let Some(standing) = standing else { return self.by_heartbeats().await };
         let (world, limit) = (self.world.clone(), self.limit);
         let heard = world.timeout(limit, self.hear(&standing)).await;
         match heard {
@@ -207,7 +216,7 @@ impl<M: Machine> Ask for Quorum<M> {
                 Ok(Confirmed { leadership: Leadership::from(standing.vote.leader_id), read: standing.read })
             }
             None => Err(ConfirmError::NoQuorum),
-            Some(None) => ask_openraft(&self.raft, &self.seeds, self.credentials.node_id).await,
+            Some(None) => self.by_heartbeats().await,
         }
     }
 }
