@@ -63,7 +63,8 @@ async fn a_store_leader_whose_disk_runs_full_hands_over_and_goes_on_when_there_i
     assert_eq!(refused.outcome(), Outcome::NotApplied);
 
     // The others go on without it. It takes no entries, answers from what it has, and does not lead again.
-    cluster.kv(next).put(put("during")).await.unwrap();
+    // A new store leader takes writes once a quorum has answered it.
+    cluster.until("a write", async || cluster.kv(next).put(put("during")).await.ok().map(drop)).await;
     let read = cluster.kv(full).get(stale()).await.unwrap().into_inner();
     assert_eq!(read.kv.unwrap().value, b"before");
     cluster.nodes[&next].hand_over_to(full).await;
