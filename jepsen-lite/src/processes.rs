@@ -2,8 +2,10 @@
 //!
 //! Decides nothing: which process is hit when, and what that is called, is the nemeses' affair.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -129,8 +131,21 @@ pub(crate) async fn terminate(child: &mut Child) -> anyhow::Result<bool> {
 
 /// Loopback addresses that were free a moment ago.
 pub(crate) fn free_addresses(count: usize) -> anyhow::Result<Vec<String>> {
-    let held = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    Ok(held.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect::<std::io::Result<_>>()?)
+    /// Of this run: a port that was let go a moment ago is still meant for the process that will listen there.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Held until all are found, so that none is found twice; what was given before is held in vain.
+    let (mut held, mut addresses) = (Vec::new(), Vec::new());
+    while addresses.len() < count {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        if given.insert(address.port()) {
+            addresses.push(address.to_string());
+        }
+        held.push(listener);
+        anyhow::ensure!(held.len() < 1_000, "no port is free that this run has not used");
+    }
+    Ok(addresses)
 }
 
 /// Makes the folder of a run.
