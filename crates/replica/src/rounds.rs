@@ -53,7 +53,7 @@ impl Rounds {
 
 /// What runs a round.
 pub(crate) trait Ask: Send {
-    /// Runs one. Ends within the election timeout.
+    /// Runs one. Ends within the election timeout, or twice that where a voter of an earlier version has to be asked otherwise.
     fn ask(&mut self) -> impl Future<Output = Result<Confirmed, ConfirmError>> + Send;
 }
 
