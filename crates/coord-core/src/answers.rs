@@ -42,7 +42,10 @@ pub(crate) fn keep(state: &mut State, id: SessionId, serial: Serial, answer: Ans
     state.answers.remove(forgotten.values());
     while state.answers.bytes > MAX_ANSWER_BYTES {
         let (_, &(id, serial)) = state.answers.ages.first_key_value().expect("what is over its bound is not empty");
-        forget_below(state, id, serial.next_or_last());
+        let session = state.sessions.get_mut(&id).expect("answers end with their session");
+        // The named answer is among them, whatever its serial: so this ends.
+        let forgotten = session.memory.forget_up_to(serial);
+        state.answers.remove(forgotten.values());
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Frozen {
     pub watchable: Revision,
     /// See [`crate::keys::space::KeySpace::first_change`].
     pub first_change: Option<(Revision, u32)>,
-    lineages: SharedMap<Key, Lineage>,
+    pub(crate) lineages: SharedMap<Key, Lineage>,
 }
 
 impl State {

@@ -202,8 +202,11 @@ fn ask(state: &mut State, grant: &Grant, to: Option<String>, wanted: Wanted, eff
 /// The later request takes the place of the earlier; one that names nobody leaves the name that there is.
 fn ask_holder(state: &mut State, grant: &Grant, to: Option<String>, events: &mut Vec<Event>) {
     let election = state.elections.get_mut(&grant.election).expect("a leader leads an election");
-    let named = election.asked.take().and_then(|asked| asked.to);
+    let named = election.asked.as_ref().and_then(|asked| asked.to.clone());
     let hand_over = HandOver { token: grant.token, to: to.or(named) };
+    if election.asked.as_ref() == Some(&hand_over) {
+        return; // it was told, and whoever attaches is told again
+    }
     election.asked = Some(hand_over.clone());
     let (session, serial, election) = (grant.session, grant.serial, grant.election.clone());
     events.push(Event::EndRequested { session, serial, election, hand_over });
@@ -213,6 +216,9 @@ fn ask_holder(state: &mut State, grant: &Grant, to: Option<String>, events: &mut
 fn ask_session(state: &mut State, id: SessionId, wish: Wish, events: &mut Vec<Event>) {
     let session = state.sessions.get_mut(&id).expect("only a live session is asked");
     let wish = session.wish.map_or(wish, |earlier| earlier.max(wish));
+    if session.wish == Some(wish) {
+        return;
+    }
     session.wish = Some(wish);
     events.push(Event::SessionAsked { session: id, wish });
 }

@@ -75,6 +75,9 @@ impl SessionId {
 pub struct Serial(pub u64);
 
 impl Serial {
+    /// There is none above it. The API does not take it; a log may have it.
+    pub const LAST: Serial = Serial(u64::MAX);
+
     /// The number that is sent and printed.
     pub fn get(self) -> u64 {
         self.0

@@ -59,6 +59,14 @@ pub const MAX_REPLY_BYTES: u64 = 2 << 20;
 /// Keys that one command may remove: about a tenth of a second of work on every replica.
 pub const MAX_REMOVED: u64 = 100_000;
 
+/// Keys that one command may look at, those that are gone and whose past is kept included: the conditions and reads of a
+/// transaction may each name a range, and every replica looks. About a tenth of a second.
+pub const MAX_LOOKED_AT: u64 = 1_000_000;
+
+/// A read outside the log that looks at more keys is made on a copy of the state, so that no command waits for it: about a
+/// millisecond.
+pub const LONG_READ: u64 = 10_000;
+
 /// Keys bound to one session, for the same reason as [`MAX_CANDIDACIES`].
 pub const MAX_SESSION_KEYS: u64 = 4_096;
 
@@ -97,8 +105,18 @@ pub const ANSWER_SHARE_BYTES: u64 = 96;
 pub const MAX_ANSWERS: usize = 1_024;
 
 /// What a limit is of, as [`crate::Refusal::Limit`] says it.
-const WHAT: [&str; 9] =
-    [SESSIONS, ELECTIONS, CANDIDATES, CANDIDACIES, CANDIDACY_BYTES, KEYS, KEY_SPACE_BYTES, SESSION_KEYS, REMOVED];
+const WHAT: [&str; 10] = [
+    SESSIONS,
+    ELECTIONS,
+    CANDIDATES,
+    CANDIDACIES,
+    CANDIDACY_BYTES,
+    KEYS,
+    KEY_SPACE_BYTES,
+    SESSION_KEYS,
+    REMOVED,
+    LOOKED_AT,
+];
 pub(crate) const SESSIONS: &str = "sessions";
 pub(crate) const ELECTIONS: &str = "elections";
 pub(crate) const CANDIDATES: &str = "candidates of the election";
@@ -106,6 +124,7 @@ pub(crate) const CANDIDACIES: &str = "candidacies of the session";
 pub(crate) const CANDIDACY_BYTES: &str = "bytes of candidacies";
 pub(crate) const KEYS: &str = "keys";
 pub(crate) const REMOVED: &str = "keys removed by one command";
+pub(crate) const LOOKED_AT: &str = "keys that one command looks at";
 pub(crate) const SESSION_KEYS: &str = "keys of the session";
 pub(crate) const KEY_SPACE_BYTES: &str = "bytes of keys and values";
 

@@ -61,6 +61,8 @@ impl Memory {
         match self.answers.get(&serial) {
             Some(answer) => Recall::Known(answer),
             None if serial < self.floor => Recall::Forgotten,
+            // The floor reaches the last serial only with a request that has it, whose answer is gone again.
+            None if serial == Serial::LAST && self.floor == Serial::LAST => Recall::Forgotten,
             None => Recall::New,
         }
     }
@@ -75,7 +77,15 @@ impl Memory {
             return BTreeMap::new();
         }
         let (&oldest, _) = self.answers.first_key_value().expect("it holds more than the limit");
-        self.forget_below(oldest.next_or_last())
+        self.forget_up_to(oldest)
+    }
+
+    /// Forgets the answers to all serials up to this one, and returns them.
+    pub(crate) fn forget_up_to(&mut self, serial: Serial) -> BTreeMap<Serial, Answer> {
+        let mut forgotten = self.forget_below(serial.next_or_last());
+        // Above the last serial there is no floor: its answer goes by its name.
+        forgotten.extend(self.answers.remove_entry(&serial));
+        forgotten
     }
 
     /// Forgets the answers to all serials below this one, and returns them.

@@ -45,14 +45,18 @@ impl Leading {
         let Arrived { stream, call, at, here, elsewhere } = keep_alive;
         let (mut renewed, mut refused) = (Vec::with_capacity(here.len()), Vec::new());
         for id in here {
-            // One that has ended meanwhile was told of on its stream; one that left for a newer stream renews there.
-            if let Some(session) = self.sessions.get_mut(id).filter(|session| session.stream == Some(stream)) {
-                session.unconfirmed = session.unconfirmed.saturating_sub(1);
-                if session.is_renewed() {
-                    renewed.extend(self.renew_one(id, stream, call, at));
-                } else {
-                    refused.push((id, NotRenewed::EndAsked));
-                }
+            // One that has ended meanwhile was told of on its stream.
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            if session.stream != Some(stream) {
+                // It left for a newer stream and renews there; whoever waits for this answer alone is told.
+                refused.extend(session.stream.map(|_| (id, NotRenewed::NotAttachedHere)));
+                continue;
+            }
+            session.unconfirmed = session.unconfirmed.saturating_sub(1);
+            if session.is_renewed() {
+                renewed.extend(self.renew_one(id, stream, call, at));
+            } else {
+                refused.push((id, NotRenewed::EndAsked));
             }
         }
         for id in elsewhere {

@@ -23,7 +23,7 @@ const SLOTS_MAX: i64 = palisade_runtime::resourcemanager::slot_manager::SLOTS_MA
 
 /// Version and commit, so that a harness can refuse a binary of another commit.
 fn version() -> String {
-    use palisade_server::build_info::{COMMIT, VERSION};
+    use crate::build_info::{COMMIT, VERSION};
     if COMMIT.is_empty() { VERSION.to_owned() } else { format!("{VERSION} ({COMMIT})") }
 }
 

@@ -5,6 +5,7 @@
 
 mod backup;
 mod bench;
+mod build_info;
 mod cli;
 mod cluster;
 mod demo;

@@ -61,6 +61,7 @@ fn config(args: &ServerArgs) -> Result<NodeConfig, Failure> {
         initial.push((id, address));
     }
     let mut config = NodeConfig::new(args.id, args.listen.clone(), initial);
+    config.commit = crate::build_info::COMMIT;
     config.join.clone_from(&args.join);
     if let Some(advertise) = &args.advertise {
         config.advertise.clone_from(advertise);

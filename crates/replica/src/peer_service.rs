@@ -280,13 +280,14 @@ impl<M: Machine> ReplicaService for PeerService<M> {
         let request = request.into_inner();
         let replica = self.checked(request.envelope.as_ref())?;
         let vote = codec::vote_from("question about the vote", request.vote)?;
-        let (own, _) = replica.vote_and_log().await.ok_or_else(|| stopped("its core has ended"))?;
+        let (own, last_log_id) = replica.vote_and_log().await.ok_or_else(|| stopped("its core has ended"))?;
         // It may have granted it and not heard yet that others did, too.
         let is_yours = own.leader_id == vote.leader_id;
         if let Some(line) = line.filter(|_| is_yours) {
             replica.succession.heard(vote, &line);
         }
-        Ok(Response::new(wire::ConfirmReply { responder: Some(replica.credentials.responder()), is_yours }))
+        let (responder, last_log_id) = (Some(replica.credentials.responder()), last_log_id.map(codec::log_id));
+        Ok(Response::new(wire::ConfirmReply { responder, is_yours, last_log_id }))
     }
 
     async fn hello(&self, request: Request<wire::HelloRequest>) -> Result<Response<wire::HelloReply>, Status> {

@@ -8,6 +8,7 @@
 //! Why yes from a majority is enough: whoever replaced this store leader before the round began was granted a higher vote by a
 //! majority before that, one of which is asked now. Votes never go back, not even over a crash, because a grant is synced
 //! before it is answered. So nobody replaced it, and whatever was acknowledged before the round is committed in its own log.
+//! An older copy of a store, whose vote did go back, is known by its log where this node remembers what it had acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -168,12 +169,11 @@ impl<M: Machine> Quorum<M> {
             let links = if peer.store_id == 0 { None } else { links.to(&peer).ok() };
             let Some(mut client) = links.map(|links| links.control) else { return (peer.node_id, round, Says::NotYes) };
             let envelope = Some(credentials.envelope(&peer));
+            // What it acknowledges while it is asked, its answer need not know.
+            let acknowledged = credentials.acknowledged.of(peer.store_id);
             let request = wire::ConfirmRequest { envelope, vote: Some(codec::vote(&vote)) };
             let says = match world.timeout(limit, client.confirm(request)).await {
-                Some(Ok(reply)) => {
-                    let wire::ConfirmReply { responder, is_yours } = reply.into_inner();
-                    if is_yours && check_responder(&peer, responder).is_ok() { Says::Yes } else { Says::NotYes }
-                }
+                Some(Ok(reply)) => says(&peer, acknowledged, reply.into_inner()),
                 Some(Err(status)) if status.code() == Code::Unimplemented => Says::WasNotAsked,
                 Some(Err(_)) | None => Says::NotYes,
             };
@@ -221,9 +221,33 @@ impl<M: Machine> Ask for Quorum<M> {
     }
 }
 
+/// What an answer is worth: nothing from another store than the members name, nor from an older copy of it, whose vote may be of
+/// before it granted a later one. `acknowledged`: what this store had acknowledged before it was asked.
+fn says(peer: &Peer, acknowledged: Option<u64>, reply: wire::ConfirmReply) -> Says {
+    let wire::ConfirmReply { responder, is_yours, last_log_id } = reply;
+    let is_the_store = check_responder(peer, responder).is_ok() && last_log_id.map(|last| last.index) >= acknowledged;
+    if is_yours && is_the_store { Says::Yes } else { Says::NotYes }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_older_copy_of_a_store_does_not_count() {
+        let peer = Peer { node_id: 2, address: "n2:1".to_owned(), store_id: 20 };
+        let reply = |store, last: Option<u64>| wire::ConfirmReply {
+            responder: Some(wire::Responder { node: 2, store }),
+            is_yours: true,
+            last_log_id: last.map(|index| wire::LogId { index, ..wire::LogId::default() }),
+        };
+        assert_eq!(says(&peer, None, reply(20, None)), Says::Yes, "it has acknowledged nothing");
+        assert_eq!(says(&peer, Some(5), reply(20, Some(5))), Says::Yes);
+        assert_eq!(says(&peer, Some(5), reply(20, Some(4))), Says::NotYes);
+        assert_eq!(says(&peer, Some(0), reply(20, None)), Says::NotYes);
+        assert_eq!(says(&peer, Some(5), reply(21, Some(9))), Says::NotYes, "another store");
+        assert_eq!(says(&peer, Some(5), wire::ConfirmReply { is_yours: false, ..reply(20, Some(9)) }), Says::NotYes);
+    }
 
     #[test]
     fn a_majority_of_each_set_of_voters_must_say_yes() {

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::confirmation::Touch;
+use crate::long_reads::LongReads;
 use crate::machine::CoordMachine;
 use crate::proposer::{Proposer, SubmitError};
 use crate::refusals;
@@ -45,6 +46,7 @@ pub(crate) struct Api {
     pub(crate) proposer: Proposer,
     /// Whether a quorum follows this node.
     pub(crate) touch: watch::Receiver<Touch>,
+    pub(crate) long_reads: LongReads,
     pub(crate) world: World,
 }
 

@@ -26,6 +26,7 @@ use crate::refusals;
 /// The service.
 pub(crate) struct Cluster {
     pub(crate) node_id: u64,
+    pub(crate) commit: &'static str,
     pub(crate) api: Api,
     pub(crate) health: Health,
     pub(crate) backups: Places,
@@ -66,7 +67,7 @@ impl ClusterService for Cluster {
             healthy: problems.is_empty(),
             problems,
             version: build_info::VERSION.to_owned(),
-            commit: build_info::COMMIT.to_owned(),
+            commit: self.commit.to_owned(),
             known_level: self.api.machine.level().known,
             ..StatusReply::default()
         };

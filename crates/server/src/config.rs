@@ -27,6 +27,8 @@ pub(crate) const SNAPSHOT_EVERY: u64 = 20_000;
 pub struct NodeConfig {
     /// This node's id: from 1, unique in the cluster, never used again for another data folder.
     pub node_id: u64,
+    /// The commit that the program was built from, for status and metrics; empty: not known.
+    pub commit: &'static str,
     /// Drawn at each start: tells this process from another one on a copy of its data folder. 0: not drawn.
     pub process: u64,
     /// Where to listen, `HOST:PORT`; port 0 takes a free one.
@@ -70,6 +72,7 @@ impl NodeConfig {
         let named = initial.iter().find(|(id, _)| *id == node_id).map(|(_, address)| address.clone());
         NodeConfig {
             node_id,
+            commit: "",
             process: 0,
             advertise: named.unwrap_or_else(|| listen.clone()),
             listen,

@@ -66,8 +66,6 @@ pub struct Hub {
 struct Subscribers {
     /// Names subscriptions, so that one can be taken out when it is dropped.
     last_id: u64,
-    /// Subscribers to everything.
-    all: BTreeMap<u64, mpsc::Sender<Arc<Applied>>>,
     /// Subscribers to what happens to elections and sessions.
     coordination: BTreeMap<u64, mpsc::Sender<Arc<Applied>>>,
     /// Subscribers to one election. No map in it is empty.
@@ -96,14 +94,10 @@ impl Hub {
         Arc::new(Hub { metrics, ..Hub::default() })
     }
 
-    /// Everything from now on. Take it under the state's lock, together with what the state says, and nothing is missed;
-    /// what was applied but is published a moment later has a `seq` that the state has already: skip it.
+    /// What happens to elections and sessions from now on; writes of keys wake nobody here. Take it under the state's lock,
+    /// together with what the state says, and nothing is missed; what was applied but is published a moment later has a `seq`
+    /// that the state has already: skip it.
     pub fn subscribe(self: &Arc<Hub>) -> Subscription {
-        self.add(Of::All, DRIVER_QUEUE)
-    }
-
-    /// What happens to elections and sessions from now on, but not to keys.
-    pub(crate) fn subscribe_coordination(self: &Arc<Hub>) -> Subscription {
         self.add(Of::Coordination, DRIVER_QUEUE)
     }
 
@@ -131,7 +125,6 @@ impl Hub {
         let applied = Arc::new(applied);
         let elections: BTreeSet<&str> = applied.events.iter().filter_map(election_of).collect();
         let mut subscribers = self.lock();
-        send(&mut subscribers.all, &applied, &self.metrics);
         if coordination {
             send(&mut subscribers.coordination, &applied, &self.metrics);
         }
@@ -148,7 +141,6 @@ impl Hub {
     pub(crate) fn cut_off(&self) {
         self.wakers.cut_off();
         let mut subscribers = self.lock();
-        subscribers.all.clear();
         subscribers.coordination.clear();
         subscribers.by_election.clear();
     }
@@ -177,7 +169,6 @@ impl Hub {
         let id = subscribers.last_id;
         if subscribers.closed == Closed::No {
             match &of {
-                Of::All => subscribers.all.insert(id, sender),
                 Of::Coordination => subscribers.coordination.insert(id, sender),
                 Of::Election(name) => subscribers.by_election.entry(name.clone()).or_default().insert(id, sender),
             };
@@ -188,7 +179,6 @@ impl Hub {
     fn remove(&self, id: u64, of: &Of) {
         let mut subscribers = self.lock();
         let election = match of {
-            Of::All => return drop(subscribers.all.remove(&id)),
             Of::Coordination => return drop(subscribers.coordination.remove(&id)),
             Of::Election(election) => election,
         };
@@ -236,8 +226,7 @@ fn election_of(event: &Event) -> Option<&str> {
 /// What a subscriber hears of.
 #[derive(Debug)]
 enum Of {
-    All,
-    /// Elections and sessions.
+    /// All elections and sessions.
     Coordination,
     Election(String),
 }
@@ -334,7 +323,7 @@ mod tests {
     async fn a_dropped_subscription_leaves_nothing_behind() {
         let hub = Hub::new();
         drop((hub.observe("a"), hub.subscribe()));
-        assert!(hub.lock().all.is_empty() && hub.lock().by_election.is_empty());
+        assert!(hub.lock().coordination.is_empty() && hub.lock().by_election.is_empty());
         assert_eq!(hub.lock().observers, 0);
         let mut last = hub.observe("a").unwrap();
         hub.close();

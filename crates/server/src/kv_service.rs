@@ -61,11 +61,19 @@ impl KvService for Kv {
             .api
             .read_as(fresh, |state| {
                 let header = convert::header(state);
-                let findings = state.read(&read).map_err(|why| status::refuse(convert::refusal(&why, header)))?;
-                Ok(RangeReply { header: Some(header), result: Some(convert::range_result(&findings)) })
+                (!state.is_long(&read)).then(|| match state.read(&read) {
+                    Ok(findings) => {
+                        Ok(RangeReply { header: Some(header), result: Some(convert::range_result(&findings)) })
+                    }
+                    Err(why) => Err(convert::refusal(&why, header)),
+                })
             })
             .await?;
-        reply.map(Response::new)
+        let reply = match reply {
+            Some(reply) => reply,
+            None => self.api.long_reads.read(&self.api.machine, &self.api.world, read).await,
+        };
+        reply.map(Response::new).map_err(status::refuse)
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnReply>, Status> {

@@ -31,6 +31,7 @@ mod joining;
 mod key_replies;
 mod kv_service;
 mod leadership_log;
+mod long_reads;
 mod machine;
 mod metrics;
 mod node;

@@ -32,6 +32,7 @@ use crate::forward::{Forwarder, Forwarding};
 use crate::health::{self, Health};
 use crate::joining;
 use crate::kv_service::Kv;
+use crate::long_reads::LongReads;
 use crate::machine::CoordMachine;
 use crate::metrics::Sources;
 use crate::proposer::Proposer;
@@ -199,6 +200,7 @@ impl Node {
             replica: replica.clone(),
             proposer: proposer.clone(),
             touch: touch.clone(),
+            long_reads: LongReads::new(),
             world: world.clone(),
         };
         let gate = Gate::closed();
@@ -224,7 +226,7 @@ impl Node {
         let elections =
             ElectionServiceServer::new(Elections { api: api.clone() }).max_decoding_message_size(MESSAGE_BYTES);
         let (api_, health_, backups) = (api.clone(), health.clone(), Places::new());
-        let cluster = Cluster { node_id: config.node_id, api: api_, health: health_, backups };
+        let cluster = Cluster { node_id: config.node_id, commit: config.commit, api: api_, health: health_, backups };
         let cluster = ClusterServiceServer::new(cluster).max_decoding_message_size(MESSAGE_BYTES);
         let watches = WatchServiceServer::new(Watches { api: api.clone(), room: Room::new() });
         let admission = Admission::new(Arc::clone(&metrics));
@@ -271,6 +273,7 @@ impl Node {
         ];
         let sources = Sources {
             node_id: config.node_id,
+            commit: config.commit,
             machine: Arc::clone(&machine),
             replica: replica.clone(),
             proposer,

@@ -127,6 +127,8 @@ struct Pipelining {
     rounds: FuturesUnordered<BoxFuture<'static, (Reads, Result<(), Status>)>>,
     /// Reads that have had it.
     confirmed: VecDeque<(u64, Look)>,
+    /// Reads that look at so much that they are made elsewhere.
+    long: FuturesUnordered<BoxFuture<'static, (u64, Body)>>,
     answers: Vec<PipelineAnswer>,
     answer_bytes: usize,
 }
@@ -146,6 +148,7 @@ impl Pipelining {
             outcomes,
             rounds: FuturesUnordered::new(),
             confirmed: VecDeque::new(),
+            long: FuturesUnordered::new(),
             answers: Vec::new(),
             answer_bytes: 0,
         }
@@ -169,6 +172,7 @@ impl Pipelining {
                 biased;
                 Some(outcomes) = self.outcomes.recv() => self.outcomes(outcomes),
                 Some((reads, confirmed)) = self.rounds.next(), if !self.rounds.is_empty() => self.round(reads, confirmed),
+                Some((call, body)) = self.long.next(), if !self.long.is_empty() => self.answer(call, body),
                 message = self.calls.message(), if has_room => {
                     if let Err(status) = message.and_then(|message| self.message(message)) {
                         return Some(Err(status));
@@ -311,7 +315,7 @@ impl Pipelining {
     /// Looks up what there is room to answer.
     fn look(&mut self) {
         while !self.confirmed.is_empty() && self.answer_bytes < ANSWER_BYTES {
-            let Pipelining { api, confirmed, answer_bytes, .. } = self;
+            let Pipelining { api, confirmed, answer_bytes, long, .. } = self;
             let mut found = Vec::with_capacity(READS_AT_ONCE.min(confirmed.len()));
             api.machine.read(|state| {
                 let mut bytes = *answer_bytes;
@@ -319,9 +323,13 @@ impl Pipelining {
                     && found.len() < READS_AT_ONCE
                     && let Some((call, look)) = confirmed.pop_front()
                 {
-                    let body = look.up(state);
-                    bytes += size(&body);
-                    found.push((call, body));
+                    match look.up(state) {
+                        Ok(body) => {
+                            bytes += size(&body);
+                            found.push((call, body));
+                        }
+                        Err(read) => long.push(long_read(api.clone(), call, *read)),
+                    }
                 }
             });
             for (call, body) in found {
@@ -343,21 +351,31 @@ impl Pipelining {
 }
 
 impl Look {
-    fn up(self, state: &State) -> Body {
+    /// `Err`: it looks at too much to be looked up while applying waits.
+    fn up(self, state: &State) -> Result<Body, Box<Read>> {
         let header = convert::header(state);
-        match self {
+        Ok(match self {
             Look::Get(key) => {
                 let kv = state.get(&key).map(|kv| convert::key_value(&key, kv));
                 Body::Get(GetReply { header: Some(header), kv })
             }
+            Look::Range(read) if state.is_long(&read) => return Err(read),
             Look::Range(read) => match state.read(&read) {
                 Ok(findings) => {
                     Body::Range(RangeReply { header: Some(header), result: Some(convert::range_result(&findings)) })
                 }
                 Err(why) => Body::Error(convert::refusal(&why, header)),
             },
-        }
+        })
     }
+}
+
+fn long_read(api: Api, call: u64, read: Read) -> BoxFuture<'static, (u64, Body)> {
+    let read = async move {
+        let found = api.long_reads.read(&api.machine, &api.world, read).await;
+        (call, found.map_or_else(Body::Error, Body::Range))
+    };
+    read.boxed()
 }
 
 /// What came of a write.

@@ -33,14 +33,14 @@ pub(crate) fn start(
     let (hub, clock) = (Arc::clone(machine.hub()), world.clone());
     world.spawn("story", async move {
         let mut pace = Pace::new(clock.now());
-        let mut events = hub.subscribe_coordination();
+        let mut events = hub.subscribe();
         loop {
             match next(&mut events, &pace, &clock).await {
                 Next::Applied(applied) => teller.applied(&applied, &mut pace, clock.now()),
                 Next::Time => {}
                 // Cut off: the state has jumped, so many things happened, or the node stops.
                 Next::CutOff if hub.is_closed() => return,
-                Next::CutOff => events = hub.subscribe_coordination(),
+                Next::CutOff => events = hub.subscribe(),
             }
             if let Some(lines) = pace.left_out(clock.now()) {
                 teller.metrics.untold.add(lines);

@@ -296,7 +296,7 @@ fn run_many(seeds: u64, from: u64, keep_going: bool) -> ExitCode {
             "\nVIOLATION {}\n{}commit {}\n{}",
             report.violation.as_deref().unwrap_or_default(),
             report.plan,
-            palisade_server::build_info::COMMIT,
+            env!("PALISADE_COMMIT"),
             found::replay_command(&report.plan)
         );
     }

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use palisade_fence::Fence;
 use palisade_planted::{self as planted, Bug};
 
-use crate::keys::op::{Binding, Compare, Delete, KeyOp, KeyValue, Operand, Put, Read, Relation};
+use crate::keys::op::{Binding, Compare, Delete, KeyOp, KeyValue, Keys, Operand, Put, Read, Relation};
 use crate::keys::read;
 use crate::keys::space::KeySpace;
 use crate::limits::{
-    KEY_SPACE_BYTES, KEYS, MAX_KEY_SPACE_BYTES, MAX_KEYS, MAX_REMOVED, MAX_SESSION_KEYS, REMOVED, SESSION_KEYS,
+    KEY_SPACE_BYTES, KEYS, LOOKED_AT, MAX_KEY_SPACE_BYTES, MAX_KEYS, MAX_LOOKED_AT, MAX_REMOVED, MAX_SESSION_KEYS,
+    REMOVED, SESSION_KEYS,
 };
 use crate::outcome::Refusal;
 use crate::{SessionId, State};
@@ -24,35 +25,36 @@ pub(crate) enum Step<'a> {
     Txn { succeeded: bool, fence: Option<&'a Fence>, steps: Vec<Step<'a>> },
 }
 
-pub(crate) fn plan<'a>(keys: &KeySpace, op: &'a KeyOp) -> Step<'a> {
+/// Decides what will be done. Once more keys are looked at than a command may, conditions count as not met, and [`check`] refuses.
+pub(crate) fn plan<'a>(keys: &KeySpace, op: &'a KeyOp, room: &mut Room) -> Step<'a> {
     match op {
         KeyOp::Put(put) => Step::Put(put),
         KeyOp::Delete(delete) => Step::Delete(delete),
         KeyOp::Read(read) => Step::Read(read),
         KeyOp::Txn(txn) => {
-            let succeeded =
-                txn.compare.iter().all(|compare| holds(keys, compare)) || planted::is(Bug::ConditionsIgnored);
+            let mut hold = |compare: &Compare| room.looks(keys, &compare.keys) && holds(keys, compare);
+            let succeeded = txn.compare.iter().all(&mut hold) || planted::is(Bug::ConditionsIgnored);
             let ops = if succeeded { &txn.success } else { &txn.failure };
-            let steps = ops.iter().map(|op| plan(keys, op)).collect();
+            let steps = ops.iter().map(|op| plan(keys, op, room)).collect();
             Step::Txn { succeeded, fence: txn.fence.as_ref(), steps }
         }
     }
 }
 
-/// Whether all of it can be done.
-pub(crate) fn check(state: &State, step: &Step<'_>) -> Result<(), Refusal> {
-    let mut room = Room::default();
+/// Whether all of it can be done, with what planning it has taken already.
+pub(crate) fn check(state: &State, step: &Step<'_>, mut room: Room) -> Result<(), Refusal> {
     check_step(state, step, &mut room)?;
     room.check(state)
 }
 
-/// What the writes will take. What the same transaction removes is not counted as free: it is still there when it begins.
+/// What a command will take. What the same transaction removes is not counted as free: it is still there when it begins.
 #[derive(Default)]
-struct Room {
+pub(crate) struct Room {
     keys: u64,
     bytes: u64,
     of_sessions: BTreeMap<SessionId, u64>,
     removed: u64,
+    looked_at: u64,
 }
 
 fn check_step(state: &State, step: &Step<'_>, room: &mut Room) -> Result<(), Refusal> {
@@ -67,7 +69,10 @@ fn check_step(state: &State, step: &Step<'_>, room: &mut Room) -> Result<(), Ref
             room.removed += state.keys.range(&delete.keys, None).take(most).count() as u64;
             Ok(())
         }
-        Step::Read(read) => read::check(state, read),
+        Step::Read(read) => {
+            room.looks(&state.keys, &read.keys);
+            read::check(state.revision, state.keys.compacted, read)
+        }
         Step::Txn { fence, steps, .. } => {
             fenced(state, *fence)?;
             steps.iter().try_for_each(|step| check_step(state, step, room))
@@ -96,12 +101,21 @@ fn check_put(state: &State, put: &Put, room: &mut Room) -> Result<(), Refusal> {
 }
 
 impl Room {
+    /// Counts the keys of a range. Whether there was room for them.
+    fn looks(&mut self, keys: &KeySpace, range: &Keys) -> bool {
+        self.looked_at += keys.looked_at(range, MAX_LOOKED_AT + 1 - self.looked_at.min(MAX_LOOKED_AT));
+        self.looked_at <= MAX_LOOKED_AT
+    }
+
     fn check(&self, state: &State) -> Result<(), Refusal> {
         if state.keys.count + self.keys > MAX_KEYS {
             return Err(Refusal::Limit { what: KEYS, limit: MAX_KEYS });
         }
         if self.bytes > 0 && state.keys.bytes + self.bytes > MAX_KEY_SPACE_BYTES {
             return Err(Refusal::Limit { what: KEY_SPACE_BYTES, limit: MAX_KEY_SPACE_BYTES });
+        }
+        if self.looked_at > MAX_LOOKED_AT {
+            return Err(Refusal::Limit { what: LOOKED_AT, limit: MAX_LOOKED_AT });
         }
         if self.removed > MAX_REMOVED {
             return Err(Refusal::Limit { what: REMOVED, limit: MAX_REMOVED });

@@ -2,10 +2,13 @@
 
 use std::cmp::Ordering;
 
+use crate::frozen::Frozen;
+use crate::keys::Lineage;
 use crate::keys::op::{Field, Findings, Found, KeyValue, Order, Read, Shows, Within};
-use crate::keys::space::{Key, KeySpace};
-use crate::limits::{MAX_REPLY_BYTES, VERSION_SHARE_BYTES};
+use crate::keys::space::{self, Key};
+use crate::limits::{LONG_READ, MAX_REPLY_BYTES, VERSION_SHARE_BYTES};
 use crate::outcome::Refusal;
+use crate::shared::SharedMap;
 use crate::{Revision, State};
 
 impl State {
@@ -14,20 +17,32 @@ impl State {
     /// # Errors
     /// [`Refusal::Compacted`] or [`Refusal::FutureRevision`]: what was then is not known.
     pub fn read(&self, read: &Read) -> Result<Findings, Refusal> {
-        check(self, read)?;
-        Ok(find(&self.keys, read, &mut ReplyRoom::default()))
+        check(self.revision, self.keys.compacted, read)?;
+        Ok(find(&self.keys.lineages, read, &mut ReplyRoom::default()))
+    }
+
+    /// Whether a read looks at more than [`LONG_READ`] keys: then [`Frozen::read`] is the one for it.
+    pub fn is_long(&self, read: &Read) -> bool {
+        self.keys.looked_at(&read.keys, LONG_READ + 1) > LONG_READ
+    }
+}
+
+impl Frozen {
+    /// As [`State::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(&self, read: &Read) -> Result<Findings, Refusal> {
+        check(self.revision, self.compacted, read)?;
+        Ok(find(&self.lineages, read, &mut ReplyRoom::default()))
     }
 }
 
 /// Whether the past that is asked for is known.
-pub(crate) fn check(state: &State, read: &Read) -> Result<(), Refusal> {
+pub(crate) fn check(current: Revision, compacted: Revision, read: &Read) -> Result<(), Refusal> {
     match read.revision {
-        Some(revision) if revision > state.revision => {
-            Err(Refusal::FutureRevision { revision, current: state.revision })
-        }
-        Some(revision) if revision < state.keys.compacted => {
-            Err(Refusal::Compacted { revision, compacted: state.keys.compacted })
-        }
+        Some(revision) if revision > current => Err(Refusal::FutureRevision { revision, current }),
+        Some(revision) if revision < compacted => Err(Refusal::Compacted { revision, compacted }),
         Some(_) | None => Ok(()),
     }
 }
@@ -54,8 +69,8 @@ impl ReplyRoom {
     }
 }
 
-pub(crate) fn find(keys: &KeySpace, read: &Read, room: &mut ReplyRoom) -> Findings {
-    let all = keys.range(&read.keys, read.revision);
+pub(crate) fn find(lineages: &SharedMap<Key, Lineage>, read: &Read, room: &mut ReplyRoom) -> Findings {
+    let all = space::range(lineages, &read.keys, read.revision);
     if read.shows == Shows::Count {
         return Findings { found: Vec::new(), count: all.count() as u64, more: false };
     }

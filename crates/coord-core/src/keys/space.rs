@@ -74,14 +74,13 @@ impl KeySpace {
 
     /// These keys in order, as they are, or as they were after a revision that is not compacted.
     pub(crate) fn range(&self, keys: &Keys, at: Option<Revision>) -> impl Iterator<Item = (&Key, &KeyValue)> {
-        let lineages = keys.bounds().map(|bounds| self.lineages.range::<[u8]>(bounds));
-        lineages.into_iter().flatten().filter_map(move |(key, lineage)| {
-            let kv = match at {
-                None => lineage.last.kv.as_deref(),
-                Some(revision) => lineage.at(revision),
-            };
-            Some((key, kv?))
-        })
+        range(&self.lineages, keys, at)
+    }
+
+    /// How many keys are looked at where these are meant, up to a number.
+    pub(crate) fn looked_at(&self, keys: &Keys, most: u64) -> u64 {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        keys.bounds().map_or(0, |bounds| self.lineages.range::<[u8]>(bounds).take(most).count() as u64)
     }
 
     /// Makes a version of a key, the last one. A key that a command changes twice has what it had last.
@@ -122,6 +121,22 @@ impl KeySpace {
         self.changes.push_back(Change { revision, place, key: Arc::clone(&key) });
         key
     }
+}
+
+/// As [`KeySpace::range`].
+pub(crate) fn range<'a>(
+    lineages: &'a SharedMap<Key, Lineage>,
+    keys: &Keys,
+    at: Option<Revision>,
+) -> impl Iterator<Item = (&'a Key, &'a KeyValue)> {
+    let lineages = keys.bounds().map(|bounds| lineages.range::<[u8]>(bounds));
+    lineages.into_iter().flatten().filter_map(move |(key, lineage)| {
+        let kv = match at {
+            None => lineage.last.kv.as_deref(),
+            Some(revision) => lineage.at(revision),
+        };
+        Some((key, kv?))
+    })
 }
 
 /// What a version counts for in [`KeySpace::past_bytes`].

@@ -6,15 +6,16 @@ use std::collections::BTreeSet;
 use palisade_planted::{self as planted, Bug};
 
 use crate::keys::op::{Binding, Delete, Found, KeyOp, KeyReply, KeyValue, Put};
-use crate::keys::plan::{self, Step};
+use crate::keys::plan::{self, Room, Step};
 use crate::keys::read::{self, ReplyRoom};
 use crate::keys::space::Key;
 use crate::outcome::{Event, Refusal, Reply};
 use crate::{Revision, SessionId, State};
 
 pub(crate) fn apply(state: &mut State, op: &KeyOp, events: &mut Vec<Event>) -> Result<Reply, Refusal> {
-    let step = plan::plan(&state.keys, op);
-    plan::check(state, &step)?;
+    let mut room = Room::default();
+    let step = plan::plan(&state.keys, op, &mut room);
+    plan::check(state, &step, room)?;
     let mut writer = Writer::new(state, events);
     let reply = writer.run(&step);
     writer.finish();
@@ -49,7 +50,7 @@ impl<'a> Writer<'a> {
         match step {
             Step::Put(put) => self.put(put),
             Step::Delete(delete) => self.delete(delete),
-            Step::Read(read) => KeyReply::Read(read::find(&self.state.keys, read, &mut self.room)),
+            Step::Read(read) => KeyReply::Read(read::find(&self.state.keys.lineages, read, &mut self.room)),
             Step::Txn { succeeded, steps, .. } => {
                 let left_out = usize::from(planted::is(Bug::HalfTransaction) && steps.len() > 1);
                 let done = steps.iter().take(steps.len() - left_out);

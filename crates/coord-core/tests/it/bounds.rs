@@ -1,9 +1,10 @@
 //! What would grow without end is forgotten, oldest first: the past of keys, and the answers of all sessions together. A write
 //! is never refused for it.
 
-use palisade_coord_core::keys::op::{Binding, Delete, Put, Read, Txn};
+use palisade_coord_core::keys::op::{Binding, Compare, Delete, Operand, Put, Read, Relation, Shows, Txn};
 use palisade_coord_core::limits::{
-    ANSWER_SHARE_BYTES, MAX_ANSWER_BYTES, MAX_ANSWERS, MAX_KEY_HISTORY_BYTES, MAX_REMOVED, MAX_SESSION_KEYS,
+    ANSWER_SHARE_BYTES, LONG_READ, MAX_ANSWER_BYTES, MAX_ANSWERS, MAX_KEY_HISTORY_BYTES, MAX_LOOKED_AT, MAX_REMOVED,
+    MAX_SESSION_KEYS,
 };
 use palisade_coord_core::{
     Command, EndReason, KeyOp, KeyReply, Keys, OnDisconnect, Op, Refusal, Reply, RequestId, Revision, Serial,
@@ -134,6 +135,29 @@ fn answers_of_all_sessions_are_bounded_by_bytes() {
     assert!(second.seq < state.seq() && matches!(second.reply, Err(Refusal::KeyNotFound { .. })));
 }
 
+/// A serial has no other above it that could be the floor: making room must end all the same.
+#[test]
+fn the_answer_to_the_last_serial_makes_room_too() {
+    const KEY: usize = 4_096;
+    let mut state = State::new();
+    let keep = |session, serial| {
+        let request = Some(RequestId { session, serial: Serial(serial), acked_below: Serial(0) });
+        let put = Put { value: None, ..Put::new(vec![7; KEY], []) };
+        Command { request, ..Command::new(0, Op::Keys(KeyOp::Put(put))) }
+    };
+    let (first, last) = (open(&mut state), Serial::LAST.get());
+    let refused = apply(&mut state, &keep(first, last));
+    assert!(matches!(refused.reply, Err(Refusal::KeyNotFound { .. })));
+    let fit = MAX_ANSWER_BYTES / (KEY as u64 + ANSWER_SHARE_BYTES);
+    let sessions: Vec<SessionId> = (0..=fit / MAX_ANSWERS as u64).map(|_| open(&mut state)).collect();
+    for n in 0..fit {
+        apply(&mut state, &keep(sessions[n as usize / MAX_ANSWERS], n % MAX_ANSWERS as u64 + 1)).reply.unwrap_err();
+    }
+    state.check_invariants();
+    let forgotten = Err(Refusal::Forgotten { serial: Serial::LAST });
+    assert_eq!(apply(&mut state, &keep(first, last)).reply, forgotten, "never a second effect");
+}
+
 #[test]
 fn the_keys_and_values_of_one_answer_are_bounded() {
     const VALUE: usize = 900 << 10;
@@ -180,4 +204,47 @@ fn one_command_removes_a_bounded_number_of_keys() {
     let removed = KeyReply::Deleted { deleted: MAX_REMOVED, previous: vec![] };
     assert_eq!(remove(most), Ok(Reply::Keys(removed)));
     state.check_invariants();
+}
+
+#[test]
+fn what_one_command_looks_at_is_bounded() {
+    const KEYS: u64 = 10_000;
+    let mut state = State::new();
+    for key in 0..KEYS {
+        put(&mut state, key.to_be_bytes(), 1);
+    }
+    let all = || Compare { keys: Keys::prefix([]), relation: Relation::Greater, operand: Operand::Version(0) };
+    let read = || KeyOp::Read(Read { shows: Shows::Count, ..Read::new(Keys::prefix([])) });
+    let mut txn = |conditions: u64, reads: u64| {
+        let compare = (0..conditions).map(|_| all()).collect();
+        let mut success: Vec<KeyOp> = (0..reads).map(|_| read()).collect();
+        success.push(KeyOp::Put(Put::new(*b"done", *b"v")));
+        let txn = Txn { compare, success, ..Txn::default() };
+        apply(&mut state, &Command::new(0, Op::Keys(KeyOp::Txn(txn)))).reply
+    };
+    let most = MAX_LOOKED_AT / KEYS;
+    let refused = Err(Refusal::Limit { what: "keys that one command looks at", limit: MAX_LOOKED_AT });
+    assert_eq!(txn(most + 1, 0), refused);
+    assert_eq!(txn(most / 2, most / 2 + 1), refused);
+    assert!(matches!(txn(most / 2, most / 2), Ok(Reply::Keys(KeyReply::Txn { succeeded: true, .. }))));
+    // Nothing was done by those that were refused.
+    assert_eq!((state.get(b"done").unwrap().version, state.keys().count()), (1, KEYS + 1));
+    state.check_invariants();
+}
+
+#[test]
+fn a_read_of_a_copy_finds_what_the_state_had() {
+    let mut state = State::new();
+    for key in 0..LONG_READ {
+        put(&mut state, key.to_be_bytes(), 1);
+    }
+    let all = Read::new(Keys::prefix([]));
+    assert!(!state.is_long(&all));
+    put(&mut state, *b"one more", 1);
+    assert!(state.is_long(&all) && !state.is_long(&Read::new(Keys::One(b"one more".to_vec()))));
+    let (copy, then) = (state.freeze(), state.read(&all));
+    put(&mut state, *b"later", 1);
+    assert_eq!(copy.read(&all), then);
+    let future = Read { revision: Some(state.revision()), ..Read::new(Keys::prefix([])) };
+    assert!(matches!(copy.read(&future), Err(Refusal::FutureRevision { .. })));
 }

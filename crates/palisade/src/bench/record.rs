@@ -14,7 +14,7 @@ impl Record {
 
     /// The document to keep: `figures` with what they were measured on.
     pub(super) fn document(&self, what: &str, figures: Value) -> Value {
-        use palisade_server::build_info::{COMMIT, VERSION};
+        use crate::build_info::{COMMIT, VERSION};
         let mut document = Map::new();
         document.insert("what".into(), what.into());
         document.insert("version".into(), VERSION.into());

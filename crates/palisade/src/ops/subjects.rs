@@ -7,9 +7,9 @@ use palisade_fence::Token;
 use palisade_metrics::{Kind, Page};
 use palisade_rpc::Counted;
 use palisade_runtime::{JobManagerObserver, TaskExecutorObserver};
-use palisade_server::build_info::{COMMIT, VERSION};
 
 use super::Subject;
+use crate::build_info::{COMMIT, VERSION};
 
 impl Subject for palisade_server::Observer {
     fn write(&self, page: &mut Page) {

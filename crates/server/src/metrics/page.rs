@@ -18,6 +18,7 @@ use crate::proposer::Proposer;
 #[derive(Clone)]
 pub(crate) struct Sources {
     pub(crate) node_id: u64,
+    pub(crate) commit: &'static str,
     pub(crate) machine: Arc<CoordMachine>,
     pub(crate) replica: Replica<CoordMachine>,
     pub(crate) proposer: Proposer,
@@ -47,7 +48,7 @@ impl Sources {
         let mut info = page.family("palisade_node_info", Kind::Gauge, "1; which node of which cluster this is.");
         info.sample(&[("node", &node), ("cluster", &cluster.unwrap_or_default())], 1_u64);
         let mut build = page.family("palisade_build_info", Kind::Gauge, "1; what was built.");
-        build.sample(&[("version", build_info::VERSION), ("commit", build_info::COMMIT)], 1_u64);
+        build.sample(&[("version", build_info::VERSION), ("commit", self.commit)], 1_u64);
         let problems = self.health.problems();
         page.gauge("palisade_healthy", "1 if this node serves or can name the one that does.", problems.is_empty());
         let full = matches!(&*self.health.disk.borrow(), EngineHealth::DiskFull { .. });

@@ -9,12 +9,13 @@ use palisade_liveness::{Known, NotRenewed, StreamId};
 use palisade_wire::convert;
 use palisade_wire::coord::v1::error_detail::Kind;
 use palisade_wire::coord::v1::{ErrorDetail, Header, ServerFrame, SessionEnded, server_frame};
-use palisade_wire::status::unknown;
+use palisade_wire::status::{refuse, unknown};
 use tokio::sync::oneshot;
 
 use super::backend::SessionBackend;
 use super::frames::{self, Request};
 use super::leading::{Done, Leading};
+use super::slots::Released;
 use super::streams::StreamState;
 
 /// The longest that a command may be without an outcome; then it is told to be unknown. Longer than any election; without it
@@ -167,9 +168,23 @@ impl<B: SessionBackend> Leading<B> {
             StreamState::Open | StreamState::Unknown => {}
         }
         if let Some(session) = session {
-            for (header, event) in self.slots.finish(session) {
+            let Released { events, untold } = self.slots.finish(session);
+            for (header, event) in events {
                 self.tell(session, header, &event);
             }
+            if let Some(stream) = untold {
+                self.close_untold(stream, session);
+            }
+        }
+    }
+
+    /// More happened to a session than could be kept for its client: it attaches again, and is told what came of it. That is
+    /// this node's doing and releases nobody, as if a relay had died.
+    fn close_untold(&mut self, stream: StreamId, session: SessionId) {
+        tracing::warn!(%stream, %session, "more news of a session than can be held; its stream is closed, to be opened anew");
+        let why = refuse(unknown(Kind::Overloaded, "more happened than could be told; attach again"));
+        if self.streams.give_up(stream, why) == StreamState::Open {
+            self.tell_liveness(liveness::Event::RelayLost { stream });
         }
     }
 

@@ -75,6 +75,8 @@ pub(super) struct Leading<B: SessionBackend> {
     behind: Behind,
     pub(super) work: FuturesUnordered<BoxFuture<'static, Done<B::Leadership>>>,
     compare_at: Duration,
+    /// Whether the numbers of sessions differed when they were compared last.
+    differed: bool,
     entrance: watch::Sender<Entrance>,
     pub(super) world: World,
     metrics: Arc<NodeMetrics>,
@@ -114,6 +116,7 @@ impl<B: SessionBackend> Leading<B> {
             behind: Behind::No,
             work: FuturesUnordered::new(),
             compare_at,
+            differed: false,
             entrance,
             world,
             metrics: Arc::clone(&settings.metrics),
@@ -246,7 +249,6 @@ impl<B: SessionBackend> Leading<B> {
             match self.slots.offer(session, applied.header(), event) {
                 Offered::Held => {}
                 Offered::Now => self.tell(session, applied.header(), event),
-                Offered::TooMany => self.behind = Behind::Yes,
             }
         }
     }
@@ -266,13 +268,18 @@ impl<B: SessionBackend> Leading<B> {
         }
     }
 
-    /// Sessions of the state without a deadline: their number tells.
+    /// Sessions of the state without a deadline: their number tells. While many open and close it differs for moments, too; so
+    /// only a second time is worth a look at all of them.
     fn find_escaped(&mut self) {
         let known_here = self.liveness.session_count() as u64;
-        let sessions = self.backend.read(|state| {
+        let before = self.differed;
+        let (differ, sessions) = self.backend.read(|state| {
             let differ = state.session_count() != known_here;
-            differ.then(|| state.sessions().map(|(id, session)| known(id, session)).collect::<Vec<_>>())
+            let all = (differ && before)
+                .then(|| state.sessions().map(|(id, session)| known(id, session)).collect::<Vec<_>>());
+            (differ, all)
         });
+        self.differed = differ;
         if let Some(sessions) = sessions {
             self.tell_liveness(liveness::Event::Found { sessions });
         }

@@ -12,7 +12,7 @@ use palisade_coord_core::{AttachGeneration, Event, Seq, SessionId};
 use palisade_liveness::StreamId;
 use palisade_wire::coord::v1::Header;
 
-/// Events of one session that are held. More would need thousands of its candidacies to change within one commit.
+/// Events of one session that are held: what ends with the largest session is 1,024 leaderships.
 const MAX_HELD: usize = 4_096;
 
 /// An event with the header that it is told with.
@@ -28,6 +28,16 @@ struct Slot {
     /// Commands under way. While there are none, nothing is held.
     under_way: usize,
     held: Vec<Told>,
+    overflow: Overflow,
+}
+
+/// Whether more came than can be held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Overflow {
+    #[default]
+    No,
+    /// What was held is dropped, but for the session's end. Its stream is closed, and the next attach is told what came of it.
+    Yes,
 }
 
 /// What to do with an event.
@@ -37,8 +47,15 @@ pub(super) enum Offered {
     Held,
     /// Tell it now.
     Now,
-    /// There is no room to hold it.
-    TooMany,
+}
+
+/// What is to be done when the last command of a session has its answer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Released {
+    /// To be told after the answer.
+    pub(super) events: Vec<Told>,
+    /// This stream was not told everything, and must be closed.
+    pub(super) untold: Option<StreamId>,
 }
 
 #[derive(Debug, Default)]
@@ -67,9 +84,12 @@ impl Slots {
         match self.all.get_mut(&session) {
             Some(slot) if slot.under_way > 0 => {
                 if slot.held.len() >= MAX_HELD {
-                    return Offered::TooMany;
+                    slot.held.clear();
+                    slot.overflow = Overflow::Yes;
                 }
-                slot.held.push((header, event.clone()));
+                if slot.overflow == Overflow::No || matches!(event, Event::SessionEnded { .. }) {
+                    slot.held.push((header, event.clone()));
+                }
                 Offered::Held
             }
             Some(_) | None => Offered::Now,
@@ -85,17 +105,21 @@ impl Slots {
     }
 
     /// Its answer is sent: what to tell after it.
-    pub(super) fn finish(&mut self, session: SessionId) -> Vec<Told> {
-        let Some(slot) = self.all.get_mut(&session) else { return Vec::new() };
+    pub(super) fn finish(&mut self, session: SessionId) -> Released {
+        let Some(slot) = self.all.get_mut(&session) else { return Released::default() };
         slot.under_way = slot.under_way.saturating_sub(1);
         if slot.under_way > 0 {
-            return Vec::new();
+            return Released::default();
         }
-        let held = std::mem::take(&mut slot.held);
+        let events = std::mem::take(&mut slot.held);
+        let untold = match std::mem::take(&mut slot.overflow) {
+            Overflow::No => None,
+            Overflow::Yes => slot.stream,
+        };
         if slot.stream.is_none() {
             self.all.remove(&session);
         }
-        held
+        Released { events, untold }
     }
 
     /// The session is attached to a stream, and told of everything up to `seq`. An older attach changes nothing.
@@ -129,13 +153,14 @@ impl Slots {
         for slot in self.all.values_mut() {
             slot.stream = None;
             slot.held.clear(); // the next attach is told what came of it
+            slot.overflow = Overflow::No;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use palisade_coord_core::EndReason;
+    use palisade_coord_core::{EndReason, Wish};
 
     use super::*;
 
@@ -152,10 +177,32 @@ mod tests {
         assert_eq!(slots.offer(session, header, &event), Offered::Held);
 
         assert!(slots.before(session, Some(Seq(238))).is_empty());
-        assert!(slots.finish(session).is_empty(), "it is held for the second attach");
+        assert_eq!(slots.finish(session), Released::default(), "it is held for the second attach");
         assert!(slots.before(session, Some(Seq(239))).is_empty());
         slots.attached(session, AttachGeneration(3), stream, Seq(239));
-        assert_eq!(slots.finish(session).len(), 1);
+        assert_eq!(slots.finish(session).events.len(), 1);
         assert_eq!(slots.stream_to_tell(session, 240), Some(stream));
+    }
+
+    #[test]
+    fn a_session_with_more_news_than_can_be_held_loses_its_stream_and_keeps_its_end() {
+        let mut slots = Slots::default();
+        let (flooded, other, stream) = (SessionId(9), SessionId(10), StreamId(4));
+        for session in [flooded, other] {
+            slots.begin(session);
+            slots.attached(session, AttachGeneration(1), stream, Seq(1));
+        }
+        let asked = Event::SessionAsked { session: flooded, wish: Wish::Close };
+        for seq in 0..=MAX_HELD as u64 {
+            assert_eq!(slots.offer(flooded, Header { seq: seq + 2, ..Header::default() }, &asked), Offered::Held);
+        }
+        let ended = Event::SessionEnded { session: flooded, why: EndReason::Closed };
+        slots.offer(flooded, Header { seq: 9_000, ..Header::default() }, &ended);
+        let Released { events, untold } = slots.finish(flooded);
+        assert_eq!(
+            (events.iter().map(|(header, _)| header.seq).collect::<Vec<_>>(), untold),
+            (vec![9_000], Some(stream))
+        );
+        assert_eq!(slots.finish(other).untold, None);
     }
 }

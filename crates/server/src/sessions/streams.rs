@@ -32,7 +32,7 @@ pub(super) enum StreamState {
     Open,
     /// The client is gone; answers to its frames come in still.
     Broken,
-    /// The same, but only the relay is known to be gone.
+    /// The same, but the client may be there: its relay is gone, or this node gave the stream up.
     RelayLost,
     /// Closed by this node, or never known to it in this leadership.
     Unknown,
@@ -194,6 +194,11 @@ impl Streams {
     /// The relay of a stream is gone. Says what the stream was before.
     pub(super) fn relay_lost(&mut self, stream: StreamId) -> StreamState {
         self.ends(stream, End::RelayLost, None)
+    }
+
+    /// Closes a stream for a reason of this node, which is nobody's disconnect. Says what the stream was before.
+    pub(super) fn give_up(&mut self, stream: StreamId, status: Status) -> StreamState {
+        self.ends(stream, End::RelayLost, Some(status))
     }
 
     fn ends(&mut self, stream: StreamId, end: End, status: Option<Status>) -> StreamState {

@@ -67,7 +67,7 @@ async fn each_bad_request_names_field_value_and_limit_and_changes_nothing() {
         (fenced("e", 0), row("fence.token", "0", TOKEN)),
         (fenced("e", 1 << 63), row("fence.token", &bit_63, TOKEN)),
         (id(0, 1, 1), row("request_id.session", "0", "the id of a session, from 1")),
-        (id(1, 0, 0), row("request_id.serial", "0", "from 1")),
+        (id(1, 0, 0), row("request_id.serial", "0", "1 to 18446744073709551614")),
     ] {
         assert_eq!(told(kv.put(request).await.unwrap_err()), expected);
     }
@@ -125,7 +125,7 @@ async fn each_bad_frame_names_field_value_and_limit_and_the_stream_goes_on() {
         (open(199), row("ttl_ms", "199 ms", ttl)),
         (open(600_001), row("ttl_ms", "600001 ms", ttl)),
         (release(u64::MAX), row("on_disconnect.release_after_ms", &format!("{} ms", u64::MAX), "0 to 600000 ms")),
-        (campaign(0, "e", "a"), row("serial", "0", "from 1")),
+        (campaign(0, "e", "a"), row("serial", "0", "1 to 18446744073709551614")),
         (campaign(1, "", "a"), row("election", "0 bytes", NAME)),
         (campaign(1, "e", ""), row("candidate_id", "0 bytes", NAME)),
         (campaign(1, "e", "\u{2028}"), row("candidate_id", "\\u{2028}", NAME)),

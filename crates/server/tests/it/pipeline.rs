@@ -107,6 +107,33 @@ async fn every_kind_of_call_is_answered_as_its_single_form_is() {
     assert!(matches!(&answers[&7], Answer::Delete(reply) if reply.deleted == 1));
 }
 
+/// More than is looked up while applying waits: made on a copy, and it finds the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_of_very_many_keys_finds_all_of_them() {
+    let cluster = Cluster::start(3, 53).await;
+    let leader = cluster.leader().await;
+    let mut pipeline = Pipeline::open(&cluster, leader).await;
+    let keys: u64 = palisade_coord_core::limits::LONG_READ + 1;
+    for from in (0..keys).step_by(2_000) {
+        let calls = from..keys.min(from + 2_000);
+        let count = calls.clone().count();
+        pipeline.send(calls.map(|key| (key + 1, put(key.to_be_bytes(), "v")))).await;
+        pipeline.answers(count).await;
+    }
+    let all = KeyRange { key: Vec::new(), until: Some(key_range::Until::Prefix(key_range::Prefix {})) };
+    let read = ReadOp { keys: Some(all), limit: 3, descending: true, ..ReadOp::default() };
+    let range = RangeRequest { read: Some(read), serializable: false };
+    pipeline.send([(1, Request::Range(range.clone())), (2, get("absent"))]).await;
+    let answers = pipeline.answers(2).await;
+    let Answer::Range(piped) = &answers[&1] else { panic!("{answers:?}") };
+    let single = cluster.kv(leader).range(range).await.unwrap().into_inner();
+    for result in [piped.result.as_ref().unwrap(), single.result.as_ref().unwrap()] {
+        assert_eq!((result.count, result.more), (keys, true));
+        let found: Vec<_> = result.kvs.iter().map(|kv| kv.key.clone()).collect();
+        assert_eq!(found, [keys - 1, keys - 2, keys - 3].map(|key| key.to_be_bytes().to_vec()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_is_refused_ends_alone() {
     let cluster = Cluster::start(3, 52).await;

@@ -42,7 +42,9 @@ pub(super) fn session(field: &str, raw: u64) -> Result<SessionId, ErrorDetail> {
 }
 
 pub(super) fn serial(field: &str, raw: u64) -> Result<Serial, ErrorDetail> {
-    if raw == 0 { Err(invalid(field, raw, "from 1")) } else { Ok(Serial(raw)) }
+    // What is below a floor is forgotten, and above the last one there is none.
+    let serials = 1..Serial::LAST.get();
+    if serials.contains(&raw) { Ok(Serial(raw)) } else { Err(invalid(field, raw, "1 to 18446744073709551614")) }
 }
 
 pub(super) fn token(field: &str, raw: u64) -> Result<Token, ErrorDetail> {

@@ -160,7 +160,14 @@ fn tokens_sessions_and_serials_are_numbers_that_can_be() {
         ..put()
     };
     refused(convert::put(id(0, 1, 0), 0), "request_id.session", "0", "the id of a session, from 1");
-    refused(convert::put(id(1, 0, 0), 0), "request_id.serial", "0", "from 1");
+    refused(convert::put(id(1, 0, 0), 0), "request_id.serial", "0", "1 to 18446744073709551614");
+    refused(
+        convert::put(id(1, u64::MAX, 0), 0),
+        "request_id.serial",
+        "18446744073709551615",
+        "1 to 18446744073709551614",
+    );
+    assert!(convert::put(id(1, u64::MAX - 1, 0), 0).is_ok());
     let limit = "at most the serial 4: the request itself has no answer yet";
     refused(convert::put(id(1, 4, 5), 0), "request_id.acked_below", "5", limit);
     refused(convert::attach(v1::AttachSession { session: 0 }, 0), "session", "0", "the id of a session, from 1");
@@ -274,7 +281,7 @@ fn transfers_withdrawals_and_closings_become_their_commands() {
 
     let op = convert::withdraw(v1::Withdraw { session: 3, serial: 4 }, 0).unwrap().op;
     assert_eq!(op, Op::Withdraw { session: SessionId(3), serial: Serial(4) });
-    refused(convert::withdraw(v1::Withdraw { session: 3, serial: 0 }, 0), "serial", "0", "from 1");
+    refused(convert::withdraw(v1::Withdraw { session: 3, serial: 0 }, 0), "serial", "0", "1 to 18446744073709551614");
 
     let close = v1::CloseSessionRequest { session: 3, force: true, ..Default::default() };
     let op = convert::close_session(close, 0).unwrap().op;
