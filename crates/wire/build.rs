@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Ordered maps: the same message is the same bytes on every replica.
         .btree_map(".")
+        .codec_path("crate::codec::Codec")
         // Log entries and snapshot chunks are handed on without a copy.
         .bytes(".palisade.replica.v1")
         .compile_fds(compiler.file_descriptor_set())?;

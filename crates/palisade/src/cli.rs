@@ -149,6 +149,18 @@ pub(crate) struct ServerArgs {
     /// Highest session TTL that a client may ask for.
     #[arg(long, value_parser = duration, default_value = "10m")]
     pub(crate) max_ttl: Duration,
+    /// Longest key that may be written, in bytes: at most 4 KiB.
+    #[arg(long, value_name = "BYTES", default_value_t = 4_096)]
+    pub(crate) max_key_bytes: usize,
+    /// Largest value that may be written, in bytes: at most 1 MiB.
+    #[arg(long, value_name = "BYTES", default_value_t = 1_048_576)]
+    pub(crate) max_value_bytes: usize,
+    /// Conditions of a transaction, and operations of it, at most 128.
+    #[arg(long, value_name = "COUNT", default_value_t = 128)]
+    pub(crate) max_txn_ops: usize,
+    /// Largest whole write request, in bytes: at most 1.5 MiB.
+    #[arg(long, value_name = "BYTES", default_value_t = 1_572_864)]
+    pub(crate) max_request_bytes: usize,
 }
 
 #[derive(Args, Debug)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use palisade_server::{Node, NodeConfig, Stores};
 use palisade_storage::{DataFolder, FileSnapshots, SledEngine, SledOptions};
+use palisade_wire::convert::KeyLimits;
 use palisade_world::World;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -67,6 +68,12 @@ fn config(args: &ServerArgs) -> Result<NodeConfig, Failure> {
         config.advertise.clone_from(advertise);
     }
     config.ttl = args.min_ttl..=args.max_ttl;
+    config.key_limits = KeyLimits {
+        key_bytes: args.max_key_bytes,
+        value_bytes: args.max_value_bytes,
+        txn_ops: args.max_txn_ops,
+        request_bytes: args.max_request_bytes,
+    };
     config.max_connections = connections(config.max_connections);
     #[cfg(feature = "planted")]
     {

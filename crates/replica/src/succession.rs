@@ -26,6 +26,13 @@ use crate::replica::Inner;
 use crate::types::{LogId, Vote};
 use crate::{Machine, Peer};
 
+/// How often a follower says hello to the other voters. The answer tells it nothing; the connection is open then, and a question
+/// after the store leader, or for a vote, need not wait for one to be made.
+const HELLO_EVERY: Duration = Duration::from_secs(5);
+
+/// How long it waits for the answer.
+const HELLO_LIMIT: Duration = Duration::from_secs(1);
+
 /// What this node knows of its connection from the store leader. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Succession {
@@ -166,6 +173,7 @@ pub(crate) async fn watch<M: Machine>(succession: Succession, replica: Weak<Inne
                 Err(_) => return,
             },
             () = leader.line.closed() => succession.set_lost(Some(leader.vote)),
+            () = keep_in_touch(&replica, &leader.vote) => return,
         }
         // Asks once now and once more whenever somebody else has noticed, until another store leader is heard.
         loop {
@@ -181,6 +189,17 @@ pub(crate) async fn watch<M: Machine>(succession: Succession, replica: Weak<Inne
                 () = succession.asked.notified() => {}
             }
         }
+    }
+}
+
+/// Keeps the connections to the other voters open, until the replica is dropped.
+async fn keep_in_touch<M: Machine>(replica: &Weak<Inner<M>>, vote: &Vote) {
+    loop {
+        let Some(replica) = replica.upgrade() else { return };
+        let world = replica.world.clone();
+        replica.greet(vote).await;
+        drop(replica);
+        world.sleep(HELLO_EVERY).await;
     }
 }
 
@@ -219,11 +238,7 @@ impl<M: Machine> Inner<M> {
             }
             membership.voter_ids().collect()
         };
-        let others: Vec<Peer> = {
-            let status = self.credentials.status.borrow();
-            let peers = status.members.iter().map(|member| &member.peer);
-            peers.filter(|peer| peer.node_id != own.node_id && voters.contains(&peer.node_id)).cloned().collect()
-        };
+        let others = self.others(vote, |node_id| voters.contains(&node_id));
         let lost: Vec<Standing> =
             join_all(others.iter().map(|peer| self.ask(peer, vote))).await.into_iter().flatten().collect();
         let decision = decide(own, &voters, &lost);
@@ -241,6 +256,27 @@ impl<M: Machine> Inner<M> {
             // Refused if the vote has changed meanwhile: then somebody else stands already.
             let _ = self.seeds.scope(self.raft.handle_transfer_leader(transfer)).await;
         }
+    }
+
+    /// The other members that are wanted, without the store leader of `vote`: it does not answer, or is not lost.
+    fn others(&self, vote: &Vote, wanted: impl Fn(u64) -> bool) -> Vec<Peer> {
+        let status = self.credentials.status.borrow();
+        let peers = status.members.iter().map(|member| &member.peer);
+        let not = [self.credentials.node_id, vote.leader_id.node_id];
+        peers.filter(|peer| !not.contains(&peer.node_id) && wanted(peer.node_id)).cloned().collect()
+    }
+
+    /// Says hello to the other members that have joined.
+    async fn greet(&self, vote: &Vote) {
+        let (node_id, store_id) = (self.credentials.node_id, self.credentials.store_id);
+        let hello = async |peer: Peer| {
+            let Ok(links) = self.links.to(&peer) else { return };
+            let mut client = links.control;
+            // Whatever it says, or does not.
+            let _ = self.world.timeout(HELLO_LIMIT, client.hello(wire::HelloRequest { node_id, store_id })).await;
+        };
+        let joined = self.others(vote, |_| true).into_iter().filter(|peer| peer.store_id != 0);
+        join_all(joined.map(hello)).await;
     }
 
     /// `None`: it has not lost the store leader, or does not answer.

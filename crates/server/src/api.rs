@@ -7,9 +7,11 @@ use palisade_coord_core::{Command, Outcome, Reply, State};
 use palisade_fence::ClusterId;
 use palisade_planted::{self as planted, Bug};
 use palisade_replica::{Cluster, Leadership, Machine, Replica};
+use palisade_wire::convert::KeyLimits;
 use palisade_wire::coord::v1::{ErrorDetail, Header};
 use palisade_wire::{convert, status};
 use palisade_world::World;
+use prost::Message;
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -47,6 +49,7 @@ pub(crate) struct Api {
     /// Whether a quorum follows this node.
     pub(crate) touch: watch::Receiver<Touch>,
     pub(crate) long_reads: LongReads,
+    pub(crate) key_limits: KeyLimits,
     pub(crate) world: World,
 }
 
@@ -54,6 +57,18 @@ impl Api {
     /// The wall clock, for the stamp of a command.
     pub(crate) fn unix_ms(&self) -> u64 {
         self.world.unix_ms()
+    }
+
+    /// A write of keys, if it is one that this node allows.
+    pub(crate) fn write<R: Message>(
+        &self,
+        request: R,
+        convert: impl FnOnce(R, u64) -> Result<Command, ErrorDetail>,
+    ) -> Result<Command, ErrorDetail> {
+        let bytes = request.encoded_len();
+        let command = convert(request, self.unix_ms())?;
+        self.key_limits.check(&command, bytes)?;
+        Ok(command)
     }
 
     /// Has a checked command applied.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use palisade_coord_core::level;
 use palisade_replica::Timings;
+use palisade_wire::convert::KeyLimits;
 use palisade_world::grpc::check_address;
 
 use crate::connections::MAX_CONNECTIONS;
@@ -15,6 +16,9 @@ pub const MIN_TTL: Duration = Duration::from_millis(200);
 
 /// Highest TTL that a client may ask for by default: a holder that dies blocks its election no longer than this.
 pub const MAX_TTL: Duration = Duration::from_secs(600);
+
+/// The lowest that whole requests may be limited to: room for what a write has beside its key and value.
+const LEAST_REQUEST_BYTES: usize = 1 << 10;
 
 /// Nodes of a cluster. More voters make every write slower and none safer.
 pub(crate) const MAX_NODES: usize = 9;
@@ -42,6 +46,8 @@ pub struct NodeConfig {
     pub join: Vec<String>,
     /// Session TTLs that clients may ask for.
     pub ttl: RangeInclusive<Duration>,
+    /// What may be written in keys.
+    pub key_limits: KeyLimits,
     /// Raft's timers.
     pub timings: Timings,
     /// Raft log entries between snapshots.
@@ -79,6 +85,7 @@ impl NodeConfig {
             initial,
             join: Vec::new(),
             ttl: MIN_TTL..=MAX_TTL,
+            key_limits: KeyLimits::default(),
             timings: Timings::default(),
             snapshot_every: SNAPSHOT_EVERY,
             level: level::KNOWN,
@@ -97,7 +104,23 @@ impl NodeConfig {
             return wrong("--advertise", &self.advertise, "others cannot reach port 0; name a port");
         }
         self.validate_initial()?;
+        self.validate_key_limits()?;
         self.validate_times()
+    }
+
+    fn validate_key_limits(&self) -> Result<(), ConfigError> {
+        let (set, most) = (self.key_limits, KeyLimits::default());
+        for (field, value, allowed) in [
+            ("--max-key-bytes", set.key_bytes, 1..=most.key_bytes),
+            ("--max-value-bytes", set.value_bytes, 0..=most.value_bytes),
+            ("--max-txn-ops", set.txn_ops, 1..=most.txn_ops),
+            ("--max-request-bytes", set.request_bytes, LEAST_REQUEST_BYTES..=most.request_bytes),
+        ] {
+            if !allowed.contains(&value) {
+                return wrong(field, &value.to_string(), &format!("{} to {}", allowed.start(), allowed.end()));
+            }
+        }
+        Ok(())
     }
 
     fn validate_join(&self) -> Result<(), ConfigError> {
@@ -193,6 +216,20 @@ mod tests {
         assert_eq!(config.validate(), Ok(()));
         change(&mut config);
         config.validate().expect_err("the change makes it wrong").to_string()
+    }
+
+    #[test]
+    fn limits_on_keys_may_be_lowered_and_not_raised() {
+        let most = KeyLimits::default();
+        let error = |key_limits| error(|config| config.key_limits = key_limits);
+        for (limits, words) in [
+            (KeyLimits { key_bytes: 0, ..most }, "--max-key-bytes: '0': 1 to 4096"),
+            (KeyLimits { value_bytes: most.value_bytes + 1, ..most }, "--max-value-bytes: '1048577': 0 to 1048576"),
+            (KeyLimits { txn_ops: 129, ..most }, "--max-txn-ops: '129': 1 to 128"),
+            (KeyLimits { request_bytes: 1_023, ..most }, "--max-request-bytes: '1023': 1024 to 1572864"),
+        ] {
+            assert_eq!(error(limits), words);
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl KvService for Kv {
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutReply>, Status> {
         let request = request.into_inner();
         let key = if request.show_previous { request.key.clone() } else { Vec::new() };
-        let command = convert::put(request, self.api.unix_ms());
+        let command = self.api.write(request, convert::put);
         match self.api.apply(command).await? {
             (header, Reply::Keys(reply)) => put_reply(header, &key, reply).map(Response::new).ok_or_else(wrong_keys),
             (_, other) => Err(wrong_reply(&other)),
@@ -46,7 +46,7 @@ impl KvService for Kv {
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteReply>, Status> {
-        let command = convert::delete(request.into_inner(), self.api.unix_ms());
+        let command = self.api.write(request.into_inner(), convert::delete);
         match self.api.apply(command).await? {
             (header, Reply::Keys(reply)) => delete_reply(header, reply).map(Response::new).ok_or_else(wrong_keys),
             (_, other) => Err(wrong_reply(&other)),
@@ -77,7 +77,7 @@ impl KvService for Kv {
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnReply>, Status> {
-        let command = convert::txn(request.into_inner(), self.api.unix_ms());
+        let command = self.api.write(request.into_inner(), convert::txn);
         let (header, reply) = self.api.apply(command).await?;
         let result = match &reply {
             Reply::Keys(keys) => convert::txn_result(keys).ok_or_else(|| wrong_reply(&reply))?,

@@ -201,6 +201,7 @@ impl Node {
             proposer: proposer.clone(),
             touch: touch.clone(),
             long_reads: LongReads::new(),
+            key_limits: config.key_limits,
             world: world.clone(),
         };
         let gate = Gate::closed();

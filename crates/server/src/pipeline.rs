@@ -227,7 +227,7 @@ impl Pipelining {
         if message.calls.len() > MAX_CALLS {
             return Err(broken("calls", message.calls.len(), format!("at most {MAX_CALLS} in one message")));
         }
-        let (now, at_unix_ms) = (self.api.world.now(), self.api.unix_ms());
+        let now = self.api.world.now();
         let mut reads = Vec::new();
         for PipelineCall { call, request } in message.calls {
             let open = Open { since: now, bytes: weight(&request), answers: Answers::of(&request) };
@@ -236,7 +236,7 @@ impl Pipelining {
                 return Err(broken("call", call, "from 1, and not the number of a call without an answer"));
             }
             self.oldest.push_back((call, now));
-            if let Err(error) = self.begin(call, request, at_unix_ms, &mut reads) {
+            if let Err(error) = self.begin(call, request, &mut reads) {
                 self.answer(call, Body::Error(error));
             }
         }
@@ -247,17 +247,11 @@ impl Pipelining {
         Ok(())
     }
 
-    fn begin(
-        &mut self,
-        call: u64,
-        request: Option<Request>,
-        at_unix_ms: u64,
-        reads: &mut Reads,
-    ) -> Result<(), ErrorDetail> {
+    fn begin(&mut self, call: u64, request: Option<Request>, reads: &mut Reads) -> Result<(), ErrorDetail> {
         let command = match request {
-            Some(Request::Put(put)) => convert::put(put, at_unix_ms)?,
-            Some(Request::Delete(delete)) => convert::delete(delete, at_unix_ms)?,
-            Some(Request::Txn(txn)) => convert::txn(txn, at_unix_ms)?,
+            Some(Request::Put(put)) => self.api.write(put, convert::put)?,
+            Some(Request::Delete(delete)) => self.api.write(delete, convert::delete)?,
+            Some(Request::Txn(txn)) => self.api.write(txn, convert::txn)?,
             Some(Request::Get(get)) => {
                 let fresh = Fresh::of(get.serializable);
                 return self.read(call, fresh, Look::Get(convert::get(get)?), reads);

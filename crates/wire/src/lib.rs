@@ -7,6 +7,7 @@
 //! Everything that comes off a wire is checked here, once, before it is proposed: a command that reaches the state
 //! machine can trip no assertion there. Nothing here does I/O.
 
+mod codec;
 pub mod convert;
 mod format;
 pub mod limits;

@@ -118,7 +118,8 @@ async fn a_read_of_very_many_keys_finds_all_of_them() {
         let calls = from..keys.min(from + 2_000);
         let count = calls.clone().count();
         pipeline.send(calls.map(|key| (key + 1, put(key.to_be_bytes(), "v")))).await;
-        pipeline.answers(count).await;
+        let answers = pipeline.answers(count).await;
+        assert!(answers.values().all(|answer| matches!(answer, Answer::Put(_))), "{:?}", answers.values().next());
     }
     let all = KeyRange { key: Vec::new(), until: Some(key_range::Until::Prefix(key_range::Prefix {})) };
     let read = ReadOp { keys: Some(all), limit: 3, descending: true, ..ReadOp::default() };

@@ -9,6 +9,7 @@
 mod answer;
 mod check;
 mod handover;
+mod key_limits;
 mod keys;
 mod observe;
 mod read;
@@ -21,6 +22,7 @@ pub use answer::{
 };
 pub use check::invalid;
 pub use handover::{close_session, losing, resign, transfer, withdraw, withdraw_by_id};
+pub use key_limits::KeyLimits;
 pub use keys::{compact, found, range, range_result, txn, txn_result};
 pub use observe::{Gap, observed_events, observed_gap, observed_state};
 pub use read::{OutOfRange, end_reason_from, grant_from, on_disconnect_from, value_from};

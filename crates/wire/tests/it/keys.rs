@@ -1,8 +1,9 @@
 //! Reads and transactions: what is allowed becomes the operation that it says, what is not is named.
 
 use palisade_coord_core::keys::op::{Binding, Compare, Field, Operand, Order, Put, Read, Relation, Shows, Within};
-use palisade_coord_core::{KeyOp, Keys, Op, Revision, SessionId};
+use palisade_coord_core::{Command, KeyOp, Keys, Op, Revision, SessionId};
 use palisade_fence::Token;
+use palisade_wire::convert::KeyLimits;
 use palisade_wire::coord::v1::{self, ErrorDetail, key_compare, key_op, key_range, put_op, read_op};
 use palisade_wire::{convert, limits};
 
@@ -104,6 +105,36 @@ fn a_transaction_becomes_what_it_says() {
     assert_eq!((key.as_slice(), *session), (b"k".as_slice(), Binding::To(SessionId(4))));
     assert_eq!((fence.election.as_str(), fence.token), ("jobs", Token::new(0, 3)));
     assert!(matches!(&txn.failure[..], [KeyOp::Txn(inner)] if inner.success.is_empty()));
+}
+
+/// What one node allows, which is at most what the formats allow.
+#[test]
+fn a_node_may_allow_less() {
+    let limits = KeyLimits { key_bytes: 2, value_bytes: 3, txn_ops: 2, request_bytes: 1_024 };
+    let command = |ops| Command::new(0, Op::Keys(txn(ops).unwrap()));
+    let refused = |command: Command, bytes, field: &str, limit: &str| {
+        let detail = limits.check(&command, bytes).unwrap_err();
+        assert_eq!((detail.field.as_str(), detail.limit.as_str()), (field, limit));
+        assert_eq!(detail.outcome(), v1::error_detail::Outcome::NotApplied);
+    };
+    let single = |key: &str, value: &str| {
+        let request = v1::PutRequest { key: key.into(), value: value.into(), ..Default::default() };
+        convert::put(request, 0).unwrap()
+    };
+    assert!(limits.check(&single("k1", "abc"), 1_024).is_ok());
+    refused(single("key", ""), 9, "key", "at most 2 bytes");
+    refused(single("k", "abcd"), 9, "value", "at most 3 bytes");
+    refused(single("k", ""), 1_025, "request", "at most 1024 bytes encoded");
+    assert!(limits.check(&command(vec![put("k1"), put("k2")]), 9).is_ok());
+    refused(command(vec![put("k1"), put("k2"), put("k3")]), 9, "txn.success, txn.failure", "at most 2 in all");
+    refused(
+        command(vec![nested(vec![put("k1"), put("k2")], vec![])]),
+        9,
+        "txn.success, txn.failure",
+        "at most 2 in all",
+    );
+    refused(command(vec![nested(vec![put("long")], vec![])]), 9, "put.key", "at most 2 bytes");
+    assert!(KeyLimits::default().check(&single("long", "longer"), 9).is_ok());
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use palisade_coord_core::{EndReason, Guard, Op, SessionId};
-use palisade_fence::Token;
+use palisade_coord_core::{EndReason, Event, Guard, Op, Revision, Seq, SessionId, Wish};
+use palisade_fence::{ClusterId, Token};
+use palisade_wire::coord::v1::error_detail::Kind;
 use palisade_wire::coord::v1::server_frame::Body;
 
 use super::{KEEP, TestNode, release};
+use crate::hub::Applied;
 
 fn end(session: u64, why: EndReason) -> Op {
     Op::EndSession { session: SessionId(session), why, only_if: None }
@@ -129,7 +131,30 @@ async fn a_session_that_ends_while_it_attaches_is_told_so_after_its_attach() {
     assert_eq!(b.ended().await, (session, "removed".to_owned()));
     b.keep_alive(2, &[session]).await;
     let (call, error) = b.refused().await;
-    assert_eq!((call, error.kind()), (2, palisade_wire::coord::v1::error_detail::Kind::SessionEnded));
+    assert_eq!((call, error.kind()), (2, Kind::SessionEnded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_with_more_news_than_can_be_held_loses_its_stream_and_nobody_else_does() {
+    let node = TestNode::leading().await;
+    let (mut a, mut b) = (node.stream(1).await, node.stream(2).await);
+    let (first, second) = (a.opened(10_000, release(0)).await, b.opened(10_000, release(0)).await);
+    node.fake.answering.shut();
+    a.campaign(1, first, 1, "e").await;
+    node.until(|state| state.leader("e").is_some()).await;
+    let asked = Event::SessionAsked { session: SessionId(first), wish: Wish::Close };
+    let (cluster, seq, events) = (ClusterId(7), Seq(10_000), vec![asked; 5_000]);
+    node.fake.hub.publish(Applied { cluster, generation: 0, seq, revision: Revision(0), events });
+    node.fake.answering.open();
+    a.campaigned().await.expect("nobody else wants it");
+    assert_eq!(a.end().await.kind(), Kind::Overloaded);
+
+    b.keep_alive(2, &[second]).await;
+    assert_eq!(b.kept_alive().await, (2, vec![second]));
+    // It was this node's doing: a session that is released when its stream breaks is there still.
+    let mut again = node.stream(3).await;
+    again.attach(1, first).await;
+    assert_eq!(again.attached().await.held.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
