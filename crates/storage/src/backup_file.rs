@@ -6,7 +6,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc::O_NOFOLLOW;
 
 use crate::snapshot_file::{self, Writing};
 use crate::{Snapshot, durable_file};
@@ -18,6 +23,12 @@ pub enum BackupError {
     #[error("{path} exists already: a backup replaces nothing")]
     Exists {
         /// The file.
+        path: PathBuf,
+    },
+    /// Somebody else is writing a backup to that name. It was not touched.
+    #[error("another backup is being written to {path}")]
+    BeingWritten {
+        /// The file that is to be.
         path: PathBuf,
     },
     /// It is not what was written: damaged, cut short, or of a version that this program does not read.
@@ -43,7 +54,10 @@ pub enum BackupError {
 /// A backup that is being written, under a temporary name beside its own. Dropping it discards it. Blocks on the disk.
 pub struct BackupFile {
     path: PathBuf,
+    /// Ours for as long as the lock is held, and the name is: nobody else writes to it, removes it or gives it the backup's name.
     temporary: PathBuf,
+    /// `None`: the temporary name is ours no more.
+    lock: Option<Flock<File>>,
     /// `None`: it has failed, or is done.
     writing: Option<Writing>,
 }
@@ -52,7 +66,7 @@ impl BackupFile {
     /// Begins one. `meta` is opaque and small.
     ///
     /// # Errors
-    /// [`BackupError::Exists`], also if a backup to that name is being written.
+    /// [`BackupError::Exists`]; [`BackupError::BeingWritten`]: there is room for one at a time under a name.
     pub fn create(path: impl AsRef<Path>, meta: &[u8]) -> Result<BackupFile, BackupError> {
         let path = path.as_ref().to_owned();
         if fs::symlink_metadata(&path).is_ok() {
@@ -65,13 +79,17 @@ impl BackupFile {
         let mut temporary = name.to_owned();
         temporary.push(".unfinished");
         let temporary = path.with_file_name(temporary);
+        let failed = |source| BackupError::Io { action: "creating", path: temporary.clone(), source };
+        let Some(lock) = take(&temporary).map_err(failed)? else { return Err(BackupError::BeingWritten { path }) };
         // One that was left by a program that was killed is of no use to anybody.
-        let begun = remove_if_there(&temporary)
-            .and_then(|()| File::options().write(true).create_new(true).open(&temporary))
-            .and_then(|file| Writing::begin(file, meta));
+        let begun = lock.set_len(0).and_then(|()| lock.try_clone()).and_then(|file| Writing::begin(file, meta));
         match begun {
-            Ok(writing) => Ok(BackupFile { path, temporary, writing: Some(writing) }),
-            Err(source) => Err(BackupError::Io { action: "creating", path: temporary, source }),
+            Ok(writing) => Ok(BackupFile { path, temporary, lock: Some(lock), writing: Some(writing) }),
+            Err(source) => {
+                let failed = failed(source);
+                let _ = fs::remove_file(&temporary);
+                Err(failed)
+            }
         }
     }
 
@@ -99,6 +117,8 @@ impl BackupFile {
             ErrorKind::AlreadyExists => BackupError::Exists { path: self.path.clone() },
             _ => failed("naming", &self.path)(error),
         })?;
+        // From here on a file of the temporary name is somebody else's.
+        self.lock = None;
         let folder = durable_file::parent_of(&self.path);
         durable_file::sync_folder(folder).map_err(failed("syncing", folder))?;
         open(&self.path)
@@ -107,8 +127,30 @@ impl BackupFile {
 
 impl Drop for BackupFile {
     fn drop(&mut self) {
-        // One that was saved has another name by now.
-        let _ = fs::remove_file(&self.temporary);
+        // One that was saved has another name by now. Removed before the lock is given up.
+        if self.lock.is_some() {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Makes a temporary name ours alone, with whatever file is there; `None` if somebody else has it. Two that write one backup each would
+/// else remove each other's file, and name one that the other has only begun.
+fn take(temporary: &Path) -> io::Result<Option<Flock<File>>> {
+    loop {
+        let file = File::options().write(true).create(true).truncate(false).custom_flags(O_NOFOLLOW).open(temporary)?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, errno)) => return Err(errno.into()),
+        };
+        let ours = lock.metadata()?;
+        // Whoever had the lock before may have given the file its name, or removed it, after we opened it.
+        match fs::symlink_metadata(temporary) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(Some(lock)),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
     }
 }
 
@@ -120,13 +162,6 @@ fn name_it(temporary: &Path, path: &Path) -> io::Result<()> {
         // Some file systems have no second names.
         Err(_) if fs::symlink_metadata(path).is_ok() => Err(ErrorKind::AlreadyExists.into()),
         Err(_) => fs::rename(temporary, path),
-    }
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -178,6 +213,39 @@ mod tests {
         let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["b", "late"], "nothing unfinished stays");
+    }
+
+    #[test]
+    fn two_that_write_to_one_name_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        let mut first = BackupFile::create(&path, b"meta").unwrap();
+        first.write(&[7; 1_000]).unwrap();
+        let second = BackupFile::create(&path, b"meta").map(drop).unwrap_err();
+        assert!(matches!(second, BackupError::BeingWritten { .. }), "{second}");
+        first.write(&[7; 1_000]).unwrap();
+        first.save().unwrap();
+        assert_eq!(read(&path), Ok(2_000), "all of it, and of nobody else's");
+        // What a program that was killed has left is nobody's, however long it is.
+        let other = folder.path().join("other");
+        fs::write(folder.path().join("other.unfinished"), [1; 10_000]).unwrap();
+        BackupFile::create(&other, b"meta").unwrap().save().unwrap();
+        assert_eq!(read(&other), Ok(0));
+    }
+
+    /// One that is done leaves the next one's file alone, and so does one that gives up.
+    #[test]
+    fn the_temporary_name_belongs_to_whoever_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        let first = BackupFile::create(&path, b"").unwrap();
+        drop(first);
+        let next = BackupFile::create(&path, b"").unwrap();
+        assert!(folder.path().join("b.unfinished").exists());
+        next.save().unwrap();
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        drop(BackupFile::create(&path, b"").unwrap());
+        assert!(!path.exists() && !folder.path().join("b.unfinished").exists());
     }
 
     #[test]

@@ -40,17 +40,23 @@ impl DataFolder {
     /// Locks the folder, creating it if it does not exist, and reads its store id. A new folder gets `new_store_id`
     /// (random; 0 is reserved and becomes 1), durably, before this returns.
     pub fn open(path: impl AsRef<Path>, new_store_id: u64) -> Result<DataFolder, OpenError> {
-        let path = path.as_ref();
+        let (path, lock) = DataFolder::locked(path.as_ref())?;
+        // Looked at under the lock: whoever restores marks the folder under it, too.
         if path.join(RESTORING).exists() {
-            return Err(OpenError::RestoreInterrupted { folder: path.to_owned() });
+            return Err(OpenError::RestoreInterrupted { folder: path });
         }
-        DataFolder::open_marked(path, new_store_id)
+        DataFolder::opened(path, lock, new_store_id)
     }
 
-    fn open_marked(path: &Path, new_store_id: u64) -> Result<DataFolder, OpenError> {
+    /// Creates the folder if it does not exist, and locks it before anything in it is looked at.
+    fn locked(path: &Path) -> Result<(PathBuf, Flock<File>), OpenError> {
         fs::create_dir_all(path).map_err(io("creating folder", path))?;
         let path = path.canonicalize().map_err(io("resolving", path))?;
-        let lock = Arc::new(lock(&path, &path.join("LOCK"))?);
+        let lock = lock(&path, &path.join("LOCK"))?;
+        Ok((path, lock))
+    }
+
+    fn opened(path: PathBuf, lock: Flock<File>, new_store_id: u64) -> Result<DataFolder, OpenError> {
         let known = known_format(&path)?;
         let store_id = match read_store_id(&path)? {
             Some(store_id) => store_id,
@@ -59,27 +65,23 @@ impl DataFolder {
         if !known {
             return Err(lost(&path, "it has a store id and no FORMAT file"));
         }
-        Ok(DataFolder { path, store_id, _lock: lock })
+        Ok(DataFolder { path, store_id, _lock: Arc::new(lock) })
     }
 
     /// As [`DataFolder::open`], for a backup that is to be restored into it: the folder must be new or empty, and nobody can open it
     /// before [`DataFolder::restored`].
     pub fn begin_restore(path: impl AsRef<Path>, new_store_id: u64) -> Result<DataFolder, OpenError> {
         let path = path.as_ref();
-        fs::create_dir_all(path).map_err(io("creating folder", path))?;
-        for entry in fs::read_dir(path).map_err(io("listing", path))? {
-            let name = entry.map_err(io("listing", path))?.file_name();
-            // A disk of its own has it from the start.
-            if name != "lost+found" {
-                return Err(OpenError::NotEmpty {
-                    folder: path.to_owned(),
-                    found: name.to_string_lossy().into_owned(),
-                });
-            }
+        // Not even a lock is put into a folder of somebody else's.
+        if path.exists() {
+            refuse_content(path)?;
         }
+        let (path, lock) = DataFolder::locked(path)?;
+        // Again, now that nobody can begin anything in it.
+        refuse_content(&path)?;
         let marker = path.join(RESTORING);
         durable_file::replace(&marker, &[b"1\n"]).map_err(io("writing", &marker))?;
-        DataFolder::open_marked(path, new_store_id)
+        DataFolder::opened(path, lock, new_store_id)
     }
 
     /// All of the backup is in it, durably: from now on it is a store.
@@ -192,6 +194,19 @@ fn found(path: &Path, store_id: u64) -> Result<u64, OpenError> {
     let parent = durable_file::parent_of(path);
     durable_file::sync_folder(parent).map_err(io("syncing", parent))?;
     Ok(store_id)
+}
+
+/// A backup is restored into a new folder.
+fn refuse_content(path: &Path) -> Result<(), OpenError> {
+    for entry in fs::read_dir(path).map_err(io("listing", path))? {
+        let name = entry.map_err(io("listing", path))?.file_name();
+        // A disk of its own has the first from the start; the second is of the restore itself, or of one that was interrupted before
+        // it had marked the folder.
+        if name != "lost+found" && name != "LOCK" {
+            return Err(OpenError::NotEmpty { folder: path.to_owned(), found: name.to_string_lossy().into_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// A folder without an id must hold nothing of ours: an id is written before anything else.

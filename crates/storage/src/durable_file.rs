@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use palisade_planted::{self as planted, Bug};
 
 /// Writes `parts` to a temporary file beside `path`, syncs it, renames it over `path` and syncs the folder.
@@ -36,6 +37,16 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     folder.sync_all()
+}
+
+/// Has whoever reads a file from now on read the disk, and not what the system has in memory of it: after a sync that failed, pages
+/// that never reached the disk stay there, and count as clean for every later sync.
+///
+/// It is advice: pages that somebody maps into memory stay. What is dirty cannot be let go, so it is synced before.
+pub(crate) fn forget_cached(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    file.sync_all()?;
+    posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).map_err(io::Error::from)
 }
 
 /// The folder that holds `path`.

@@ -170,8 +170,9 @@ impl Drop for Draft {
     }
 }
 
-/// Reads all of a snapshot: whether it is what was saved.
+/// Reads all of a snapshot, from the disk: whether it is what was saved.
 fn check(file: &Path) -> Result<(), OpenError> {
+    durable_file::forget_cached(file).map_err(io("syncing", file))?;
     let damaged = |error: StorageError| lost(file, error.to_string());
     let snapshot = snapshot_file::open(file.to_owned()).map_err(damaged)?;
     snapshot.pieces().try_for_each(|piece| piece.map(drop)).map_err(damaged)

@@ -50,14 +50,15 @@ impl Default for SledOptions {
     }
 }
 
-/// The log of one data folder. Dropping it writes what is queued, ends the writer thread and closes sled.
+/// The log of one data folder. Dropping it writes what is queued, ends the writer thread and closes sled. One whose disk has failed is
+/// not closed, and its folder stays in use until the process ends.
 pub struct SledEngine {
     shared: Arc<Shared>,
     /// `None` only while dropping.
     log: Option<Arc<SledLog>>,
     writer: Option<JoinHandle<()>>,
     /// The last to go: the folder stays locked until sled is closed.
-    _folder: DataFolder,
+    folder: DataFolder,
 }
 
 /// What callers and the writer thread share.
@@ -145,7 +146,7 @@ impl SledEngine {
                 path: folder.path().to_owned(),
                 source,
             })?;
-        Ok(SledEngine { shared, log: Some(log), writer: Some(thread), _folder: folder.clone() })
+        Ok(SledEngine { shared, log: Some(log), writer: Some(thread), folder: folder.clone() })
     }
 
     fn log(&self) -> &SledLog {
@@ -238,7 +239,16 @@ impl LogEngine for SledEngine {
 
 impl Drop for SledEngine {
     fn drop(&mut self) {
-        self.shared.lock().life = Life::Closing;
+        let failed = {
+            let mut front = self.shared.lock();
+            front.life = Life::Closing;
+            matches!(front.failure, Some(StorageError::Failed { .. }))
+        };
+        if failed {
+            // Closing sled writes, and panics where that fails. What is on the disk is not known, and must not change any more: sled
+            // and the locks stay until the process ends.
+            std::mem::forget((self.log.clone(), self.folder.clone()));
+        }
         self.shared.work.notify_all();
         if let Some(writer) = self.writer.take() {
             // A callback that holds the last handle drops the engine on the writer's own thread: it ends by itself then.

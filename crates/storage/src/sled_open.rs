@@ -49,6 +49,9 @@ pub(crate) fn open(folder: &DataFolder, cache_bytes: u64) -> Result<Opened, Open
         remove_unfinished_snapshots(&path)?;
     }
     wait_until_released(folder, &data)?;
+    if data.exists() {
+        forget_cached(&path)?;
+    }
     let db = open_sled(&path, cache_bytes)?;
     let (log, meta) = catch_unwind(AssertUnwindSafe(|| Ok((db.open_tree("log")?, db.open_tree("meta")?))))
         .map_err(|panic| lost(&path, format!("sled panicked: {}", sled_log::panic_text(&*panic))))?
@@ -90,6 +93,18 @@ fn remove_unfinished_snapshots(path: &Path) -> Result<(), OpenError> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
             fs::remove_file(&file).map_err(io_error("removing", &file))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is checked from here on is what the disk has. The process before may have ended because a sync failed: what it wrote then may be
+/// in memory alone, would pass every check, and could not be made durable by any sync of ours.
+fn forget_cached(path: &Path) -> Result<(), OpenError> {
+    for entry in fs::read_dir(path).map_err(io_error("listing", path))? {
+        let file = entry.map_err(io_error("listing", path))?.path();
+        if file.is_file() {
+            durable_file::forget_cached(&file).map_err(io_error("syncing", &file))?;
         }
     }
     Ok(())
@@ -204,7 +219,8 @@ fn group_under(log: &SledLog, key: &[u8]) -> Result<u64, StorageError> {
     Ok(u64::from_be_bytes(value))
 }
 
-/// What was found may have been written by a process that died before it synced: nothing is reported before it is durable.
+/// What was found may have been written by a process that died before it synced: nothing is reported before it is durable. (What a sync
+/// could not bring to the disk was not found: see [`forget_cached`].)
 /// sled never syncs its configuration file nor any folder.
 fn sync_all(folder: &DataFolder, log: &SledLog) -> Result<(), OpenError> {
     let path = &log.path;

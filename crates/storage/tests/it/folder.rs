@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Barrier;
 
 use palisade_storage::{DataFolder, LogEngine, OpenError, SledEngine};
 
-use crate::support::{Store, append, open, options, write};
+use crate::support::{Store, append, open, options, quick_dir, write};
 
 #[test]
 fn two_openings_of_one_folder_are_refused() {
@@ -103,4 +104,33 @@ fn a_path_that_is_no_folder_is_told_as_it_is() {
     let error = DataFolder::open(&file, 5).unwrap_err();
     assert!(matches!(error, OpenError::Io { .. }), "{error}");
     assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn a_folder_is_restored_into_or_begun_as_a_new_nodes_never_both() {
+    for round in 0..300 {
+        let dir = quick_dir();
+        let together = Barrier::new(2);
+        let (begun, opened) = std::thread::scope(|threads| {
+            let restore = threads.spawn(|| {
+                together.wait();
+                DataFolder::begin_restore(dir.path(), 1)
+            });
+            together.wait();
+            let opened = DataFolder::open(dir.path(), 2);
+            (restore.join().unwrap(), opened)
+        });
+        let marked = dir.path().join("RESTORING").exists();
+        assert_eq!(marked, begun.is_ok(), "round {round}: {begun:?}, {opened:?}");
+        assert!(!(begun.is_ok() && opened.is_ok()), "round {round}: two have it");
+    }
+}
+
+#[test]
+fn a_folder_with_anything_in_it_is_not_restored_into_and_nothing_is_put_there() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("letters"), b"somebody else's").unwrap();
+    let error = DataFolder::begin_restore(dir.path(), 1).unwrap_err();
+    assert!(matches!(&error, OpenError::NotEmpty { found, .. } if found == "letters"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }

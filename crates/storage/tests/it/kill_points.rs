@@ -4,12 +4,12 @@
 
 use std::path::Path;
 
-use palisade_storage::{EngineHealth, LogEngine};
+use palisade_storage::{DataFolder, EngineHealth, FileSnapshots, LogEngine, OpenError, SnapshotStore};
 
 use crate::kill::{Acknowledged, run_and_kill};
 use crate::support::{append, assert_no_blobs, open, quick_dir, skip, write};
 use crate::synced::strace_is_missing;
-use crate::writer::{Job, Mode, lines, start};
+use crate::writer::{Job, Mode, RESTORED, lines, start};
 
 /// Everything by which something becomes durable. The question mark: not every machine has all of them.
 const DURABLE: &str = "fsync,fdatasync,?rename,?renameat,?renameat2";
@@ -129,4 +129,47 @@ fn after_a_sync_that_failed_nothing_is_acknowledged_any_more() {
     let said = fail_a_sync(1, "").unwrap();
     let words = said.lines().find(|line| line.starts_with("not opened")).expect("it must not open");
     assert!(words.contains("syncing") && words.contains("Input/output error") && !words.contains("lost"), "{words}");
+}
+
+/// What a folder is after a restore that was killed: nobody's yet, told to be unfinished, or whole. Never a new node's with nothing or a
+/// part in it.
+fn check_restored(dir: &Path, said: &[String]) -> Result<&'static str, String> {
+    let whole = said.iter().any(|line| line == "restored");
+    match DataFolder::open(dir, 9) {
+        Err(OpenError::RestoreInterrupted { .. }) if !whole => Ok("unfinished"),
+        Err(error) => Err(error.to_string()),
+        Ok(folder) => {
+            let snapshots = FileSnapshots::open(&folder).map_err(|error| error.to_string())?;
+            let latest = snapshots.latest().map_err(|error| error.to_string())?;
+            match latest {
+                Some(latest) if latest.bytes() == RESTORED as u64 => Ok("whole"),
+                // It was killed before anything was in the folder but its lock.
+                None if !said.iter().any(|line| line == "begun") && folder.store_id() == 9 => Ok("nobody's"),
+                latest => Err(format!("a folder was opened with {:?} in it", latest.map(|it| it.bytes()))),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restore_that_is_killed_at_any_sync_leaves_no_folder_that_is_taken_for_a_new_nodes() {
+    if let Some(reason) = strace_is_missing() {
+        let name = "a_restore_that_is_killed_at_any_sync_leaves_no_folder_that_is_taken_for_a_new_nodes";
+        return skip(name, "strace", &reason);
+    }
+    let mut seen = Vec::new();
+    for n in 1..CALLS {
+        let parent = quick_dir();
+        // One that is not there yet, as an operator names it.
+        let dir = parent.path().join("node");
+        let job = Job { mode: Mode::Restore, dir: &dir, round: 1, seed: 1, planted: "" };
+        let said = run(&job, &format!("{DURABLE},unlink,?unlinkat"), "signal=KILL", n);
+        seen.push(check_restored(&dir, &said).unwrap_or_else(|why| panic!("killed at call {n}: {why}; {said:?}")));
+        if said.iter().any(|line| line == "restored") {
+            break;
+        }
+    }
+    assert!(seen.len() > 10 && seen.len() < CALLS as usize - 1, "{seen:?}");
+    assert!(seen.first() == Some(&"nobody's") && seen.last() == Some(&"whole"), "{seen:?}");
+    assert!(seen.iter().filter(|it| **it == "unfinished").count() > 5, "{seen:?}");
 }

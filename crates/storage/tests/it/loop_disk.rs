@@ -2,6 +2,7 @@
 //! afterwards: data, sizes, names. (It does not tear sectors, nor does it lie about a sync as some drives do.) Needs root.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,9 +30,14 @@ pub(crate) enum Below {
     Disk,
 }
 
+/// What a thin disk has room for: far more than is written before it breaks.
+const THIN: &str = "size=64m";
+
 /// Mounted until it is dropped.
 pub(crate) struct LoopDisk {
     dir: tempfile::TempDir,
+    /// A file system of its own below the loop device, which can be filled.
+    below: Option<PathBuf>,
 }
 
 impl LoopDisk {
@@ -41,11 +47,41 @@ impl LoopDisk {
             Below::Memory => quick_dir(),
             Below::Disk => tempfile::tempdir().unwrap(),
         };
-        let disk = LoopDisk { dir };
+        LoopDisk { dir, below: None }.made(&[])
+    }
+
+    /// One that can break: what lies below the loop device has less room than it promises. Without a journal, for a file system that
+    /// cannot write that one takes no more writes at all, and what is to be seen is one that goes on.
+    pub(crate) fn thin() -> Result<LoopDisk, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("below");
+        fs::create_dir(&below).unwrap();
+        run("mount", &["-t", "tmpfs", "-o", THIN, "tmpfs"], &[&below])?;
+        LoopDisk { dir, below: Some(below) }.made(&["-O", "^has_journal"])
+    }
+
+    /// From here on whatever was never written before cannot be written: the device says that it has failed.
+    pub(crate) fn break_it(&self) {
+        let mut filler = File::create(self.filler()).unwrap();
+        while filler.write_all(&[7; 4096]).is_ok() {}
+    }
+
+    /// Takes writes again, as a disk does whose cable was loose.
+    pub(crate) fn mend(&self) {
+        fs::remove_file(self.filler()).unwrap();
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.below.as_ref().unwrap().join("filler")
+    }
+
+    fn made(self, options: &[&str]) -> Result<LoopDisk, String> {
+        let disk = self;
         File::create(disk.image()).and_then(|file| file.set_len(BYTES)).unwrap();
         fs::create_dir(disk.path()).unwrap();
         // Nothing is left to do in the background, so that every round is like the others.
-        run("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"], &[&disk.image()])?;
+        let quiet = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+        run("mkfs.ext4", &[&quiet, options].concat(), &[&disk.image()])?;
         disk.mount()?;
         Ok(disk)
     }
@@ -76,7 +112,7 @@ impl LoopDisk {
     }
 
     fn image(&self) -> PathBuf {
-        self.dir.path().join("image")
+        self.below.as_deref().unwrap_or(self.dir.path()).join("image")
     }
 }
 
@@ -84,6 +120,9 @@ impl Drop for LoopDisk {
     fn drop(&mut self) {
         // A test that failed may still hold files: detach, so that nothing stays behind.
         let _ = run("umount", &["-l"], &[&self.path()]);
+        if let Some(below) = &self.below {
+            let _ = run("umount", &["-l"], &[below]);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
+mod failed_sync;
 mod folder;
 mod full_disk;
 mod kill;

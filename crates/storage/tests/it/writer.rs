@@ -29,8 +29,12 @@ pub(crate) enum Mode {
     Single,
     /// As many writes, one at a time, however each of them ends; at the end, whether the engine can be written to.
     Persistent,
+    /// Entries of some pages, one at a time, until one is refused.
+    UntilRefused,
     /// New data folders and snapshots, without end.
     Files,
+    /// A backup of nothing is restored into the folder, which is opened then as a node's.
+    Restore,
 }
 
 /// What a test asks of the process.
@@ -80,8 +84,10 @@ fn the_process_itself() {
     say("opening");
     plant(planted);
     let (round, seed) = (round.parse().unwrap(), seed.parse().unwrap());
-    if mode == "Files" {
-        return files(Path::new(dir), round);
+    match mode {
+        "Files" => return files(Path::new(dir), round),
+        "Restore" => return restore(Path::new(dir)),
+        _ => {}
     }
     let engine = match DataFolder::open(dir, 7).and_then(|folder| SledEngine::open(&folder, options())) {
         Ok(engine) => engine,
@@ -93,6 +99,7 @@ fn the_process_itself() {
         "Heavy" => stream(&engine, round, seed, &HEAVY),
         "Single" => single(&engine),
         "Persistent" => persistent(&engine),
+        "UntilRefused" => until_refused(&engine),
         _ => panic!("{mode}"),
     }
 }
@@ -146,6 +153,38 @@ fn persistent(engine: &SledEngine) {
         }
     }
     say(&format!("health {}", engine.health()));
+}
+
+fn until_refused(engine: &SledEngine) {
+    for index in 0.. {
+        let (sent, received) = mpsc::channel();
+        let entry = append(index, vec![1; 20_000]);
+        engine.submit(vec![entry], Some(Box::new(move |outcome| sent.send(outcome).unwrap())));
+        match received.recv().unwrap() {
+            Ok(()) => say(&format!("entry {index}")),
+            Err(error) => {
+                say(&format!("refused {index} {error}"));
+                // It ends as it is.
+                std::process::abort();
+            }
+        }
+    }
+}
+
+/// What is put into a folder that is restored, some steps of syncing long.
+pub(crate) const RESTORED: usize = 5 << 20;
+
+fn restore(dir: &Path) {
+    let folder = DataFolder::begin_restore(dir, 7).unwrap();
+    say("begun");
+    let snapshots = FileSnapshots::open(&folder).unwrap();
+    let mut draft = snapshots.begin(b"of a backup").unwrap();
+    for piece in vec![3; RESTORED].chunks(64 * 1024) {
+        draft.write(piece).unwrap();
+    }
+    draft.save().unwrap();
+    folder.restored().unwrap();
+    say("restored");
 }
 
 /// Folder after folder, each with an id and a snapshot of its own; and in the first one snapshot after snapshot.
