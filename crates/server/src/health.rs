@@ -5,15 +5,15 @@ use palisade_replica::ReplicaStatus;
 use palisade_storage::EngineHealth;
 use palisade_world::{Task, World};
 use tokio::sync::watch;
+use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::confirmation::Touch;
 use crate::joining::Formation;
 
-/// The services that the standard health service knows; empty: the node as a whole.
-const SERVICES: [&str; 4] =
-    ["", "palisade.coord.v1.KvService", "palisade.coord.v1.ElectionService", "palisade.coord.v1.SessionService"];
+/// The name under which the standard health service knows the node as a whole.
+const WHOLE: &str = "";
 
 /// Where problems are learnt. Cheap to clone.
 #[derive(Clone)]
@@ -43,8 +43,20 @@ impl Health {
     }
 }
 
+/// The services that clients are served with. Filled where they are added to the router, so that none is forgotten.
+#[derive(Default)]
+pub(crate) struct Served(Vec<&'static str>);
+
+impl Served {
+    /// Notes a service on its way into the router.
+    pub(crate) fn note<S: NamedService>(&mut self, service: S) -> S {
+        self.0.push(S::NAME);
+        service
+    }
+}
+
 /// Keeps the standard health service up to date until its handle is dropped.
-pub(crate) fn report(health: Health, reporter: HealthReporter, world: &World) -> Task<()> {
+pub(crate) fn report(health: Health, served: Served, reporter: HealthReporter, world: &World) -> Task<()> {
     let Health { mut status, mut formation, mut disk, mut touch } = health.clone();
     world.spawn("health", async move {
         loop {
@@ -52,7 +64,7 @@ pub(crate) fn report(health: Health, reporter: HealthReporter, world: &World) ->
             let was_stopped = stopped(&status.borrow());
             let problems = health.problems();
             let serving = if problems.is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing };
-            for service in SERVICES {
+            for service in served.0.iter().copied().chain([WHOLE]) {
                 reporter.set_service_status(service, serving).await;
             }
             let changed = tokio::select! {

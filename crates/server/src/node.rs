@@ -29,7 +29,7 @@ use crate::connections::{self, Line};
 use crate::election_service::Elections;
 use crate::formation::Misfit;
 use crate::forward::{Forwarder, Forwarding};
-use crate::health::{self, Health};
+use crate::health::{self, Health, Served};
 use crate::joining;
 use crate::kv_service::Kv;
 use crate::long_reads::LongReads;
@@ -231,6 +231,7 @@ impl Node {
         let cluster = ClusterServiceServer::new(cluster).max_decoding_message_size(MESSAGE_BYTES);
         let watches = WatchServiceServer::new(Watches { api: api.clone(), room: Room::new() });
         let admission = Admission::new(Arc::clone(&metrics));
+        let mut served = Served::default();
         let router = grpc::server(&world)
             .max_concurrent_streams(STREAMS_OF_CONNECTION)
             .http2_max_header_list_size(HEADER_BYTES)
@@ -238,11 +239,11 @@ impl Node {
             .layer(admission.clone())
             .add_service(health_service)
             .add_service(reflection)
-            .add_service(Forwarding::new(kv, &forwarder))
-            .add_service(Forwarding::new(elections, &forwarder))
-            .add_service(Forwarding::new(watches, &forwarder))
-            .add_service(Forwarding::new(cluster, &forwarder))
-            .add_service(Forwarding::new(session_service, &forwarder))
+            .add_service(served.note(Forwarding::new(kv, &forwarder)))
+            .add_service(served.note(Forwarding::new(elections, &forwarder)))
+            .add_service(served.note(Forwarding::new(watches, &forwarder)))
+            .add_service(served.note(Forwarding::new(cluster, &forwarder)))
+            .add_service(served.note(Forwarding::new(session_service, &forwarder)))
             .add_service(replica.peer_service(gate));
         let connections = connections::bounded(
             listener,
@@ -268,7 +269,7 @@ impl Node {
             vital(founding::start(&replica, &machine, proposer.clone(), &world)),
             leadership_log::start(config.node_id, &replica, &machine, &world),
             story::start(config.node_id, &replica, &machine, &world),
-            health::report(health.clone(), reporter, &world),
+            health::report(health.clone(), served, reporter, &world),
             vital(joining),
             watch_failure(health.clone(), failing.clone(), &world),
         ];

@@ -72,6 +72,12 @@ fn normalise(value: &mut Value) {
     }
 }
 
+/// Without what the texts of an error name of this run.
+fn without(names: &[(&str, &str)], value: &Value) -> Value {
+    let text = names.iter().fold(value.to_string(), |text, (name, instead)| text.replace(name, instead));
+    serde_json::from_str(&text).unwrap()
+}
+
 fn compare(name: &str, mut got: Value) {
     normalise(&mut got);
     let text = serde_json::to_string_pretty(&got).unwrap() + "\n";
@@ -128,6 +134,19 @@ fn the_json_of_each_command_is_as_documented() {
     let restore = ["cluster", "snapshot", "restore", backup, "--data", data, "--generation", "2000000000"];
     compare("cluster-snapshot-save", cluster.json(&save));
     compare("cluster-snapshot-restore", cluster.json(&restore));
+    let (dir, node) = (cluster.dir.path().to_str().unwrap(), &cluster.addresses[0]);
+    let refused = |args: &[&str]| without(&[(dir, "DIR"), (node, "ADDRESS")], &cluster.refused(args).1);
+    compare("cluster-snapshot-save-refused", refused(&save));
+    let full = cluster.dir.path().join("full");
+    std::fs::create_dir(&full).unwrap();
+    std::fs::write(full.join("letters"), "somebody else's").unwrap();
+    let into_full = ["cluster", "snapshot", "restore", backup, "--data", full.to_str().unwrap()];
+    compare("cluster-snapshot-restore-refused", refused(&into_full));
+    let no_backup = cluster.dir.path().join("no-backup");
+    std::fs::write(&no_backup, "not one").unwrap();
+    let restore = ["cluster", "snapshot", "restore", no_backup.to_str().unwrap(), "--data", data];
+    compare("cluster-snapshot-restore-unreadable", refused(&restore));
+    compare("cluster-raise-level-refused", refused(&["cluster", "raise-level", "9"]));
     compare("health", cluster.json(&["health", &cluster.addresses[0]]));
     let observer = cluster.observer("golden");
     compare("elect-observe-state", observer.next("state"));

@@ -47,6 +47,7 @@ fn a_node_tells_in_numbers_what_happens() {
     eventually("the watcher watches", || (sample(&page(&address), "palisade_watchers") == 1.0).then_some(()));
 
     let after = page(&address);
+    assert_eq!((sample(&after, "palisade_level"), sample(&after, "palisade_known_level")), (1.0, 1.0));
     let rose = |name: &str| sample(&after, name) - sample(&before, name);
     assert!(rose("palisade_commands_applied_total") >= 15.0);
     assert_eq!(rose("palisade_commands_refused_total"), 1.0, "{}", cluster.log(leader));

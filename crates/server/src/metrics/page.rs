@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use palisade_metrics::{Kind, Labelled, Page};
-use palisade_replica::{RaftFigures, Replica};
+use palisade_replica::{Machine, RaftFigures, Replica};
 use palisade_storage::{EngineHealth, LogMetrics};
 
 use super::{CodeLabel, NodeMetrics};
@@ -68,6 +68,13 @@ impl Sources {
         page.gauge("palisade_seq", "Commands applied since the cluster was founded.", seq.get());
         page.gauge("palisade_revision", "Commands that changed a key.", revision.get());
         page.gauge("palisade_generation", "Raised by a restore.", generation);
+        let level = self.machine.level();
+        page.gauge(
+            "palisade_level",
+            "What the programs of the cluster have agreed on; raised by an operator.",
+            level.at,
+        );
+        page.gauge("palisade_known_level", "The highest level that this node's program knows.", level.known);
     }
 
     fn writes(&self, metrics: &NodeMetrics, page: &mut Page) {

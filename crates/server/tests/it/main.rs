@@ -11,6 +11,7 @@ mod formation;
 mod forwarding;
 mod full_disk;
 mod handover;
+mod health;
 mod levels;
 mod net;
 mod observe;
