@@ -11,6 +11,7 @@ use palisade_wire::coord::v1::BackupHead;
 use palisade_wire::coord::v1::cluster_service_client::ClusterServiceClient;
 use palisade_wire::coord::v1::snapshot_part::Part;
 use palisade_wire::status;
+use prost::Message;
 use tonic::Streaming;
 
 use crate::listening::Listening;
@@ -29,6 +30,8 @@ pub struct Backup {
     _seat: Seat,
     /// What it is of.
     pub head: BackupHead,
+    /// The same as it came, to be kept with the backup: a newer store may say more in it than this program knows.
+    pub encoded_head: Vec<u8>,
     bytes: u64,
     whole: crc32fast::Hasher,
     is_whole: bool,
@@ -56,12 +59,13 @@ impl Client {
             }
         }
         let Some((mut receive, seat)) = listening.into_open() else { return Err(broken("there is no stream")) };
-        let Part::Head(head) = next(&shared, &mut receive).await? else {
+        let Part::Head(encoded_head) = next(&shared, &mut receive).await? else {
             return Err(broken("it begins without a head"));
         };
+        let head = BackupHead::decode(&encoded_head[..]).map_err(|error| broken(error.to_string()))?;
         shared.seen.admit(&Header::of(head.header.as_ref())).map_err(Error::of_a_read)?;
         let (bytes, whole, is_whole) = (0, crc32fast::Hasher::new(), false);
-        Ok(Backup { shared, receive, _seat: seat, head, bytes, whole, is_whole })
+        Ok(Backup { shared, receive, _seat: seat, head, encoded_head, bytes, whole, is_whole })
     }
 }
 

@@ -24,10 +24,17 @@ const HIGHEST: u32 = u32::MAX >> 1;
 /// The generation of a restore: above that of the backup, at least what was asked for, and at least the whole seconds since 2025 on
 /// the wall clock. Two restores of one backup have two, unless they are made in one second, or the clock was set back between them:
 /// then somebody must ask for one that is high enough.
+///
+/// Nor does it help to restore a backup from before a cluster that was given a higher one than the clock's: nothing in that backup knows
+/// of it.
 pub fn of_restore(backup: u32, asked: Option<u32>, now_unix_ms: u64) -> u32 {
+    backup.saturating_add(1).max(asked.unwrap_or(0)).max(of_clock(now_unix_ms))
+}
+
+/// The whole seconds since 2025 on a wall clock, as a generation.
+pub fn of_clock(now_unix_ms: u64) -> u32 {
     let seconds = now_unix_ms.saturating_sub(EPOCH_UNIX_MS) / 1_000;
-    let seconds = u32::try_from(seconds).unwrap_or(HIGHEST).min(HIGHEST);
-    backup.saturating_add(1).max(asked.unwrap_or(0)).max(seconds)
+    u32::try_from(seconds).unwrap_or(HIGHEST).min(HIGHEST)
 }
 
 /// The generation does not rise, or has more than 31 bits.

@@ -4,7 +4,7 @@
 //! an older program cannot read what is written, and refuses to start.
 //!
 //! To add a command, a field of a stored message, or a rule of `apply`: raise [`KNOWN`], give the command that level in [`Op::level`],
-//! and ask [`State::level`] before the field is written or the rule is heeded.
+//! and ask [`State::level`] before the field is written or the rule is heeded. The same goes for a field of a membership.
 
 use crate::command::Op;
 use crate::outcome::Reply;

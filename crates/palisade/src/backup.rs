@@ -57,7 +57,8 @@ pub(crate) async fn save(path: &Path, global: &Global, client: &Client) -> Resul
 
 /// Writes what comes, and says how far it is.
 async fn receive(backup: &mut Backup, path: &Path, world: &World) -> Result<BackupFile, Failure> {
-    let mut file = BackupFile::create(path, &backup_head(&backup.head)).map_err(|error| of_file(path, &error))?;
+    let mut file =
+        BackupFile::create(path, &backup_head(&backup.encoded_head)).map_err(|error| of_file(path, &error))?;
     let mut tell_at = world.now() + TELL;
     while let Some(piece) = backup.next().await? {
         // A large file is synced in steps: that waits for the disk.
@@ -80,7 +81,10 @@ pub(crate) async fn restore(
 ) -> Result<(), Failure> {
     let (now_unix_ms, store_id) = (world.unix_ms(), world.random_u64());
     eprintln!("palisade: reading {}", path.display());
-    let saved = Saved::open(path).map_err(|error| of_restore(path, data, &error))?;
+    let saved = open(path).map_err(|error| of_restore(path, data, &error))?;
+    for warning in saved.warnings(asked, now_unix_ms) {
+        eprintln!("palisade: warning: {warning}");
+    }
     let generation = saved.generation(asked, now_unix_ms);
     let state = saved
         .begun(generation, now_unix_ms)
@@ -114,6 +118,20 @@ pub(crate) async fn restore(
         )
     });
     Ok(())
+}
+
+#[cfg(not(feature = "planted"))]
+fn open(path: &Path) -> Result<Saved, RestoreError> {
+    Saved::open(path)
+}
+
+/// Also as a program of another version would.
+#[cfg(feature = "planted")]
+fn open(path: &Path) -> Result<Saved, RestoreError> {
+    match crate::server::other_version() {
+        Ok(Some(level)) => Saved::open_knowing(level, path),
+        Ok(None) | Err(_) => Saved::open(path),
+    }
 }
 
 fn of_file(path: &Path, error: &BackupError) -> Failure {

@@ -339,7 +339,9 @@ Example:\n  palisade cluster snapshot save monday.backup"
 them with --initial. Stop the old cluster first: its nodes and the new ones refuse each other.\n\n\
 The new cluster keeps the old one's id, so that fences go on comparing, and begins a new generation: all sessions have ended, nobody \
 leads, keys are as they were, and every token is above all that were ever granted. Its generation is the highest that its first nodes \
-bring. Where the clock was set back, or to restore the same file twice within one second, --generation must be above the last.\n\n\
+bring. It rises by itself, for it is the seconds of the clock. --generation must be named, above all that the cluster ever had, in three \
+cases: the clock was set back; the same file is restored twice within one second; or a restore after the backup was made with a \
+--generation above the clock, which no older backup knows of.\n\n\
 Example, three nodes on one machine (then start them with `palisade server --initial`):\n  \
 palisade cluster snapshot restore monday.backup --data d1\n  \
 palisade cluster snapshot restore monday.backup --data d2\n  \

@@ -115,7 +115,7 @@ async fn status(global: &Global, client: &Client) -> Result<(), Failure> {
             "role": answer.as_ref().map_or("unreachable", |answer| answer.role.as_str()),
             "applied": answer.as_ref().map(|answer| answer.last_applied),
             "level": answer.as_ref().map(|answer| answer.level),
-            "known_level": answer.as_ref().map(|answer| answer.known_level.max(1)),
+            "known_level": answer.as_ref().map(|answer| answer.known_level),
             "healthy": answer.as_ref().is_some_and(|answer| answer.healthy),
             "problems": answer.as_ref().map(|answer| answer.problems.clone()).unwrap_or_default(),
         })).collect::<Vec<_>>(),

@@ -85,7 +85,7 @@ fn config(args: &ServerArgs) -> Result<NodeConfig, Failure> {
 
 /// Only in builds that prove the checks: a node that takes itself for one of another version.
 #[cfg(feature = "planted")]
-fn other_version() -> Result<Option<u32>, Failure> {
+pub(crate) fn other_version() -> Result<Option<u32>, Failure> {
     let Ok(level) = std::env::var("PALISADE_LEVEL") else { return Ok(None) };
     let bad = |_| Failure::usage("PALISADE_LEVEL", level.clone(), "expected a number");
     level.parse().map(Some).map_err(bad)

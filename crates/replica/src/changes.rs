@@ -15,9 +15,9 @@ use palisade_planted::{self as planted, Bug};
 
 use crate::membership::{Change, Step, View, decide};
 use crate::replica::Inner;
-use crate::rounds::hint;
+use crate::rounds::{Confirmed, hint};
 use crate::types::{EntryPayload, LeaderId, LogId, Membership, Node, Types};
-use crate::{ChangeError, Machine, Member, Refusal};
+use crate::{ChangeError, Leadership, Machine, Member, Refusal};
 
 /// A node that has answered within this time is there, to look at. Several heartbeats, and a pause of a busy machine. A change counts
 /// only those that answer while it is asked for.
@@ -70,6 +70,23 @@ impl Basis {
     }
 }
 
+/// Why a node is not bound to its store.
+pub(crate) enum NotBound {
+    /// The cluster is at a level that its program does not know.
+    LevelUnknown {
+        /// The cluster's.
+        level: u32,
+    },
+    /// As for any change.
+    Change(ChangeError),
+}
+
+impl From<ChangeError> for NotBound {
+    fn from(error: ChangeError) -> NotBound {
+        NotBound::Change(error)
+    }
+}
+
 fn busy(why: impl Into<String>) -> ChangeError {
     ChangeError::Busy { why: why.into() }
 }
@@ -78,9 +95,29 @@ impl<M: Machine> Inner<M> {
     /// Makes a change, if this node leads the store and the change may be made.
     pub(crate) async fn change(&self, change: &Change) -> Result<Members, ChangeError> {
         let _turn = self.changing.try_acquire().map_err(|_| busy("another change of the members is under way"))?;
-        self.confirm().await?;
-        let (mut view, mut basis, step) = self.when_heard(|view| decide(view, change)).await?;
-        let mut step = step;
+        let leadership = self.confirm().await?.leadership;
+        self.make(change, leadership).await
+    }
+
+    /// Binds a node whose program knows levels up to `knows`, unless the cluster is above that. Judged while no level can be raised,
+    /// and with all applied that was acknowledged before this leadership: a level that was raised under an earlier one counts.
+    pub(crate) async fn bind(&self, bind: &Change, knows: u32) -> Result<Members, NotBound> {
+        let _turn = self.changing.try_acquire().map_err(|_| busy("another change of the members is under way"))?;
+        let leadership = self.confirm_applied().await?;
+        let level = self.credentials.machine.level().at;
+        if knows < level {
+            return Err(NotBound::LevelUnknown { level });
+        }
+        Ok(self.make(bind, leadership).await?)
+    }
+
+    /// Makes a change under one leadership. The caller has the turn.
+    async fn make(&self, change: &Change, leadership: Leadership) -> Result<Members, ChangeError> {
+        let (mut view, mut basis, mut step) = self.when_heard(|view| decide(view, change)).await?;
+        if basis.leader_id != LeaderId::from(leadership) {
+            // What was asked before was asked of another.
+            return Err(ChangeError::NotLeader { hint: None });
+        }
         for _ in 0..STEPS {
             step = match step {
                 Step::Nothing => return Ok(members(&view, &basis)),
@@ -147,14 +184,23 @@ impl<M: Machine> Inner<M> {
         self.view(self.a_moment_ago()).ok().and_then(|(view, _)| view.successor())
     }
 
-    pub(crate) async fn confirm(&self) -> Result<(), ChangeError> {
+    pub(crate) async fn confirm(&self) -> Result<Confirmed, ChangeError> {
         match self.rounds.next().await {
-            Ok(_) => Ok(()),
+            Ok(confirmed) => Ok(confirmed),
             Err(crate::ConfirmError::NotLeader { hint }) => Err(ChangeError::NotLeader { hint }),
             Err(crate::ConfirmError::NoQuorum | crate::ConfirmError::Stopped) => {
                 Err(ChangeError::NotLeader { hint: None })
             }
         }
+    }
+
+    /// The same, and the machine has applied all that was acknowledged to anybody before: what is in the state may be asked for.
+    pub(crate) async fn confirm_applied(&self) -> Result<Leadership, ChangeError> {
+        let confirmed = self.confirm().await?;
+        let mut applied = self.applied.clone();
+        let reached = applied.wait_for(|applied| applied.is_some_and(|id| id.index >= confirmed.read.index)).await;
+        reached.map_err(|_| ChangeError::NotLeader { hint: None })?;
+        Ok(confirmed.leadership)
     }
 
     /// Asks `judge`, again and again for a moment while it refuses for want of an answer of some node: nobody counts who has not

@@ -47,6 +47,8 @@ pub(crate) enum Refused {
     OtherCluster { from: u64, theirs: u64, own: u64 },
     #[error("node {from} runs a program that knows levels up to {knows}, and the cluster is at level {at}")]
     LevelUnknown { from: u64, knows: u32, at: u32 },
+    #[error("the state that was sent is of level {at}, and node {node} runs a program that knows levels up to {knows}")]
+    StateUnknown { node: u64, knows: u32, at: u32 },
     #[error("node {from} has generation {theirs} of the cluster, and this one generation {own}: one was restored")]
     OtherGeneration { from: u64, theirs: u32, own: u32 },
 }
@@ -108,6 +110,13 @@ impl<M: Machine> Credentials<M> {
             // It may have been added by a change that has not come here yet.
             None => Ok(()),
         }
+    }
+
+    /// Whether this program can read a state of that level. Asked before the first byte of it replaces anything: whoever cannot read
+    /// it would be left with neither that state nor its own.
+    pub(crate) fn check_level(&self, at: u32) -> Result<(), Refused> {
+        let knows = self.machine.level().known;
+        if at > knows { Err(Refused::StateUnknown { node: self.node_id, knows, at }) } else { Ok(()) }
     }
 
     /// The store id that this node's membership names under an id.

@@ -16,6 +16,17 @@ pub enum StartError {
     /// The store cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The store holds a backup of a level that this program does not know. It was not touched: a newer program can begin with it.
+    #[error(
+        "downgrade refused: the backup in this folder was written at level {at}, this program knows levels up to {known}; start a \
+         newer one"
+    )]
+    Level {
+        /// Of the backup.
+        at: u32,
+        /// The highest that this program knows.
+        known: u32,
+    },
     /// What the store holds is not what this program writes, or does not fit together.
     #[error("this node's store cannot be used: {why}")]
     Store {

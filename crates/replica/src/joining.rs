@@ -3,6 +3,7 @@
 use palisade_wire::replica::v1 as wire;
 use palisade_wire::replica::v1::join_reply::Outcome;
 
+use crate::changes::NotBound;
 use crate::membership::Change;
 use crate::replica::{HELLO_LIMIT, Inner, Replica};
 use crate::{ChangeError, HelloError, Machine, Refusal};
@@ -89,29 +90,33 @@ impl<M: Machine> Inner<M> {
         let elsewhere = |leader: Option<String>, why: String| {
             Outcome::AskElsewhere(wire::AskElsewhere { store_leader: leader.unwrap_or_default(), why })
         };
+        // What this node knows of the level may be too low, and never too high. The store leader looks again before it writes.
         let level = self.credentials.machine.level().at;
         let outcome = if store_id == 0 {
             elsewhere(None, "a node says which store it has".to_owned())
         } else if knows.max(1) < level {
             Outcome::LevelUnknown(wire::LevelUnknown { by, level })
         } else {
-            match self.change(&Change::Bind { node_id, store_id, address }).await {
+            match self.bind(&Change::Bind { node_id, store_id, address }, knows.max(1)).await {
                 Ok(_) => Outcome::Joined(wire::Joined {}),
-                Err(ChangeError::Refused(Refusal::NotAMember { highest, .. })) => {
-                    Outcome::NotAMember(wire::NotAMember { by, highest_id: highest })
-                }
-                Err(ChangeError::Refused(Refusal::OtherStore { store_id, .. })) => {
-                    Outcome::OtherStore(wire::OtherStore { by, store_id })
-                }
-                Err(ChangeError::Refused(Refusal::OtherAddress { address, .. })) => {
-                    Outcome::OtherAddress(wire::OtherAddress { by, address })
-                }
-                Err(ChangeError::NotLeader { hint }) => {
-                    elsewhere(hint.map(|peer| peer.address), "this node does not lead the store".to_owned())
-                }
-                Err(error @ (ChangeError::Refused(_) | ChangeError::Busy { .. } | ChangeError::Unknown { .. })) => {
-                    elsewhere(None, error.to_string())
-                }
+                Err(NotBound::LevelUnknown { level }) => Outcome::LevelUnknown(wire::LevelUnknown { by, level }),
+                Err(NotBound::Change(refused)) => match refused {
+                    ChangeError::Refused(Refusal::NotAMember { highest, .. }) => {
+                        Outcome::NotAMember(wire::NotAMember { by, highest_id: highest })
+                    }
+                    ChangeError::Refused(Refusal::OtherStore { store_id, .. }) => {
+                        Outcome::OtherStore(wire::OtherStore { by, store_id })
+                    }
+                    ChangeError::Refused(Refusal::OtherAddress { address, .. }) => {
+                        Outcome::OtherAddress(wire::OtherAddress { by, address })
+                    }
+                    ChangeError::NotLeader { hint } => {
+                        elsewhere(hint.map(|peer| peer.address), "this node does not lead the store".to_owned())
+                    }
+                    error @ (ChangeError::Refused(_) | ChangeError::Busy { .. } | ChangeError::Unknown { .. }) => {
+                        elsewhere(None, error.to_string())
+                    }
+                },
             }
         };
         wire::JoinReply { cluster_id: self.credentials.machine.cluster().id, outcome: Some(outcome) }

@@ -54,7 +54,7 @@ pub trait Frozen: Send + Sync + 'static {
 /// What programs of different versions agree on: the state has a level, and whoever does not know it must not take part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Level {
-    /// The highest that this program knows.
+    /// The highest that this program knows; 0, of another node, if its program is from before there were levels.
     pub known: u32,
     /// Of the state.
     pub at: u32,

@@ -400,6 +400,7 @@ impl<M: Machine> Wire<M> {
             bytes: saved.bytes(),
             crc32: saved.checksum(),
             from: 0,
+            level: self.credentials.machine.level().at,
         };
         head.from = self.offer(&mut client, head.clone(), patience).await?;
         tracing::info!(to = %self.peer(), bytes = head.bytes, from = head.from, "sending a snapshot");

@@ -58,7 +58,8 @@ pub struct Hello {
     pub level: Level,
 }
 
-/// The backup that a node's folder was restored from. Two of the same `cluster`, `seq`, `bytes` and `crc32` are the same backup.
+/// The backup that a node's folder was restored from. Two of the same `cluster`, `seq`, `bytes` and `crc32` are the same backup:
+/// the generation is each folder's own, and the level is not said by programs from before it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Restored {
     /// Of the backup; kept.
@@ -71,11 +72,13 @@ pub struct Restored {
     pub bytes: u64,
     /// Of the state that was backed up.
     pub crc32: u32,
+    /// Of the state that was backed up; the first, where it was not said.
+    pub level: u32,
 }
 
 impl Restored {
     /// Whether it is the same backup.
     pub fn is_of(&self, other: &Restored) -> bool {
-        Restored { generation: 0, ..*self } == Restored { generation: 0, ..*other }
+        Restored { generation: 0, level: 0, ..*self } == Restored { generation: 0, level: 0, ..*other }
     }
 }

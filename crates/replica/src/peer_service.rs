@@ -200,6 +200,7 @@ impl<M: Machine> ReplicaService for PeerService<M> {
     ) -> Result<Response<wire::SnapshotOfferReply>, Status> {
         let head = request.into_inner();
         let replica = self.checked(head.envelope.as_ref())?;
+        replica.credentials.check_level(head.level)?;
         let have = replica.arriving.have(&head)?;
         Ok(Response::new(wire::SnapshotOfferReply { responder: Some(replica.credentials.responder()), have }))
     }
@@ -213,6 +214,7 @@ impl<M: Machine> ReplicaService for PeerService<M> {
             chunks.message().await?.ok_or_else(|| Status::invalid_argument("a snapshot without a piece"))?;
         let head = first.head.take().ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
         let replica = self.checked(head.envelope.as_ref())?;
+        replica.credentials.check_level(head.level)?;
         let vote: Vote = codec::vote_from("snapshot", head.vote)?;
         let incoming = replica.arriving.begin(&head, &replica.snapshots).await?;
         incoming.add(first).await?;

@@ -89,12 +89,12 @@ pub(crate) struct Inner<M: Machine> {
     pub(crate) reach: Arc<Reach>,
     pub(crate) rounds: Rounds,
     metrics: Arc<ReplicaMetrics>,
-    applied: watch::Receiver<Applied>,
+    pub(crate) applied: watch::Receiver<Applied>,
     /// Whether the store held a cluster's log when it was opened.
     found_log: bool,
     in_flight: Semaphore,
     /// One change of the members at a time.
-    pub(crate) changing: Semaphore,
+    pub(crate) changing: Arc<Semaphore>,
     stopping: Stopping,
     pub(crate) timings: Timings,
     refusals: Mutex<BTreeSet<String>>,
@@ -116,6 +116,10 @@ impl<M: Machine> Replica<M> {
         let raft_config = Arc::new(config.raft()?);
         let log = engine.state();
         let snapshots = Snapshots::open(snapshots, world.clone())?;
+        let known = machine.level().known;
+        if let Some((restored, _)) = snapshots.restored().filter(|(restored, _)| restored.level > known) {
+            return Err(StartError::Level { at: restored.level, known });
+        }
         let found_log = log.last.is_some() || log.purged.is_some() || snapshots.any();
         let store = MachineStore::new(Arc::clone(&machine), snapshots.clone());
         let applied = store.applied();
@@ -179,7 +183,7 @@ impl<M: Machine> Replica<M> {
             applied,
             found_log,
             in_flight: Semaphore::new(IN_FLIGHT),
-            changing: Semaphore::new(1),
+            changing: Arc::new(Semaphore::new(1)),
             stopping,
             timings,
             refusals: Mutex::default(),
@@ -336,7 +340,7 @@ impl<M: Machine> Replica<M> {
                     removed_you,
                     disk_is_full,
                     restored: restored.map(codec::restored_from),
-                    level: Level { known: level.max(1), at: cluster_level.max(1) },
+                    level: Level { known: level, at: cluster_level.max(1) },
                 })
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use palisade_coord_core::{Command, Outcome, Reply, State};
 use palisade_fence::ClusterId;
 use palisade_planted::{self as planted, Bug};
-use palisade_replica::{Cluster, Leadership, Machine, Replica};
+use palisade_replica::{Cluster, Machine, Replica};
 use palisade_wire::convert::KeyLimits;
 use palisade_wire::coord::v1::{ErrorDetail, Header};
 use palisade_wire::{convert, status};
@@ -77,12 +77,8 @@ impl Api {
         self.answer(self.proposer.submit(command)).await
     }
 
-    /// The same, if this node still leads the store as it did.
-    pub(crate) async fn apply_as(&self, leadership: Leadership, command: Command) -> Result<(Header, Reply), Status> {
-        self.answer(self.proposer.submit_as(leadership, command)).await
-    }
-
-    async fn answer(
+    /// The answer to a command that was given to the proposer.
+    pub(crate) async fn answer(
         &self,
         submitted: impl Future<Output = Result<Outcome, SubmitError>>,
     ) -> Result<(Header, Reply), Status> {

@@ -25,6 +25,7 @@ use palisade_wire::coord::v1::snapshot_part::Part;
 use palisade_wire::coord::v1::{BackupHead, Header, SnapshotEnd, SnapshotPart, SnapshotPiece};
 use palisade_wire::{WireError, convert, state};
 use palisade_world::World;
+use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -70,7 +71,7 @@ pub(crate) fn parts(frozen: Frozen, header: Header, place: OwnedSemaphorePermit,
         let write = move || {
             let part = |part| Ok(SnapshotPart { part: Some(part) });
             let gone = |_| ();
-            write.blocking_send(part(Part::Head(head))).map_err(gone)?;
+            write.blocking_send(part(Part::Head(head.encode_to_vec()))).map_err(gone)?;
             let (mut bytes, mut whole) = (0, crc32fast::Hasher::new());
             state::write(&frozen, &mut |data| {
                 bytes += data.len() as u64;
@@ -155,19 +156,24 @@ impl Backup {
     /// # Errors
     /// [`RestoreError::File`], [`RestoreError::Content`]: it is damaged, cut short, or newer than this program.
     pub fn open(path: &Path) -> Result<Backup, RestoreError> {
+        Backup::open_knowing(level::KNOWN, path)
+    }
+
+    /// As a program of another version would, for tests.
+    pub fn open_knowing(known: u32, path: &Path) -> Result<Backup, RestoreError> {
         let snapshot = backup_file::open(path).map_err(RestoreError::File)?;
         let path = path.display().to_string();
         let bad = |why: String| RestoreError::Content { path: path.clone(), why };
         let head = state::backup_head_from(&snapshot.meta).map_err(|error| bad(error.to_string()))?;
         let state = state_of(&snapshot).map_err(|error| bad(error.to_string()))?;
-        if head.header != Some(convert::header(&state)) {
+        if !is_of(head.header.as_ref(), &convert::header(&state)) {
             return Err(bad("its head is of another state than it holds".to_owned()));
         }
         if state.cluster().is_none() {
             return Err(bad("it is of no cluster".to_owned()));
         }
-        if state.level() > level::KNOWN {
-            return Err(bad(Downgrade { at: state.level(), known: level::KNOWN }.to_string()));
+        if state.level() > known {
+            return Err(bad(Downgrade { at: state.level(), known }.to_string()));
         }
         Ok(Backup { path, snapshot, head, state })
     }
@@ -181,6 +187,12 @@ impl Backup {
     /// restoring the same backup twice gives two.
     pub fn generation(&self, asked: Option<u32>, now_unix_ms: u64) -> u32 {
         generation::of_restore(self.state.generation(), asked, now_unix_ms)
+    }
+
+    /// What may let tokens go back although this restore is made as it should be, in words. The generation is the seconds of a clock
+    /// because that rises by itself; where it does not, somebody must see to it.
+    pub fn warnings(&self, asked: Option<u32>, now_unix_ms: u64) -> Vec<String> {
+        warnings(asked, now_unix_ms, self.head.saved_unix_ms)
     }
 
     /// What a cluster begins with that begins with this backup in that generation.
@@ -198,7 +210,8 @@ impl Backup {
     pub fn restore(&self, folder: &Path, store_id: u64, generation: u32) -> Result<(), RestoreError> {
         let (bytes, crc32) = self.written();
         let cluster = self.state.cluster().unwrap_or_default().0;
-        let restored = Restored { cluster, generation, seq: self.state.seq().get(), bytes, crc32 };
+        let (seq, level) = (self.state.seq().get(), self.state.level());
+        let restored = Restored { cluster, generation, seq, bytes, crc32, level };
         let folder = DataFolder::begin_restore(folder, store_id).map_err(RestoreError::Folder)?;
         let snapshots = FileSnapshots::open(&folder).map_err(RestoreError::Folder)?;
         let mut draft = snapshots.begin(&restored_head(&restored)).map_err(RestoreError::Write)?;
@@ -209,6 +222,30 @@ impl Backup {
         draft.save().map_err(RestoreError::Write)?;
         folder.restored().map_err(RestoreError::Folder)
     }
+}
+
+fn warnings(asked: Option<u32>, now_unix_ms: u64, saved_unix_ms: u64) -> Vec<String> {
+    let clock = generation::of_clock(now_unix_ms);
+    let ahead = asked.filter(|asked| *asked > clock).map(|asked| {
+        format!(
+            "generation {asked} is above what the clock gives now ({clock}): from now on every restore of a backup that was saved before \
+             this cluster needs a --generation above {asked}, or tokens go back"
+        )
+    });
+    let behind = (now_unix_ms < saved_unix_ms).then(|| {
+        format!(
+            "the clock of this machine is {} s before the moment at which the backup was saved: name a --generation above all that the \
+             cluster ever had, or tokens may go back",
+            (saved_unix_ms - now_unix_ms).div_ceil(1_000)
+        )
+    });
+    ahead.into_iter().chain(behind).collect()
+}
+
+/// Whether a backup's head is of that state. By name and not as a whole: a newer program may have said more in it.
+fn is_of(head: Option<&Header>, state: &Header) -> bool {
+    let named = |header: &Header| (header.cluster_id, header.generation, header.seq, header.revision);
+    head.is_some_and(|head| named(head) == named(state))
 }
 
 /// The state in the bytes of a snapshot, whose checksums are compared on the way.
@@ -244,5 +281,40 @@ fn why_of(error: &StorageError) -> String {
     match error {
         StorageError::Corrupt { what } => what.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_compared_by_what_it_names() {
+        let state = Header { cluster_id: 7, generation: 3, seq: 9, revision: 4 };
+        assert!(is_of(Some(&state), &state));
+        assert!(!is_of(None, &state));
+        let others = [
+            Header { cluster_id: 8, ..state },
+            Header { generation: 4, ..state },
+            Header { seq: 10, ..state },
+            Header { revision: 5, ..state },
+        ];
+        for other in others {
+            assert!(!is_of(Some(&other), &state), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_restores_is_warned_where_tokens_may_go_back() {
+        let (now, second) = (1_800_000_000_000, 1_000);
+        let clock = generation::of_clock(now);
+        for quiet in [None, Some(1), Some(clock)] {
+            assert_eq!(warnings(quiet, now, now - second), Vec::<String>::new());
+        }
+        let ahead = warnings(Some(clock + 1), now, now);
+        assert!(matches!(&ahead[..], [one] if one.contains("above what the clock gives now")), "{ahead:?}");
+        let behind = warnings(None, now, now + 1);
+        assert!(matches!(&behind[..], [one] if one.contains("is 1 s before the moment")), "{behind:?}");
+        assert_eq!(warnings(Some(clock + 1), now, now + 1).len(), 2);
     }
 }

@@ -13,13 +13,16 @@ use palisade_wire::coord::v1::{
     TransferStoreLeaderRequest,
 };
 use palisade_wire::{convert, status};
+use palisade_world::World;
 use palisade_world::grpc::check_address;
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
 use crate::api::{ANSWER_LIMIT, Api, wrong_reply};
 use crate::backup::{self, AT_ONCE, Parts, Places};
 use crate::build_info;
 use crate::health::Health;
+use crate::proposer::SubmitError;
 use crate::raise;
 use crate::refusals;
 
@@ -123,14 +126,20 @@ impl ClusterService for Cluster {
         self.api.barrier().await?;
         let levels = self.api.machine.level();
         let level = if asked == 0 { levels.known } else { asked };
-        // Held until the level is raised, so that whoever was asked is everybody.
+        if level == levels.at {
+            // Nobody is asked, and nothing is proposed: a program from before levels stops at the command, also where it raises nothing.
+            let header = Some(self.api.machine.read(convert::header));
+            return Ok(Response::new(RaiseLevelReply { header, level, before: level }));
+        }
         let asked = self.api.replica.levels().await.map_err(|error| status::refuse(refusals::of_change(error)))?;
-        raise::may_be_raised(level, levels.at, &asked.members)
-            .map_err(|why| status::refuse(refusals::of_level(why)))?;
-        let leadership = self.health.status.borrow().leadership;
-        let leadership = leadership.ok_or_else(|| status::refuse(refusals::no_store_leader()))?;
+        raise::may_be_raised(level, asked.at, &asked.members).map_err(|why| status::refuse(refusals::of_level(why)))?;
         let command = Command::new(self.api.unix_ms(), Op::RaiseLevel { level });
-        let (header, reply) = self.api.apply_as(leadership, command).await?;
+        // Under the leadership that has asked, and nobody becomes a member before the outcome: whoever was asked is everybody.
+        let (proposer, leadership) = (self.api.proposer.clone(), asked.leadership);
+        let proposed = async move { proposer.submit_as(leadership, command).await };
+        let outcome = carry_through(&self.api.world, asked, proposed);
+        let late = || Err(SubmitError::Unknown { why: "the node stops".to_owned() });
+        let (header, reply) = self.api.answer(async { outcome.await.unwrap_or_else(late) }).await?;
         match reply {
             Reply::LevelRaised { before } => {
                 let level = level.max(before);
@@ -169,6 +178,23 @@ impl Cluster {
     }
 }
 
+/// Does something that must come to its end once it was begun, and holds `held` until it has: whoever waits for the outcome may be gone
+/// by then. `None`: it had none.
+fn carry_through<H, W>(world: &World, held: H, work: W) -> impl Future<Output = Option<W::Output>> + use<H, W>
+where
+    H: Send + 'static,
+    W: Future<Output: Send> + Send + 'static,
+{
+    let (tell, outcome) = oneshot::channel();
+    let carry = async move {
+        let done = work.await;
+        drop(held);
+        let _ = tell.send(done); // whoever asked may have gone
+    };
+    world.spawn("raising the level", carry).detach();
+    async move { outcome.await.ok() }
+}
+
 fn member(state: &MemberState) -> Member {
     let MemberState { member, behind, answers } = state;
     Member {
@@ -189,4 +215,28 @@ fn invalid(field: &str, value: &str, limit: &str) -> Status {
     let (field, limit) = (field.to_owned(), limit.to_owned());
     let value: String = value.chars().take(128).collect();
     status::refuse(ErrorDetail { field, value, limit, ..status::not_applied(Kind::InvalidArgument, "") })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Else a node could join between an answer and the level that rests on it.
+    #[tokio::test]
+    async fn what_was_begun_holds_its_turn_until_its_outcome_whoever_has_gone() {
+        let turns = Arc::new(Semaphore::new(1));
+        let held = Arc::clone(&turns).try_acquire_owned().expect("it is free");
+        let (end, ended) = oneshot::channel::<()>();
+        let outcome = carry_through(&World::real(), held, async move { ended.await.is_ok() });
+        // The call is cancelled.
+        drop(outcome);
+        tokio::task::yield_now().await;
+        assert_eq!(turns.available_permits(), 0, "its turn is over, and what it began is not");
+        end.send(()).expect("it waits");
+        let _free = turns.acquire().await.expect("nobody closes it");
+    }
 }

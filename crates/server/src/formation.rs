@@ -231,6 +231,17 @@ pub enum Misfit {
         /// The highest that this program knows.
         known: u32,
     },
+    /// It was restored from a backup that this program cannot read.
+    #[error(
+        "downgrade refused: the backup in this folder was written at level {level}, and this program knows levels up to {known}; \
+         start a newer one. The folder was not touched"
+    )]
+    BackupLevel {
+        /// The backup's.
+        level: u32,
+        /// The highest that this program knows.
+        known: u32,
+    },
     /// It was restored, and where it is to begin a new cluster another one runs.
     #[error(
         "the data folder holds a backup of cluster {cluster}, to begin a new cluster with, and the node at {address} belongs to a \
@@ -311,6 +322,10 @@ pub(crate) fn judge(own: &Own, addresses: &BTreeMap<u64, String>, told: &BTreeMa
             Standing::Added(addresses[id].clone())
         };
     }
+    // Before anybody is waited for: whoever brings another backup may stop, and would be waited for for ever.
+    if let Some(misfit) = other_backup(own, addresses, told) {
+        return Standing::Refused(misfit);
+    }
     let missing: Vec<String> = addresses
         .iter()
         .filter(|(id, _)| **id != own.node_id && !told.contains_key(id))
@@ -332,9 +347,6 @@ fn form(own: &Own, addresses: &BTreeMap<u64, String>, told: &BTreeMap<u64, Told>
         }
         peers.push(Peer { node_id: *id, address: address.clone(), store_id });
     }
-    if let Some(misfit) = other_backup(own, addresses, told) {
-        return Standing::Refused(misfit);
-    }
     let lowest = peers.first().map(|peer| peer.node_id);
     if lowest != Some(own.node_id) {
         return Standing::Member;
@@ -351,7 +363,8 @@ fn other_backup(own: &Own, addresses: &BTreeMap<u64, String>, told: &BTreeMap<u6
         (Some(own), Some(other)) => own.is_of(other),
         (own, other) => own.is_none() && other.is_none(),
     };
-    let (other_id, other) = told.iter().find(|(_, told)| !same(&told.restored))?;
+    let begins = |told: &Told| told.store == Store::Fresh;
+    let (other_id, other) = told.iter().find(|(_, told)| begins(told) && !same(&told.restored))?;
     Some(Misfit::OtherBackup {
         node_id: own.node_id,
         own: brings(&own.restored),
@@ -581,7 +594,7 @@ mod tests {
     }
 
     fn backup(generation: u32) -> Restored {
-        Restored { cluster: 7, generation, seq: 100, bytes: 1_000, crc32: 0xabc }
+        Restored { cluster: 7, generation, seq: 100, bytes: 1_000, crc32: 0xabc, level: 1 }
     }
 
     #[test]
@@ -600,6 +613,21 @@ mod tests {
         let other = Told { restored: Some(Restored { crc32: 0xabd, ..backup(5) }), ..fresh(3) };
         assert!(refusal(&own(1), [told(2, 5), other]).contains("checksum 00000abd"));
         assert!(refusal(&self::own(1), [fresh(2), told(3, 5)]).contains("node 1 has an empty folder"));
+    }
+
+    #[test]
+    fn a_node_that_brings_another_backup_is_told_before_anybody_is_waited_for() {
+        let own = |id| Own { restored: Some(backup(5)), ..own(id) };
+        let other = |id| Told { restored: Some(Restored { seq: 101, ..backup(5) }), ..fresh(id) };
+        let same = |id| Told { restored: Some(backup(9)), ..fresh(id) };
+        // Each of the two, while the third is not there.
+        assert!(refusal(&own(1), [other(2)]).contains("at seq 101"));
+        assert!(refusal(&own(2), [other(1)]).contains("at seq 101"));
+        assert!(refusal(&own(2), [fresh(1)]).contains("node 1 (n1:1) an empty folder"));
+        assert_eq!(standing(&own(1), [same(2)]), Standing::Waiting { missing: vec!["3 (n3:1)".to_owned()] });
+        // The one that was to form the cluster has done so, and has a backup no more.
+        let formed = Told { generation: 9, ..member(1, Some(20)) };
+        assert_eq!(standing(&own(2), [formed, same(3)]), Standing::Member);
     }
 
     #[test]

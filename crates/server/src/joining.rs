@@ -2,6 +2,7 @@
 //! judgement out: opens the gate for votes, forms the first cluster, or has the node stopped.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ const ROUND: Duration = Duration::from_millis(50);
 /// Between rounds once it serves and only wants to hear from everybody once.
 const LATER: Duration = Duration::from_secs(1);
 
-/// Rounds in which a member may say that it does not know this node before that is believed.
+/// Rounds in which a member may say that it does not know this node before that is believed, and in which a node that must stop for
+/// what others bring stays to tell them.
 const DOUBTS: u32 = 20;
 
 /// How far a node has come, for status and health.
@@ -158,10 +160,11 @@ impl Joiner {
                 None => judge(&own, &addresses, &self.told),
             };
             let pause = match standing {
-                // A member that has just started may not know its membership yet.
-                Standing::Refused(Misfit::NotAMember { .. } | Misfit::RestoredBesideRunning { .. })
-                    if doubts < DOUBTS =>
-                {
+                // A member that has just started may not know its membership yet. And whoever brings another backup than this one must
+                // hear that from it, for it would wait for this one.
+                Standing::Refused(
+                    Misfit::NotAMember { .. } | Misfit::RestoredBesideRunning { .. } | Misfit::OtherBackup { .. },
+                ) if doubts < DOUBTS => {
                     doubts += 1;
                     ROUND
                 }
@@ -183,7 +186,7 @@ impl Joiner {
                 }
                 Standing::Forms { peers, generation } => {
                     self.admit();
-                    self.form(peers, generation).await;
+                    self.form(peers, generation).await?;
                     ROUND
                 }
             };
@@ -320,31 +323,50 @@ impl Joiner {
         }
     }
 
-    async fn form(&self, peers: Vec<Peer>, generation: Option<u32>) {
+    /// What fails is tried again, but for what can never be.
+    async fn form(&self, peers: Vec<Peer>, generation: Option<u32>) -> Result<(), Misfit> {
         let members = peers.iter().map(|peer| format!("{}={}", peer.node_id, peer.address)).collect::<Vec<_>>();
         let formed = match generation {
-            None => self.replica.initialize(peers).await.map_err(|error| error.to_string()),
+            None => self.replica.initialize(peers).await.map_err(|error| NotFormed::Yet(error.to_string())),
             Some(generation) => self.form_restored(peers, generation).await,
         };
         match formed {
             Ok(()) => tracing::info!(node = self.node_id, members = members.join(","), "the cluster is formed"),
-            Err(error) => tracing::warn!(node = self.node_id, %error, "the cluster could not be formed yet"),
+            Err(NotFormed::Yet(error)) => {
+                tracing::warn!(node = self.node_id, %error, "the cluster could not be formed yet");
+            }
+            Err(NotFormed::Never(misfit)) => return Err(misfit),
         }
+        Ok(())
     }
 
     /// Begins a new generation with the backup that all first nodes bring.
-    async fn form_restored(&self, peers: Vec<Peer>, generation: u32) -> Result<(), String> {
-        let (_, saved) = self.replica.restored().ok_or("the backup is gone")?;
-        let at_unix_ms = self.world.unix_ms();
+    async fn form_restored(&self, peers: Vec<Peer>, generation: u32) -> Result<(), NotFormed> {
+        let yet = |error: &dyn Display| NotFormed::Yet(error.to_string());
+        let (_, saved) = self.replica.restored().ok_or_else(|| yet(&"the backup is gone"))?;
+        let (at_unix_ms, known) = (self.world.unix_ms(), self.machine.level().known);
         let begin = move || {
-            let mut state = backup::state_of(&saved).map_err(|error| error.to_string())?;
-            state.begin_generation(generation, at_unix_ms).map_err(|error| error.to_string())?;
-            Ok::<_, String>(FrozenState::of(&state))
+            let mut state = backup::state_of(&saved).map_err(|error| NotFormed::Yet(error.to_string()))?;
+            // Before anything is made of it: written anew by a program that does not know the level, it would lose what is new in it,
+            // and the folder could be read by no program any more. The folder's head may be from before heads had a level.
+            if state.level() > known {
+                return Err(NotFormed::Never(Misfit::BackupLevel { level: state.level(), known }));
+            }
+            state.begin_generation(generation, at_unix_ms).map_err(|error| NotFormed::Yet(error.to_string()))?;
+            Ok(FrozenState::of(&state))
         };
-        let state = self.world.blocking("restoring a backup", begin).await.map_err(|ended| ended.to_string())??;
+        let state = self.world.blocking("restoring a backup", begin).await.map_err(|ended| yet(&ended))??;
         tracing::info!(node = self.node_id, generation, "a restored cluster begins");
-        self.replica.initialize_from(peers, state).await.map_err(|error| error.to_string())
+        self.replica.initialize_from(peers, state).await.map_err(|error| yet(&error))
     }
+}
+
+/// Why there is no cluster.
+enum NotFormed {
+    /// To be tried again.
+    Yet(String),
+    /// This node must stop.
+    Never(Misfit),
 }
 
 /// The last entry that a store holds or has purged.

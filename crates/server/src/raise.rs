@@ -13,6 +13,9 @@ pub(crate) enum NotRaised {
     /// A member's program is too old.
     #[error("{member} runs a program that knows levels up to {knows}, not {level}: upgrade it first, or remove it")]
     Unknown { member: Peer, knows: u32, level: u32 },
+    /// A member's program is from before there were levels: it would stop at the very command.
+    #[error("{member} runs a program from before there were levels: upgrade it first, or remove it")]
+    BeforeLevels { member: Peer },
     /// A member's program may be of any version.
     #[error("{member} does not say which levels its program knows: it must run, and answer, or be removed first")]
     Silent { member: Peer },
@@ -29,6 +32,7 @@ pub(crate) fn may_be_raised(level: u32, at: u32, members: &[(Peer, Option<u32>)]
     for (member, knows) in members {
         let member = member.clone();
         match *knows {
+            Some(0) => return Err(NotRaised::BeforeLevels { member }),
             Some(knows) if knows >= level => {}
             Some(knows) => return Err(NotRaised::Unknown { member, knows, level }),
             None => return Err(NotRaised::Silent { member }),
@@ -53,6 +57,8 @@ mod tests {
             words,
             "node 3 (n3:1) runs a program that knows levels up to 1, not 2: upgrade it first, or remove it"
         );
+        assert_eq!(raise(Some(0), Some(2)), Err(NotRaised::BeforeLevels { member: peer(2) }));
+        assert_eq!(may_be_raised(1, 1, &[(peer(1), Some(0))]), Err(NotRaised::BeforeLevels { member: peer(1) }));
         assert_eq!(raise(None, Some(2)), Err(NotRaised::Silent { member: peer(2) }));
         assert_eq!(may_be_raised(1, 2, &[]), Err(NotRaised::Passed { at: 2 }));
     }

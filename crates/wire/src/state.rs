@@ -67,9 +67,10 @@ const BACKUP: &[u8] = b"BACKUP";
 /// The version of the head of a backup. What follows the head has a version of its own.
 const BACKUP_VERSION: u8 = 1;
 
-/// The head of a backup, as it stands in the file.
-pub fn backup_head(head: &BackupHead) -> Bytes {
-    [BACKUP, &format::encode(BACKUP_VERSION, head)].concat().into()
+/// The head of a backup as it stands in the file, out of an encoded [`BackupHead`]. The bytes stay as they came: a newer program
+/// may have said more in them than this one knows.
+pub fn backup_head(encoded: &[u8]) -> Bytes {
+    [BACKUP, &[BACKUP_VERSION], encoded].concat().into()
 }
 
 /// The head of a backup.

@@ -156,7 +156,7 @@ fn a_damaged_log_stops_the_node_with_advice_and_the_cluster_goes_on() {
 }
 
 /// Whether this process may trace others.
-fn may_trace() -> bool {
+pub(crate) fn may_trace() -> bool {
     has("strace", "--version") && has("strace", "true")
 }
 
@@ -194,6 +194,12 @@ fn a_node_whose_sync_fails_stops_and_says_why_and_the_cluster_goes_on() {
         assert_eq!(code(ended), 1, "{log}");
         let said = log.lines().rfind(|line| line.starts_with("palisade: ")).unwrap_or_default();
         assert!(said.contains("the disk failed: fdatasync ") && said.contains("Input/output error"), "{said}");
+        assert_eq!(
+            log.lines().next_back(),
+            Some(said),
+            "what is behind it is of no use to whoever looks for the reason"
+        );
+        assert!(!log.contains("panicked"), "{log}");
         cluster.wait_until_serving();
         assert_eq!(cluster.json(&["kv", "get", "before"])["value"], "kept");
         cluster.restart(victim);

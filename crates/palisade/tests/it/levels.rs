@@ -91,4 +91,22 @@ fn a_cluster_is_upgraded_under_load_and_a_downgrade_after_raising_the_level_is_r
     assert_eq!(code_, 1);
     let words = "downgrade refused: this data was written at level 2, this program knows levels up to 1";
     assert!(refused["message"].as_str().unwrap().contains(words), "{refused}");
+
+    // And where one that knows it has restored it, an older one leaves the folder as it is.
+    let restore = ["cluster", "snapshot", "restore", backup, "--data", data.to_str().unwrap()];
+    let restored = palisade().env("PALISADE_LEVEL", "2").args(restore).output().unwrap();
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    let kept = || {
+        let snapshots = std::fs::read_dir(data.join("snapshots")).unwrap().map(|entry| entry.unwrap().path());
+        snapshots.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let before = kept();
+    let serve = ["server", "--id", "1", "--listen", "127.0.0.1:0", "--advertise", "127.0.0.1:1"];
+    let mut older = palisade();
+    older.args(serve).args(["--initial", "1=127.0.0.1:1", "--data"]).arg(&data).stdin(std::process::Stdio::null());
+    let refused = older.output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(code(refused.status), 1, "{said}");
+    assert!(said.contains("downgrade refused: the backup in this folder was written at level 2"), "{said}");
+    assert_eq!(kept(), before);
 }

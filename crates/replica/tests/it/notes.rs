@@ -1,22 +1,42 @@
 //! The toy machine: a list of notes. A snapshot is the list.
 
 use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use palisade_replica::{Cluster, Frozen, Machine, MachineError};
+use palisade_replica::{Cluster, Frozen, Level, Machine, MachineError};
 use tokio::sync::watch;
 
 pub(crate) struct Notes {
     list: watch::Sender<Vec<Bytes>>,
     restored: watch::Sender<usize>,
+    level: AtomicU32,
+    /// Held by a test: [`RAISE`] waits for it.
+    pub(crate) slow: Mutex<()>,
+    raising: watch::Sender<bool>,
 }
 
 /// Applying it panics.
 pub(crate) const POISON: &[u8] = b"poison";
 
+/// Applying it raises the level to 2.
+pub(crate) const RAISE: &[u8] = b"raise";
+
 impl Notes {
     pub(crate) fn new() -> Notes {
-        Notes { list: watch::Sender::new(Vec::new()), restored: watch::Sender::new(0) }
+        Notes {
+            list: watch::Sender::new(Vec::new()),
+            restored: watch::Sender::new(0),
+            level: AtomicU32::new(1),
+            slow: Mutex::default(),
+            raising: watch::Sender::new(false),
+        }
+    }
+
+    /// Whether [`RAISE`] is being applied, or was.
+    pub(crate) fn raising(&self) -> watch::Receiver<bool> {
+        self.raising.subscribe()
     }
 
     pub(crate) fn list(&self) -> watch::Receiver<Vec<Bytes>> {
@@ -51,6 +71,12 @@ impl Machine for Notes {
 
     fn apply(&self, _: u64, entry: Bytes) -> usize {
         assert!(entry != POISON, "poison was applied");
+        if entry == RAISE {
+            self.raising.send_replace(true);
+            // The node has one worker, and goes on meanwhile.
+            tokio::task::block_in_place(|| drop(self.slow.lock().unwrap()));
+            self.level.store(2, Ordering::Release);
+        }
         self.list.send_modify(|list| list.push(entry));
         self.list.borrow().len()
     }
@@ -76,6 +102,10 @@ impl Machine for Notes {
         self.list.send_replace(list);
         self.restored.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    fn level(&self) -> Level {
+        Level { known: 2, at: self.level.load(Ordering::Acquire) }
     }
 
     fn cluster(&self) -> Cluster {

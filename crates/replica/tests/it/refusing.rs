@@ -1,12 +1,19 @@
 //! Who is refused: nodes that have not joined, and stores that the membership does not name.
 
-use palisade_replica::{ConfirmError, Role};
+use std::time::Duration;
+
+use bytes::Bytes;
+use palisade_replica::{Change, ConfirmError, Role};
+use palisade_wire::replica::v1::join_reply::Outcome;
 use palisade_wire::replica::v1::replica_service_client::ReplicaServiceClient;
-use palisade_wire::replica::v1::{AppendRequest, Envelope, LeaderId, Vote, VoteRequest};
+use palisade_wire::replica::v1::{
+    AppendRequest, Envelope, JoinRequest, LeaderId, LevelUnknown, SnapshotChunk, SnapshotHead, Vote, VoteRequest,
+};
 use palisade_world::{World, grpc};
 use tonic::Code;
 
 use crate::cluster::{Three, within};
+use crate::notes::RAISE;
 
 /// What node `from` would send to node `to` to be elected.
 fn candidacy(three: &Three, from: u64, to: u64) -> VoteRequest {
@@ -167,4 +174,61 @@ async fn an_older_copy_of_a_store_is_not_counted_and_disturbs_nobody() {
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     let copied = std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap();
     assert!(copied.success());
+}
+
+/// A level that is committed and not applied yet counts: whoever joined below it would stop at it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_when_the_store_leader_has_applied_all_that_is_committed_and_not_before() {
+    let three = Three::formed(1_000).await;
+    let (leader, _) = three.leader().await;
+    let running = three.place(leader).running();
+    let address = "n4:1".to_owned();
+    let add = Change::Add { node_id: 4, address: address.clone() };
+    within("a change", running.replica.change(&add)).await.unwrap();
+    let (replica, machine) = (running.replica.clone(), running.machine.clone());
+    let (held, free) = std::sync::mpsc::channel();
+    let holding = {
+        let (machine, (locked, is_locked)) = (machine.clone(), tokio::sync::oneshot::channel());
+        let thread = std::thread::spawn(move || {
+            let _held = machine.slow.lock().unwrap();
+            locked.send(()).unwrap();
+            free.recv().unwrap();
+        });
+        is_locked.await.unwrap();
+        thread
+    };
+    let raise = tokio::spawn(async move { replica.propose(Bytes::from_static(RAISE)).await });
+    within("it is applied", machine.raising().wait_for(|raising| *raising)).await.unwrap();
+    let mut asker = client(&three, leader);
+    let ask = JoinRequest { node_id: 4, store_id: 4 << 32, address, level: 1 };
+    let mut asked = std::pin::pin!(asker.join(ask));
+    // An answer in this time would be a wrong one.
+    let early = World::real().timeout(Duration::from_millis(500), &mut asked).await;
+    held.send(()).unwrap();
+    holding.join().unwrap();
+    let answer = match early {
+        Some(answer) => answer,
+        None => within("an answer", asked).await,
+    };
+    let outcome = answer.unwrap().into_inner().outcome;
+    assert_eq!(outcome, Some(Outcome::LevelUnknown(LevelUnknown { by: leader, level: 2 })));
+    within("it is raised", raise).await.unwrap().unwrap();
+}
+
+/// It would be written over what the receiver has, and could not be read.
+#[tokio::test]
+async fn a_state_of_a_level_that_a_node_does_not_know_takes_no_place_of_its_own() {
+    let three = Three::formed(1_000).await;
+    let (leader, _) = three.leader().await;
+    let to = leader % 3 + 1;
+    let head = SnapshotHead { envelope: candidacy(&three, leader, to).envelope, level: 3, ..SnapshotHead::default() };
+    let mut asked = client(&three, to);
+    let chunk = SnapshotChunk { head: Some(head.clone()), ..SnapshotChunk::default() };
+    for refused in [
+        within("a refusal", asked.offer_snapshot(head)).await.map(drop),
+        within("a refusal", asked.install_snapshot(tokio_stream::once(chunk))).await.map(drop),
+    ] {
+        let refused = refused.expect_err("it knows levels up to 2");
+        assert!(refused.message().contains("the state that was sent is of level 3"), "{refused}");
+    }
 }

@@ -4,8 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use palisade_client::{Client, ClientConfig, ErrorKind, PutOptions, SessionOptions};
-use palisade_server::{NodeConfig, NodeFailed};
+use palisade_replica::{Restored, restored_head};
+use palisade_server::backup::Backup;
+use palisade_server::{Misfit, NodeConfig, NodeFailed};
+use palisade_storage::{BackupFile, DataFolder, FileSnapshots, SnapshotStore, backup_file};
+use palisade_wire::state::backup_head;
 
 use crate::cluster::{Cluster, name};
 
@@ -123,4 +130,98 @@ async fn a_cluster_of_two_versions_works_while_it_is_upgraded_and_there_is_no_wa
     stop.store(true, Ordering::Release);
     load.await.unwrap();
     cluster.stop_all().await;
+}
+
+/// Saves a backup of a cluster of one node that has a key, at the newer level.
+async fn backup_of_the_newer_level(file: &Path) {
+    let mut cluster = Cluster::new(1, 92);
+    start(&mut cluster, 1, NEW).await;
+    cluster.leader().await;
+    let operator = client(&cluster, [1]);
+    operator.put(PutOptions::new("k", "v")).await.unwrap();
+    assert_eq!(operator.raise_level(None).await.unwrap(), (NEW, OLD));
+    let mut backup = operator.backup().await.unwrap();
+    let mut saving = BackupFile::create(file, &backup_head(&backup.encoded_head)).unwrap();
+    while let Some(piece) = backup.next().await.unwrap() {
+        saving.write(&piece).unwrap();
+    }
+    saving.save().unwrap();
+    cluster.stop_all().await;
+}
+
+/// As a restore did that put no level into the folder's head.
+fn restore_without_a_level(file: &Path, folder: &Path, restored: Restored) {
+    let folder = DataFolder::begin_restore(folder, 7).unwrap();
+    let mut draft = FileSnapshots::open(&folder).unwrap().begin(&restored_head(&restored)).unwrap();
+    for piece in backup_file::open(file).unwrap().pieces() {
+        draft.write(&piece.unwrap()).unwrap();
+    }
+    draft.save().unwrap();
+    folder.restored().unwrap();
+}
+
+/// The snapshot of a folder, and its number.
+fn kept(folder: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let snapshots = std::fs::read_dir(folder.join("snapshots")).unwrap().map(|entry| entry.unwrap().path());
+    snapshots.chain([folder.join("SNAPSHOT")]).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_program_leaves_a_folder_that_was_restored_from_a_newer_backup_as_it_is() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("b");
+    backup_of_the_newer_level(&file).await;
+    let saved = Backup::open_knowing(NEW, &file).unwrap();
+    let words = Backup::open_knowing(OLD, &file).unwrap_err().to_string();
+    assert!(words.contains("downgrade refused: this data was written at level 2"), "{words}");
+
+    // The folder says what it holds: it does not start.
+    let mut cluster = Cluster::new(1, 93);
+    saved.restore(&cluster.folder(1), 7, 1_000).unwrap();
+    let before = kept(&cluster.folder(1));
+    let older = NodeConfig { level: OLD, ..cluster.config(1) };
+    let words = match cluster.try_start(older, &cluster.folder(1)).await {
+        Ok(_) => panic!("it starts"),
+        Err(error) => error.to_string(),
+    };
+    assert!(words.starts_with("downgrade refused: the backup in this folder was written at level 2"), "{words}");
+    assert_eq!(kept(&cluster.folder(1)), before);
+    cluster.until("its folder is free", async || cluster.is_free(1).then_some(())).await;
+    start(&mut cluster, 1, NEW).await;
+    let get = async || client(&cluster, [1]).get(b"k".to_vec()).await.ok();
+    cluster.until("it serves", async || get().await.and_then(|got| got.kv)).await;
+    cluster.stop_all().await;
+
+    // It does not: it stops where it was to form the cluster, and has replaced nothing.
+    let mut cluster = Cluster::new(1, 94);
+    let (bytes, crc32) = saved.written();
+    let (id, seq) = (saved.state.cluster().unwrap().0, saved.state.seq().get());
+    let restored = Restored { cluster: id, generation: 1_000, seq, bytes, crc32, level: 0 };
+    restore_without_a_level(&file, &cluster.folder(1), restored);
+    let before = kept(&cluster.folder(1));
+    let older = NodeConfig { level: OLD, ..cluster.config(1) };
+    let mut node = cluster.try_start(older, &cluster.folder(1)).await.unwrap();
+    let failed = cluster.failure(&mut node).await;
+    assert!(matches!(failed, NodeFailed::Misfit(Misfit::BackupLevel { level: NEW, known: OLD })), "{failed}");
+    node.shutdown().await;
+    assert_eq!(kept(&cluster.folder(1)), before);
+    cluster.until("its folder is free", async || cluster.is_free(1).then_some(())).await;
+    start(&mut cluster, 1, NEW).await;
+    let get = async || client(&cluster, [1]).get(b"k".to_vec()).await.ok();
+    cluster.until("it serves", async || get().await.and_then(|got| got.kv)).await;
+    cluster.stop_all().await;
+}
+
+/// A program from before levels would stop at the command, which it does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_level_that_is_there_already_is_answered_without_a_command() {
+    let cluster = Cluster::start(1, 95).await;
+    cluster.leader().await;
+    let operator = client(&cluster, [1]);
+    operator.put(PutOptions::new("k", "v")).await.unwrap();
+    let applied = async || cluster.status(1).await.unwrap().header.unwrap().seq;
+    let before = applied().await;
+    assert_eq!(operator.raise_level(None).await.unwrap(), (OLD, OLD));
+    assert_eq!(operator.raise_level(Some(OLD)).await.unwrap(), (OLD, OLD));
+    assert_eq!(applied().await, before, "a command was written");
 }
