@@ -184,7 +184,7 @@ async fn a_node_joins_when_the_store_leader_has_applied_all_that_is_committed_an
     let running = three.place(leader).running();
     let address = "n4:1".to_owned();
     let add = Change::Add { node_id: 4, address: address.clone() };
-    within("a change", running.replica.change(&add)).await.unwrap();
+    within("a change", Box::pin(running.replica.change(&add))).await.unwrap();
     let (replica, machine) = (running.replica.clone(), running.machine.clone());
     let (held, free) = std::sync::mpsc::channel();
     let holding = {
@@ -197,7 +197,8 @@ async fn a_node_joins_when_the_store_leader_has_applied_all_that_is_committed_an
         is_locked.await.unwrap();
         thread
     };
-    let raise = tokio::spawn(async move { replica.propose(Bytes::from_static(RAISE)).await });
+    let raise = async move { replica.propose(Bytes::from_static(RAISE)).await };
+    let raise = World::real().spawn("raise", raise);
     within("it is applied", machine.raising().wait_for(|raising| *raising)).await.unwrap();
     let mut asker = client(&three, leader);
     let ask = JoinRequest { node_id: 4, store_id: 4 << 32, address, level: 1 };
