@@ -118,6 +118,10 @@ impl Model {
         Said { seq: self.seq, revision: self.revision(), reply, ended }
     }
 
+    pub(crate) fn level(&self) -> u32 {
+        1 + self.above_first
+    }
+
     pub(crate) fn leader(&self, election: &str) -> Option<Grant> {
         self.standing.iter().filter(|it| it.election == election).find_map(Standing::grant)
     }
@@ -332,7 +336,7 @@ impl Model {
             }
             Op::Compact { revision } => self.keys.compact(revision.get()).map(|()| Reply::Compacted),
             Op::RaiseLevel { level } => {
-                let before = 1 + self.above_first;
+                let before = self.level();
                 self.above_first = self.above_first.max(level.saturating_sub(1));
                 Ok(Reply::LevelRaised { before })
             }

@@ -47,6 +47,7 @@ pub(crate) fn compare(state: &mut State, model: &mut Model, command: &Command) -
     prop_assert_eq!(&outcome.reply, &said.reply, "{:?}", command);
     prop_assert_eq!((outcome.seq.get(), outcome.revision.get()), (said.seq, said.revision), "{:?}", command);
     prop_assert_eq!(state.revision().get(), model.revision());
+    prop_assert_eq!(state.level(), model.level());
     for name in ["alpha", "beta"] {
         prop_assert_eq!(state.leader(name).cloned(), model.leader(name), "{} after {:?}", name, command);
         let asked = state.election(name).and_then(|it| it.asked.as_ref());

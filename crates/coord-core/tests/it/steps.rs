@@ -99,6 +99,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(election, token, to, by, guard)| Op::Transfer { election, token, to, by, guard }),
         10 => key_op(2).prop_map(Op::Keys),
         1 => revision().prop_map(|revision| Op::Compact { revision }),
+        // From what is no level up to some that no program knows: to the machine they are numbers.
+        1 => (0u32..5).prop_map(|level| Op::RaiseLevel { level }),
     ]
 }
 
@@ -139,7 +141,8 @@ fn resign() -> impl Strategy<Value = Op> {
 }
 
 fn request() -> impl Strategy<Value = RequestId> {
-    (session(), serial(), prop_oneof![3 => Just(0u64), 1 => 0u64..30]).prop_map(|(session, serial, acked)| RequestId {
+    let acked = prop_oneof![30 => Just(0u64), 10 => 0u64..30, 1 => Just(u64::MAX)];
+    (session(), serial(), acked).prop_map(|(session, serial, acked)| RequestId {
         session,
         serial,
         acked_below: Serial(acked),
@@ -151,8 +154,9 @@ fn session() -> impl Strategy<Value = SessionId> {
 }
 
 fn serial() -> impl Strategy<Value = Serial> {
-    // A session with a given id counts from the `seq` of its opening.
-    prop_oneof![9 => (1u64..30).prop_map(Serial), 1 => (30u64..200).prop_map(Serial)]
+    // A session with a given id counts from the `seq` of its opening. Nothing comes after the last serial, so what forgets "up to
+    // and with it" is easily wrong.
+    prop_oneof![27 => (1u64..30).prop_map(Serial), 3 => (30u64..200).prop_map(Serial), 1 => Just(Serial::LAST)]
 }
 
 fn token() -> impl Strategy<Value = Token> {
