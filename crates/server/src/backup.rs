@@ -36,7 +36,7 @@ use crate::machine::Downgrade;
 /// Backups of a node at a time. Each keeps what it is of in memory for as long as it lasts.
 pub(crate) const AT_ONCE: usize = 2;
 
-/// Pieces on their way: enough that neither the thread that writes nor the connection waits for the other for long.
+/// Pieces on their way: enough that neither the task that writes nor the connection waits for the other for long.
 const PIECES: usize = 4;
 
 /// How long a client may take nothing before its backup ends.
@@ -60,47 +60,65 @@ impl Places {
 }
 
 /// The parts of a backup. `place` is given back when the last is taken, or nobody takes any more.
+///
+/// A task makes them, one when the one before is on its way: it waits for the client, never for the disk, so it needs no thread of its
+/// own.
 pub(crate) fn parts(frozen: Frozen, header: Header, place: OwnedSemaphorePermit, world: &World) -> Parts {
     let head =
         BackupHead { header: Some(header), version: build_info::VERSION.to_owned(), saved_unix_ms: world.unix_ms() };
-    let (write, mut written) = mpsc::channel(PIECES);
-    let (give, given) = mpsc::channel(1);
-    let pump_world = world.clone();
-    let write_world = world.clone();
+    let (to, given) = mpsc::channel(PIECES);
+    let mut outgoing = Outgoing { to, world: world.clone(), bytes: 0, whole: crc32fast::Hasher::new() };
     let writing = async move {
-        let write = move || {
-            let part = |part| Ok(SnapshotPart { part: Some(part) });
-            let gone = |_| ();
-            write.blocking_send(part(Part::Head(head.encode_to_vec()))).map_err(gone)?;
-            let (mut bytes, mut whole) = (0, crc32fast::Hasher::new());
-            state::write(&frozen, &mut |data| {
-                bytes += data.len() as u64;
-                whole.update(data);
-                let piece = SnapshotPiece { crc32: crc32fast::hash(data), data: data.to_vec() };
-                write.blocking_send(part(Part::Piece(piece))).map_err(gone)
-            })?;
-            let end = SnapshotEnd { bytes, crc32: whole.finalize() };
-            write.blocking_send(part(Part::End(end))).map_err(gone)
-        };
-        // Whoever does not take the rest knows.
-        let _: Result<Result<(), ()>, _> = write_world.blocking("writing a backup", write).await;
-    };
-    let passing = async move {
         let _place = place;
-        while let Some(part) = written.recv().await {
-            match pump_world.timeout(PATIENCE, give.send(part)).await {
-                Some(Ok(())) => {}
-                Some(Err(_)) => return,
-                None => {
-                    tracing::info!("a backup was ended: its client took nothing for {PATIENCE:?}");
-                    return;
-                }
-            }
-        }
+        // Whoever does not take the rest knows.
+        let _: Result<(), Gone> = outgoing.all(head, &frozen).await;
     };
     world.spawn("writing a backup", writing).detach();
-    world.spawn("passing a backup on", passing).detach();
     Box::pin(ReceiverStream::new(given))
+}
+
+/// A backup on its way to its client.
+struct Outgoing {
+    to: mpsc::Sender<Result<SnapshotPart, Status>>,
+    world: World,
+    /// Of the state, so far.
+    bytes: u64,
+    /// Likewise.
+    whole: crc32fast::Hasher,
+}
+
+/// Nobody takes the rest.
+struct Gone;
+
+impl Outgoing {
+    async fn all(&mut self, head: BackupHead, frozen: &Frozen) -> Result<(), Gone> {
+        self.give(Part::Head(head.encode_to_vec())).await?;
+        state::write_to(frozen, self).await?;
+        let end = SnapshotEnd { bytes: self.bytes, crc32: self.whole.clone().finalize() };
+        self.give(Part::End(end)).await
+    }
+
+    async fn give(&self, part: Part) -> Result<(), Gone> {
+        let given = self.to.send(Ok(SnapshotPart { part: Some(part) }));
+        match self.world.timeout(PATIENCE, given).await {
+            Some(given) => given.map_err(|_| Gone),
+            None => {
+                tracing::info!("a backup was ended: its client took nothing for {PATIENCE:?}");
+                Err(Gone)
+            }
+        }
+    }
+}
+
+impl state::Take for Outgoing {
+    type Error = Gone;
+
+    async fn take(&mut self, piece: &[u8]) -> Result<(), Gone> {
+        self.bytes += piece.len() as u64;
+        self.whole.update(piece);
+        let piece = SnapshotPiece { crc32: crc32fast::hash(piece), data: piece.to_vec() };
+        self.give(Part::Piece(piece)).await
+    }
 }
 
 /// Why a backup cannot be used, or was not restored.
@@ -161,8 +179,14 @@ impl Backup {
 
     /// As a program of another version would, for tests.
     pub fn open_knowing(known: u32, path: &Path) -> Result<Backup, RestoreError> {
-        let snapshot = backup_file::open(path).map_err(RestoreError::File)?;
-        let path = path.display().to_string();
+        Backup::of(known, path.display().to_string(), backup_file::open(path).map_err(RestoreError::File)?)
+    }
+
+    /// The same of what lies in `snapshot`; `path` is what it is called.
+    ///
+    /// # Errors
+    /// [`RestoreError::Content`]
+    pub fn of(known: u32, path: String, snapshot: Snapshot) -> Result<Backup, RestoreError> {
         let bad = |why: String| RestoreError::Content { path: path.clone(), why };
         let head = state::backup_head_from(&snapshot.meta).map_err(|error| bad(error.to_string()))?;
         let state = state_of(&snapshot).map_err(|error| bad(error.to_string()))?;
@@ -208,19 +232,23 @@ impl Backup {
     /// Puts it into a new folder, for a first node of a new cluster of at least this generation. When it returns, the folder is on the
     /// disk; after an error or a crash the folder is refused by whoever opens it. Blocks on the disk.
     pub fn restore(&self, folder: &Path, store_id: u64, generation: u32) -> Result<(), RestoreError> {
+        let folder = DataFolder::begin_restore(folder, store_id).map_err(RestoreError::Folder)?;
+        self.restore_into(&FileSnapshots::open(&folder).map_err(RestoreError::Folder)?, generation)?;
+        folder.restored().map_err(RestoreError::Folder)
+    }
+
+    /// The same, into the snapshots of a store that is new and that nobody opens meanwhile.
+    pub fn restore_into(&self, snapshots: &dyn SnapshotStore, generation: u32) -> Result<(), RestoreError> {
         let (bytes, crc32) = self.written();
         let cluster = self.state.cluster().unwrap_or_default().0;
         let (seq, level) = (self.state.seq().get(), self.state.level());
         let restored = Restored { cluster, generation, seq, bytes, crc32, level };
-        let folder = DataFolder::begin_restore(folder, store_id).map_err(RestoreError::Folder)?;
-        let snapshots = FileSnapshots::open(&folder).map_err(RestoreError::Folder)?;
         let mut draft = snapshots.begin(&restored_head(&restored)).map_err(RestoreError::Write)?;
         for piece in self.snapshot.pieces() {
             let bad = |error| RestoreError::Content { path: self.path.clone(), why: why(error) };
             draft.write(&piece.map_err(bad)?).map_err(RestoreError::Write)?;
         }
-        draft.save().map_err(RestoreError::Write)?;
-        folder.restored().map_err(RestoreError::Folder)
+        draft.save().map(drop).map_err(RestoreError::Write)
     }
 }
 

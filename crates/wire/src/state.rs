@@ -1,8 +1,8 @@
 //! The format of snapshots: a state behind a version byte. See `state.proto`. What cannot be put together to a sound
 //! state is an error, never a fresh start.
 //!
-//! A snapshot is written and read in pieces, so that it passes through memory nowhere as a whole: [`write()`] makes it of a state
-//! as it was at one moment, [`Reading`] takes it wherever it was cut.
+//! A snapshot is written and read in pieces, so that it passes through memory nowhere as a whole: [`write()`] and [`write_to`] make
+//! it of a state as it was at one moment, [`Reading`] takes it wherever it was cut.
 
 use std::cmp::Reverse;
 use std::convert::Infallible;
@@ -29,7 +29,7 @@ mod reading;
 mod writing;
 
 pub use reading::Reading;
-pub use writing::write;
+pub use writing::{Take, write, write_to};
 
 /// The first byte of a snapshot of the first level.
 pub const VERSION: u8 = 3;

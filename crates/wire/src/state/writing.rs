@@ -3,6 +3,7 @@
 //! several records, the later of which continue the first.
 
 use std::mem;
+use std::task::{Context, Poll, Waker};
 
 use palisade_coord_core::keys::Version;
 use palisade_coord_core::{Election, Frozen, level};
@@ -17,16 +18,46 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Small things in one record: with names as they are, some ten kilobytes.
 const RECORDS: usize = 64;
 
+/// Takes the pieces of a snapshot.
+pub trait Take {
+    /// Why it takes no more.
+    type Error: Send;
+
+    /// The next piece. Nothing is made of the state before it is taken.
+    fn take(&mut self, piece: &[u8]) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
 /// Gives the snapshot of a state away in pieces, in order; none is empty, and no two of them are needed at a time. The same state
 /// gives the same bytes on every replica.
 ///
 /// # Errors
 /// What `take` says; nothing is given away after that.
-pub fn write<E>(state: &Frozen, take: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+pub fn write<E: Send>(state: &Frozen, take: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    struct AtOnce<'a, E>(&'a mut dyn FnMut(&[u8]) -> Result<(), E>);
+    impl<E: Send> Take for AtOnce<'_, E> {
+        type Error = E;
+
+        fn take(&mut self, piece: &[u8]) -> impl Future<Output = Result<(), E>> + Send {
+            std::future::ready((self.0)(piece))
+        }
+    }
+    let mut at_once = AtOnce(take);
+    let written = std::pin::pin!(write_to(state, &mut at_once));
+    match written.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(written) => written,
+        Poll::Pending => unreachable!("whoever takes at once lets nobody wait"),
+    }
+}
+
+/// The same, to one who lets it wait: what waits is a task, and holds no thread meanwhile.
+///
+/// # Errors
+/// What `to` says; nothing is given away after that.
+pub async fn write_to<T: Take>(state: &Frozen, to: &mut T) -> Result<(), T::Error> {
     // A state of the first level is the bytes that a program without levels writes of it.
     let (version, level) = if state.level > level::FIRST { (LEVELLED, state.level) } else { (VERSION, 0) };
-    let mut pieces = Pieces { bytes: vec![version], take };
-    pieces.add(&StateSnapshot {
+    let mut pieces = Pieces { bytes: vec![version], to };
+    let head = StateSnapshot {
         cluster_id: state.cluster.map(|cluster| cluster.0),
         generation: state.generation,
         seq: state.seq.get(),
@@ -35,44 +66,46 @@ pub fn write<E>(state: &Frozen, take: &mut dyn FnMut(&[u8]) -> Result<(), E>) ->
         last_session: state.last_session.get(),
         level,
         ..StateSnapshot::default()
-    })?;
-    for (&id, session) in &state.sessions {
-        pieces.add(&StateSnapshot { sessions: vec![to_session(id, session)], ..StateSnapshot::default() })?;
+    };
+    pieces.add(&head).await?;
+    for (&id, session) in state.sessions.iter() {
+        let sessions = vec![to_session(id, session)];
+        pieces.add(&StateSnapshot { sessions, ..StateSnapshot::default() }).await?;
     }
-    for (name, election) in &state.elections {
-        write_election(&mut pieces, name, election)?;
+    for (name, election) in state.elections.iter() {
+        write_election(&mut pieces, name, election).await?;
     }
-    write_keys(&mut pieces, state)?;
-    for (election, page) in &state.history {
+    write_keys(&mut pieces, state).await?;
+    for (election, page) in state.history.iter() {
         for part in parts(&mut page.records.iter()) {
             let record = HistoryRecord {
                 election: election.to_string(),
                 complete_after_seq: page.complete_after.get(),
                 reigns: part.map(|(until, reign)| past::to_reign(*until, reign)).collect(),
             };
-            pieces.add(&StateSnapshot { history: vec![record], ..StateSnapshot::default() })?;
+            pieces.add(&StateSnapshot { history: vec![record], ..StateSnapshot::default() }).await?;
         }
     }
-    for (election, page) in &state.told {
+    for (election, page) in state.told.iter() {
         for part in parts(&mut page.records.iter()) {
             let record = ToldRecord {
                 election: election.to_string(),
                 complete_after_seq: page.complete_after.get(),
                 events: part.map(|(seq, told)| past::to_event(*seq, told)).collect(),
             };
-            pieces.add(&StateSnapshot { told: vec![record], ..StateSnapshot::default() })?;
+            pieces.add(&StateSnapshot { told: vec![record], ..StateSnapshot::default() }).await?;
         }
     }
-    pieces.finish()
+    pieces.finish().await
 }
 
-fn write_election<E>(pieces: &mut Pieces<'_, E>, name: &str, election: &Election) -> Result<(), E> {
+async fn write_election<T: Take>(pieces: &mut Pieces<'_, T>, name: &str, election: &Election) -> Result<(), T::Error> {
     let mut waiting = election.queue.iter();
     let mut record = to_election(name, election);
     loop {
         record.waiting = waiting.by_ref().take(RECORDS).map(to_waiting).collect();
         let more = waiting.len() > 0;
-        pieces.add(&StateSnapshot { elections: vec![record], ..StateSnapshot::default() })?;
+        pieces.add(&StateSnapshot { elections: vec![record], ..StateSnapshot::default() }).await?;
         if !more {
             return Ok(());
         }
@@ -80,7 +113,7 @@ fn write_election<E>(pieces: &mut Pieces<'_, E>, name: &str, election: &Election
     }
 }
 
-fn write_keys<E>(pieces: &mut Pieces<'_, E>, state: &Frozen) -> Result<(), E> {
+async fn write_keys<T: Take>(pieces: &mut Pieces<'_, T>, state: &Frozen) -> Result<(), T::Error> {
     let mut space = KeySpace {
         compacted_revision: state.compacted.get(),
         watchable_revision: state.watchable.get(),
@@ -100,12 +133,13 @@ fn write_keys<E>(pieces: &mut Pieces<'_, E>, state: &Frozen) -> Result<(), E> {
             }
             space.keys.push(record);
             if bytes >= PIECE_BYTES / 2 {
-                pieces.add(&StateSnapshot { keys: Some(mem::take(&mut space)), ..StateSnapshot::default() })?;
+                let keys = Some(mem::take(&mut space));
+                pieces.add(&StateSnapshot { keys, ..StateSnapshot::default() }).await?;
                 bytes = 0;
             }
         }
     }
-    pieces.add(&StateSnapshot { keys: Some(space), ..StateSnapshot::default() })
+    pieces.add(&StateSnapshot { keys: Some(space), ..StateSnapshot::default() }).await
 }
 
 /// About the bytes of a version, with a share of its key.
@@ -125,27 +159,27 @@ fn parts<'a, T>(
 }
 
 /// Bytes on their way.
-struct Pieces<'a, E> {
+struct Pieces<'a, T> {
     bytes: Vec<u8>,
-    take: &'a mut dyn FnMut(&[u8]) -> Result<(), E>,
+    to: &'a mut T,
 }
 
-impl<E> Pieces<'_, E> {
+impl<T: Take> Pieces<'_, T> {
     /// Adds some fields of the message.
-    fn add(&mut self, fields: &StateSnapshot) -> Result<(), E> {
+    async fn add(&mut self, fields: &StateSnapshot) -> Result<(), T::Error> {
         fields.encode(&mut self.bytes).expect("a vector has room");
         if self.bytes.len() < PIECE_BYTES {
             return Ok(());
         }
-        self.give()
+        self.give().await
     }
 
-    fn finish(mut self) -> Result<(), E> {
-        if self.bytes.is_empty() { Ok(()) } else { self.give() }
+    async fn finish(mut self) -> Result<(), T::Error> {
+        if self.bytes.is_empty() { Ok(()) } else { self.give().await }
     }
 
-    fn give(&mut self) -> Result<(), E> {
-        (self.take)(&self.bytes)?;
+    async fn give(&mut self) -> Result<(), T::Error> {
+        self.to.take(&self.bytes).await?;
         self.bytes.clear();
         Ok(())
     }
