@@ -88,7 +88,7 @@ pub enum WatchedKind {
         /// The first that is still to be told.
         from: u64,
     },
-    /// Changes are missing: the store no longer keeps them. Read the keys as they are; what is told from now on up to the
+    /// Changes are missing: the store no longer keeps them, or the cluster was restored from a backup. Read the keys as they are; what is told from now on up to the
     /// revision of that read is in it already. The watcher goes on by itself.
     Gap {
         /// The first revision of which something is missing.
@@ -109,7 +109,8 @@ pub struct KeyChange {
     pub previous: Option<KeyValue>,
 }
 
-/// Watches keys. Never goes back within a cluster.
+/// Watches keys. Never goes back within a cluster, unless that was restored from a backup: then it tells of a gap and goes on with
+/// what the restored one has.
 ///
 /// ```no_run
 /// # async fn example(client: palisade_client::Client) -> Result<(), palisade_client::Error> {
@@ -140,6 +141,8 @@ pub struct Watcher {
 struct Told {
     /// Everything before it has been told; `None`: nothing has been heard.
     resume: Option<u64>,
+    /// Of the cluster that told it. In another, `resume` means nothing: two restores of one backup count the same revisions again.
+    generation: Option<u32>,
     /// Whether the stream has said from where it tells everything.
     is_open: bool,
     /// Of a revision that came in part.
@@ -220,6 +223,13 @@ impl Told {
     /// Keeps what a reply tells.
     fn take(&mut self, header: Header, reply: v1::WatchReply) -> Result<Stream, Error> {
         let from = reply.resume_revision;
+        let of_before = self.generation.replace(header.generation).is_some_and(|told| told < header.generation);
+        if of_before && reply.gap.is_none() {
+            // It must not go on from there. Of the past before the restore nothing is kept, so whoever asks for all is told of a gap.
+            self.part.clear();
+            self.resume = Some(1);
+            return Ok(Stream::Ends);
+        }
         if let Some(before) = self.resume
             && from < before
         {
@@ -321,6 +331,25 @@ mod tests {
         told.broken();
         assert_eq!(take(&mut told, reply(7, &[])), ["resumed 7"]);
         assert_eq!(take(&mut told, reply(8, &[7, 7])), ["7 x2"]);
+    }
+
+    #[test]
+    fn a_restore_is_a_gap_also_where_the_restored_cluster_has_come_as_far() {
+        let of = |generation| Header { generation, ..Header::default() };
+        let mut told = Told::default();
+        told.take(of(7), reply(50, &[])).unwrap();
+        told.broken();
+        told.pending.clear();
+        // The same backup was restored a second time: revision 50 is another one there, or is still to come.
+        assert_eq!(told.take(of(8), reply(50, &[])).unwrap(), Stream::Ends);
+        assert_eq!((told.resume, told.pending.len()), (Some(1), 0));
+        told.broken();
+        let gap = v1::WatchReply { gap: Some(v1::watch_reply::Gap { first_revision: 40 }), ..reply(1, &[]) };
+        assert_eq!(told.take(of(8), gap).unwrap(), Stream::Ends);
+        assert_eq!(told.pending.pop_front().map(|it| it.kind), Some(WatchedKind::Gap { from: 1, to: 40 }));
+        told.broken();
+        assert_eq!(told.take(of(8), reply(40, &[])).unwrap(), Stream::GoesOn);
+        assert_eq!(told.resume, Some(40));
     }
 
     #[test]
