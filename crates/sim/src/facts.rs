@@ -5,6 +5,7 @@ mod counted;
 mod keys;
 mod ledger;
 mod register;
+mod restoration;
 mod watched;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use counted::Counted;
 pub use keys::{FoundKey, Ranged, Unreadable};
 pub use ledger::{LedgerFact, Sender, Step};
 pub use register::{Deed, Ended, Found};
+pub use restoration::{Beginning, Place, Restoration};
 pub use watched::{WatchNews, WatchedKey};
 
 /// Something that a process saw.
@@ -43,6 +45,8 @@ pub enum Fact {
         election: String,
         /// What is to follow: all after this `seq`. `None`: the present state first.
         after: Option<u64>,
+        /// The generation of the cluster in which that `seq` was.
+        generation: Option<u32>,
     },
     /// An observer was told something about an election.
     Observed {
@@ -241,6 +245,22 @@ pub enum Fact {
         seq: u64,
         /// Of the state.
         digest: u64,
+        /// If it has no sessions: what it has.
+        beginning: Option<Arc<Beginning>>,
+    },
+    /// A backup was saved, whole. It is a read of everything.
+    BackedUp {
+        /// Its name.
+        read: String,
+        /// Of the state in it.
+        seq: u64,
+        /// Likewise.
+        revision: u64,
+    },
+    /// A node of before a restore leads the store, although nobody may follow it.
+    LeadsOutlived {
+        /// Which.
+        node: u64,
     },
     /// The members are these from an entry of the log on, as a node applied it; likewise.
     Members {
@@ -250,6 +270,13 @@ pub enum Fact {
         index: u64,
         /// By id.
         members: Vec<MemberSeen>,
+    },
+    /// A node starts, with a program that knows levels up to this one.
+    Runs {
+        /// Which.
+        node: usize,
+        /// The highest that it knows.
+        level: u32,
     },
     /// Somebody is about to change who belongs to the cluster, or who leads the store.
     ReshapeAsked,
@@ -392,11 +419,13 @@ impl Fact {
             Fact::LeadsStore { .. } => "store leaders",
             Fact::Ledger(fact) => return fact.counts_as(),
             Fact::Restored { .. } => "snapshots restored",
+            Fact::BackedUp { .. } => "backups saved",
+            Fact::LeadsOutlived { .. } => return None,
             Fact::Reshaped { what: Reshaped::Added(_), .. } => "nodes added",
             Fact::Reshaped { what: Reshaped::Promoted(_), .. } => "nodes promoted",
             Fact::Reshaped { what: Reshaped::Removed(_), .. } => "nodes removed",
             Fact::Reshaped { what: Reshaped::Transferred(_), .. } => "leaderships of the store transferred",
-            Fact::Members { .. } | Fact::ReshapeAsked => return None,
+            Fact::Members { .. } | Fact::Runs { .. } | Fact::ReshapeAsked => return None,
             Fact::ObserveBegan { after: Some(_), .. } => "observers that came back",
             Fact::ObserveBegan { after: None, .. } => return None,
             Fact::Observed { news: News::State(_), .. } => "observers told the state",

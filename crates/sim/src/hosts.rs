@@ -2,6 +2,7 @@
 //! that ship; what is simulated lies below the seam.
 
 pub mod administrator;
+pub mod archivist;
 pub mod caller;
 pub mod candidate;
 pub mod duplicator;
@@ -20,10 +21,11 @@ pub mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_client::{Client, ClientConfig, Error, Session, SessionOptions};
+use palisade_wire::coord::v1::Header;
 use palisade_world::World;
 use tokio::sync::watch;
 use turmoil::Sim;
@@ -61,6 +63,9 @@ pub(crate) struct Stage {
     pub(crate) traffic: Traffic,
     pub(crate) files: SharedFiles,
     pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) vault: archivist::Vault,
+    /// Of the cluster that is meant, after all restores.
+    pub(crate) generation: Arc<AtomicU32>,
 }
 
 /// What of a process's machine outlives the process.
@@ -89,12 +94,23 @@ pub(crate) struct Process {
     trace: Trace,
     clock: SimClock,
     files: SharedFiles,
+    generation: Arc<AtomicU32>,
 }
 
 impl Process {
     /// A name that no other process has, before or after: a restarted process is somebody else.
     pub(crate) fn name(&self) -> String {
         format!("{}.{}", self.who, self.start)
+    }
+
+    /// Whether an answer comes from a node of before a restore: whoever speaks the wire without a client's care must look for himself.
+    pub(crate) fn is_outlived(&self, header: Option<&Header>) -> bool {
+        let generation = self.generation.load(Ordering::Relaxed);
+        let outlived = header.is_some_and(|header| header.cluster_id != 0 && header.generation < generation);
+        if outlived {
+            self.witness.count("answers of before a restore");
+        }
+        outlived
     }
 
     /// Writes a line into the trace.
@@ -202,6 +218,10 @@ pub(crate) fn assemble(sim: &mut Sim<'_>, stage: &Stage) -> Cast {
             Role::Observer => install(sim, stage, &machine, who, observer::run),
             Role::Watcher => install(sim, stage, &machine, who, watcher::run),
             Role::Administrator => install(sim, stage, &machine, who, administrator::run),
+            Role::Archivist => {
+                let vault = stage.vault.clone();
+                install(sim, stage, &machine, who, move |process| archivist::run(process, vault.clone()));
+            }
             Role::Ledger => {
                 let book = ledger::Book::default();
                 install(sim, stage, &machine, who, move |process| ledger::run(process, book.clone()));
@@ -248,6 +268,7 @@ where
             trace: stage.trace.clone(),
             clock: machine.clock.clone(),
             files: stage.files.clone(),
+            generation: Arc::clone(&stage.generation),
         })
     });
 }

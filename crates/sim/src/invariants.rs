@@ -4,6 +4,7 @@
 
 mod answers;
 mod asked;
+mod begins;
 mod beliefs;
 mod bound;
 mod disconnects;
@@ -19,6 +20,7 @@ mod kept;
 mod keyspace;
 mod knows;
 mod ledgers_serve;
+mod levels;
 mod link;
 mod majority;
 mod observed;
@@ -46,7 +48,7 @@ mod workers_registered;
 
 use std::time::Duration;
 
-use crate::facts::Fact;
+use crate::facts::{Fact, Restoration};
 use crate::phase::Phase;
 use crate::plan::{Fault, Plan, Who};
 
@@ -66,6 +68,9 @@ pub trait Invariant: Send {
     fn gone(&mut self, _who: Who) {}
     /// A fault begins or ends.
     fn fault(&mut self, _fault: &Fault, _begins: bool, _at: Duration) {}
+    /// The cluster begins anew with a backup: what came after that is undone, and nobody is in the middle of anything. All nodes are
+    /// down, and everybody has been told all that the old ones said.
+    fn restored(&mut self, _restoration: &Restoration) {}
     /// A phase begins.
     fn phase(&mut self, _phase: Phase, _at: Duration) {}
     /// What must still come about in this phase. Asked only when there are no faults.
@@ -77,6 +82,7 @@ pub trait Invariant: Send {
 /// All of them, for a run of this plan.
 pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Invariant>> {
     vec![
+        Box::new(begins::ARestoreBeginsAnew::default()),
         Box::new(tokens::TokensRise::default()),
         Box::new(beliefs::BeliefsDoNotOverlap::default()),
         Box::new(registers::RegistersAreLinearizable::default()),
@@ -102,6 +108,7 @@ pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Invariant>> {
         Box::new(ids_once::NodeIdsAreUsedOnce::default()),
         Box::new(reshaped::OperatorsAreToldTheTruth::default()),
         Box::new(joined::OnlyWhoHasJoinedTakesPart::default()),
+        Box::new(levels::LevelsAreKnown::default()),
         Box::new(majority::AMajorityThatHearsItselfServes::new(plan)),
         Box::new(link::OneLinkDeposesNobody::new(plan)),
         Box::new(silent::OnlyTheSilentExpire::new(plan)),

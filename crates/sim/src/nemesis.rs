@@ -2,15 +2,21 @@
 
 mod links;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use palisade_coord_core::State;
+use palisade_server::backup::Backup;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use turmoil::Sim;
 
+use crate::facts::{Place, Restoration};
 use crate::hosts::{Cast, Stage};
-use crate::plan::{Fault, Planned, Role, Who};
+use crate::plan::{Fault, Planned, Role, Saved, Who};
 use crate::witness::Counts;
+use crate::world::clock::EPOCH_UNIX_MS;
 use links::Links;
 
 /// A slow disk takes this many times as long.
@@ -59,7 +65,7 @@ impl Nemesis {
     pub(crate) fn begin(&mut self, sim: &mut Sim<'_>, planned: &Planned) {
         let now = sim.elapsed();
         let id = self.rng.random();
-        if !self.inflict(sim, id, &planned.fault, now) {
+        if self.is_restoring() || !self.inflict(sim, id, &planned.fault, now) {
             return;
         }
         let fault = planned.fault.clone();
@@ -94,7 +100,8 @@ impl Nemesis {
     pub(crate) fn keep_up(&mut self, sim: &mut Sim<'_>) {
         for who in self.stage.plan.all(Role::Node) {
             let node = &self.cast.nodes[&who.number];
-            let broken = self.in_force.iter().any(|fault| fault.fault.names().contains(&who));
+            let named = self.in_force.iter().any(|fault| fault.fault.names().contains(&who));
+            let broken = named || self.is_restoring();
             if node.has_ended() && !node.is_gone() && !broken {
                 self.start(sim, who);
             }
@@ -116,6 +123,10 @@ impl Nemesis {
                 nodes.into_iter().filter(|who| self.crash(sim, *who, now)).count() > 0
             }
             Fault::Restart(node) => self.if_up(sim, *node, |nemesis, _| nemesis.cast.nodes[node].stop()),
+            Fault::Upgrade(node) => self.if_up(sim, *node, |nemesis, _| {
+                nemesis.cast.nodes[node].upgrade();
+                nemesis.cast.nodes[node].stop();
+            }),
             Fault::Pause(who) => {
                 let up = self.is_up(sim, *who);
                 if up {
@@ -141,6 +152,8 @@ impl Nemesis {
                 self.stage.files.fill(*who);
                 true
             }
+            // Of before a restore there is one disk, which is put away again.
+            Fault::Wipe(node) if self.cast.nodes[node].is_outlived() => false,
             Fault::Wipe(node) => {
                 self.crash(sim, Who::node(*node), now);
                 self.cast.nodes[node].wipe(&self.stage.plan, *node);
@@ -162,6 +175,29 @@ impl Nemesis {
                 leaders.iter().for_each(|node| self.cast.nodes[node].hand_over_to(*to));
                 !leaders.is_empty()
             }
+            Fault::Restore(saved) => {
+                if self.backup(*saved).is_none() {
+                    return false;
+                }
+                // Whoever restores a cluster sees to it first that it can work; and everybody hears what the old one still says.
+                let others = std::mem::take(&mut self.in_force);
+                self.end(sim, others, now);
+                let nodes: Vec<_> = self.stage.plan.all(Role::Node).collect();
+                for who in nodes {
+                    self.crash(sim, who, now);
+                }
+                true
+            }
+            Fault::Revive(node) => {
+                let (who, hardware) = (Who::node(*node), self.cast.nodes[node].clone());
+                let may_be = self.is_up(sim, who) && hardware.may_revive();
+                if may_be {
+                    self.crash(sim, who, now);
+                    hardware.revive();
+                    self.start(sim, who);
+                }
+                may_be
+            }
         }
     }
 
@@ -182,8 +218,47 @@ impl Nemesis {
             }
             Fault::LowDisk(node) => self.cast.nodes[node].disk().make_room(),
             Fault::FillFiles(who) => self.stage.files.make_room(*who),
-            Fault::Restart(node) | Fault::FailSync(node) | Fault::Wipe(node) => self.start(sim, Who::node(*node)),
+            Fault::Restart(node) | Fault::Upgrade(node) | Fault::FailSync(node) | Fault::Wipe(node) => {
+                self.start(sim, Who::node(*node))
+            }
             Fault::ClockRate(..) | Fault::ClockJump(..) | Fault::TransferStoreLeader(_) => {}
+            Fault::Restore(saved) => self.restore(sim, *saved),
+            Fault::Revive(node) => {
+                let now = sim.elapsed();
+                self.crash(sim, Who::node(*node), now);
+                self.cast.nodes[node].bury();
+                self.start(sim, Who::node(*node));
+            }
+        }
+    }
+
+    fn is_restoring(&self) -> bool {
+        self.in_force.iter().any(|it| matches!(it.fault, Fault::Restore(_)))
+    }
+
+    fn backup(&self, saved: Saved) -> Option<Arc<Backup>> {
+        match saved {
+            Saved::First => self.stage.vault.first(),
+            Saved::Last => self.stage.vault.last(),
+        }
+    }
+
+    /// Every founder gets a new disk with a backup, and all start.
+    fn restore(&mut self, sim: &mut Sim<'_>, saved: Saved) {
+        let now = sim.elapsed();
+        let backup = self.backup(saved).expect("it was there when the restore began");
+        let unix_ms = EPOCH_UNIX_MS + u64::try_from(now.as_millis()).unwrap_or(0);
+        let generation = backup.generation(None, unix_ms);
+        let begun = backup.begun(generation, unix_ms).expect("the clock on this wall goes on");
+        let place = |state: &State| Place { seq: state.seq().get(), revision: state.revision().get() };
+        let restoration = Restoration { generation, backup: place(&backup.state), begins: place(&begun) };
+        self.stage.generation.store(generation, Ordering::Relaxed);
+        self.stage.witness.restored(&restoration, now);
+        let founders: Vec<_> = self.stage.plan.founders().collect();
+        for who in founders {
+            let restored = self.cast.nodes[&who.number].restore(&self.stage.plan, who.number, &backup, generation);
+            restored.expect("a backup that was opened can be restored");
+            self.start(sim, who);
         }
     }
 
@@ -218,8 +293,12 @@ impl Nemesis {
     }
 
     fn start(&mut self, sim: &mut Sim<'_>, who: Who) {
-        if !self.is_up(sim, who) {
+        if !self.is_up(sim, who) && !(who.role == Role::Node && self.is_restoring()) {
             self.cast.machines[&who].gate.open();
+            // Before it has taken its first step it can be ended again.
+            if who.role == Role::Node {
+                self.cast.nodes[&who.number].starts();
+            }
             self.stage.traffic.while_ending(|| sim.bounce(who.to_string()));
         }
     }

@@ -10,7 +10,7 @@ mod who;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use fault::{Cut, Fault, Pattern};
+pub use fault::{Cut, Fault, Pattern, Saved};
 pub use text::ParseError;
 pub use who::{Role, Who};
 

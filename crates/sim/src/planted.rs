@@ -25,6 +25,7 @@ const LINGER_AT_MOST: Duration = Duration::from_secs(3);
 pub const HUNTED: &[(Bug, &str)] = &[
     (Bug::GuardForgets, "nothing-runs-below-its-guard"),
     (Bug::AckBeforeSync, "nothing-panics"),
+    (Bug::ResetTokenOnRestore, "tokens-rise"),
     (Bug::ForgetVote, "nothing-panics"),
     (Bug::StandUnasked, "one-link-deposes-nobody"),
     (Bug::GrantTwice, "nothing-panics"),
@@ -65,6 +66,7 @@ pub const HUNTED: &[(Bug, &str)] = &[
     (Bug::AnswersLostAtSnapshot, "replicas-agree"),
     (Bug::RemovedNodeCounts, "operators-are-told-the-truth"),
     (Bug::NodeIdUsedAgain, "node-ids-are-used-once"),
+    (Bug::LevelUnasked, "a-level-is-known-to-all"),
     (Bug::NotRegisteredAgain, "workers-registered"),
 ];
 
@@ -79,6 +81,7 @@ macro_rules! directed {
 /// The plans that are run first, each for its bug.
 const DIRECTED: &[(Bug, &str)] = directed! {
     AckBeforeSync = "ack-before-sync",
+    ResetTokenOnRestore = "reset-token-on-restore",
     ForgetVote = "forget-vote",
     GuardForgets = "guard-forgets",
     WipedNodeVotes = "wiped-node-votes",
@@ -106,6 +109,7 @@ const DIRECTED: &[(Bug, &str)] = directed! {
     DeafGuard = "deaf-guard",
     RemovedNodeCounts = "removed-node-counts",
     NodeIdUsedAgain = "node-id-used-again",
+    LevelUnasked = "level-unasked",
     NotRegisteredAgain = "not-registered-again",
 };
 

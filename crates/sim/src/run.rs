@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use turmoil::Sim;
 
+use crate::hosts::archivist::Vault;
 use crate::hosts::{Stage, assemble};
 use crate::nemesis::Nemesis;
 use crate::panics;
@@ -135,6 +136,8 @@ impl Run<'_> {
             traffic: Traffic::default(),
             files: SharedFiles::default(),
             phase: watch::Sender::new(Phase::Faults),
+            vault: Vault::default(),
+            generation: Arc::default(),
         };
         let cast = assemble(&mut sim, &stage);
         let nemesis = Nemesis::new(&stage, cast);

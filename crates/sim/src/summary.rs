@@ -11,7 +11,7 @@ use crate::witness::Counts;
 const ENOUGH: u64 = 100;
 
 /// What must have happened in [`ENOUGH`] seeds, beside every kind of fault.
-const REQUIRED: [&str; 68] = [
+const REQUIRED: [&str; 72] = [
     "grants",
     "resignations",
     "leaderships lost",
@@ -80,6 +80,10 @@ const REQUIRED: [&str; 68] = [
     "leaderships of the store transferred",
     "used node ids refused",
     "nodes that heard of their removal",
+    "backups saved",
+    "levels raised",
+    "levels not raised yet",
+    "nodes that heard of a restore",
 ];
 
 /// Sums over runs.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::facts::Fact;
+use crate::facts::{Fact, Restoration};
 use crate::invariants::{self, Invariant};
 use crate::phase::Phase;
 use crate::plan::{Fault, Plan, Who};
@@ -81,6 +81,15 @@ impl Witness {
     pub(crate) fn phase(&self, phase: Phase, at: Duration) {
         self.trace.line_at(at, "nemesis", format_args!("{phase:?}"));
         self.lock().invariants.iter_mut().for_each(|invariant| invariant.phase(phase, at));
+    }
+
+    /// The cluster begins anew with a backup.
+    pub(crate) fn restored(&self, restoration: &Restoration, at: Duration) {
+        self.trace.line_at(at, "nemesis", format_args!("{restoration:?}"));
+        let mut inner = self.lock();
+        // Restored twice, a backup gives the same numbers twice.
+        inner.applied = restoration.begins.seq;
+        inner.invariants.iter_mut().for_each(|invariant| invariant.restored(restoration));
     }
 
     /// After each step of the simulation.

@@ -76,7 +76,8 @@ async fn a_store_leader_goes(end: End, seed: u64) {
         .await;
 }
 
-/// The simulation cuts single links for half a minute of its own time; here a few of the longest election timeouts must do.
+/// Here a few of the longest election timeouts must do. For half a minute the simulation does this, of its own time: in some drawn
+/// plans, and in the plan by which it catches a node that stands unasked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_is_cut_between_the_store_leader_and_one_node_changes_neither_term_nor_leader() {
     let cluster = Cluster::start(3, 25).await;

@@ -75,7 +75,7 @@ impl Administrator {
         let answer = self.wire.ask(self.elections(node).leader(request)).await;
         let seq = answer.as_ref().ok().and_then(|reply| reply.header).unwrap_or_default().seq;
         self.heard(node, serializable, seq, answer.as_ref().map(|_| ()));
-        let reply = answer.ok()?;
+        let reply = answer.ok().filter(|reply| !self.process.is_outlived(reply.header.as_ref()))?;
         let leads = reply.leader.and_then(|grant| Some((Token::from_wire(grant.token)?, grant.session)));
         self.saw(Fact::LeaderTold { election: election.to_owned(), seq, token: leads.map(|it| it.0) });
         leads
@@ -89,6 +89,9 @@ impl Administrator {
         let seq = answer.as_ref().ok().and_then(|reply| reply.header).unwrap_or_default().seq;
         self.heard(node, serializable, seq, answer.as_ref().map(|_| ()));
         let Ok(reply) = answer else { return };
+        if self.process.is_outlived(reply.header.as_ref()) {
+            return;
+        }
         let reigned = |reign: palisade_wire::coord::v1::Reign| {
             let token = Token::from_wire(reign.token)?;
             let (since, until) = (reign.since_seq, reign.until_seq);

@@ -4,14 +4,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use palisade_coord_core::{Command, Outcome, State};
+use palisade_coord_core::{Command, Outcome, State, level};
+use palisade_server::backup::{Backup, RestoreError};
 use palisade_server::{Audit, Member, Misfit, Node, NodeConfig, NodeFailed, Stores};
 use palisade_storage::{SimDisk, SimEngine, SimSnapshots};
 use palisade_world::{Task, World};
 use tokio::sync::watch;
 
+use super::candidate::ELECTIONS;
 use super::{PORT, Process, address};
-use crate::facts::{Applied, Fact, MemberSeen};
+use crate::facts::{Applied, Beginning, Fact, FoundKey, MemberSeen};
 use crate::phase::Phase;
 use crate::plan::{Plan, Who};
 use crate::witness::Witness;
@@ -49,7 +51,18 @@ struct Parts {
     removed: bool,
     /// It leads the store, as far as it knows.
     leads: bool,
+    /// The highest level that its program knows.
+    level: u32,
+    /// How often a backup was restored here.
+    restores: u64,
+    /// What was here before the last restore, if it was a store of the cluster of before.
+    outlived: Option<Store>,
+    /// While that is in its place again: what belongs here.
+    aside: Option<Store>,
 }
+
+/// A disk with the store id in its data folder.
+type Store = (SimDisk, u64);
 
 /// What an administrator may ask of a running node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +84,10 @@ impl Hardware {
             removal_asked: false,
             removed: false,
             leads: false,
+            level: level::FIRST,
+            restores: 0,
+            outlived: None,
+            aside: None,
         };
         let power = watch::Sender::new(node <= plan.founders);
         Hardware { parts: Arc::new(Mutex::new(parts)), power, orders: watch::Sender::new(Order::None) }
@@ -84,6 +101,11 @@ impl Hardware {
     /// Whether the process has ended by itself.
     pub(crate) fn has_ended(&self) -> bool {
         self.lock().ended
+    }
+
+    /// A process is started anew.
+    pub(crate) fn starts(&self) {
+        self.lock().ended = false;
     }
 
     /// Whether it is gone for good: its disk was replaced by an empty one, or it was removed.
@@ -117,6 +139,11 @@ impl Hardware {
         self.lock().leads
     }
 
+    /// From its next start on it runs a newer program.
+    pub(crate) fn upgrade(&self) {
+        self.lock().level = level::FIRST + 1;
+    }
+
     /// Asks the process to end in good order.
     pub(crate) fn stop(&self) {
         self.orders.send_replace(Order::Stop);
@@ -145,11 +172,60 @@ impl Hardware {
         parts.wiped = true;
     }
 
+    /// Whether what is in its place is of before a restore.
+    pub(crate) fn is_outlived(&self) -> bool {
+        self.lock().aside.is_some()
+    }
+
+    /// Puts a new disk with a backup into the place of what there is, for good.
+    pub(crate) fn restore(
+        &self,
+        plan: &Plan,
+        node: usize,
+        backup: &Backup,
+        generation: u32,
+    ) -> Result<(), RestoreError> {
+        let disk = SimDisk::new();
+        backup.restore_into(&SimSnapshots::open(&disk).map_err(RestoreError::Folder)?, generation)?;
+        let mut parts = self.lock();
+        parts.restores += 1;
+        let new = (disk, store_id(plan, node, 1 + parts.restores));
+        let old = (std::mem::replace(&mut parts.disk, new.0), std::mem::replace(&mut parts.store_id, new.1));
+        parts.outlived = Some(old).filter(|_| !parts.wiped);
+        (parts.wiped, parts.removed, parts.removal_asked) = (false, false, false);
+        Ok(())
+    }
+
+    /// Whether there is a machine of before a restore that could be switched on in the place of this one.
+    pub(crate) fn may_revive(&self) -> bool {
+        let parts = self.lock();
+        !parts.wiped && parts.aside.is_none() && parts.outlived.is_some()
+    }
+
+    /// Somebody finds it and switches it on, at the address of the new one.
+    pub(crate) fn revive(&self) {
+        let mut parts = self.lock();
+        if let Some((disk, store_id)) = parts.outlived.clone() {
+            let aside = (std::mem::replace(&mut parts.disk, disk), std::mem::replace(&mut parts.store_id, store_id));
+            parts.aside = Some(aside);
+        }
+    }
+
+    /// The new one is in its place again.
+    pub(crate) fn bury(&self) {
+        let mut parts = self.lock();
+        if let Some(aside) = parts.aside.take() {
+            (parts.disk, parts.store_id) = aside;
+        }
+    }
+
     fn expects(&self, failed: &NodeFailed) -> bool {
         let parts = self.lock();
         match failed {
+            NodeFailed::Misfit(Misfit::Outlived { .. }) => parts.aside.is_some(),
             NodeFailed::Misfit(Misfit::StoreLost { .. }) => parts.wiped,
             NodeFailed::Misfit(Misfit::Removed { .. }) => parts.removal_asked,
+            NodeFailed::Misfit(Misfit::LevelUnknown { .. }) => parts.level == level::FIRST,
             NodeFailed::Replica { .. } => parts.disk_broke,
             _ => false,
         }
@@ -216,13 +292,24 @@ async fn live(process: &Process, hardware: &Hardware) -> Result<Ended, Box<dyn s
                     process.witness.count("nodes that heard of their removal");
                     hardware.lock().removed = true;
                 }
+                if matches!(why, NodeFailed::Misfit(Misfit::LevelUnknown { .. })) {
+                    process.witness.count("programs that were too old");
+                    // Whoever started it reads why.
+                    hardware.upgrade();
+                }
+                if matches!(why, NodeFailed::Misfit(Misfit::Outlived { .. })) {
+                    process.witness.count("nodes that heard of a restore");
+                }
                 drop(node);
                 break;
             }
             Ok(()) = status.changed() => {
                 let leadership = status.borrow_and_update().leadership;
                 if let Some(leadership) = leadership.filter(|_| leadership != leads) {
-                    process.witness.saw(process.who, Fact::LeadsStore { term: leadership.term, node: leadership.node });
+                    process.witness.saw(process.who, match hardware.is_outlived() {
+                        true => Fact::LeadsOutlived { node: leadership.node },
+                        false => Fact::LeadsStore { term: leadership.term, node: leadership.node },
+                    });
                 }
                 leads = leadership;
                 hardware.lock().leads = leads.is_some();
@@ -271,16 +358,21 @@ async fn start(process: &Process, hardware: &Hardware) -> Result<Node, Box<dyn s
     config.snapshot_every = plan.snapshot_every;
     let (disk, store_id) = {
         let parts = hardware.lock();
+        config.level = parts.level;
         (parts.disk.clone(), parts.store_id)
     };
+    process.witness.saw(process.who, Fact::Runs { node: process.who.number, level: config.level });
     let stores = Stores {
         store_id,
         engine: Arc::new(SimEngine::open(&disk)?),
         snapshots: Arc::new(SimSnapshots::open(&disk)?),
         folder: None,
     };
+    // What one of before a restore applies again is of no interest any more; that it leads nobody is.
+    let audited = !hardware.is_outlived();
     let audit = Auditor { who: process.who, witness: process.witness.clone(), phase: process.phase.clone() };
-    Ok(Node::start_audited(config, stores, Some(Arc::new(audit)), process.world.clone()).await?)
+    let audit = audited.then(|| Arc::new(audit) as Arc<dyn Audit>);
+    Ok(Node::start_audited(config, stores, audit, process.world.clone()).await?)
 }
 
 /// Tells what a node applies, beside what it answers to anybody.
@@ -307,8 +399,28 @@ impl Audit for Auditor {
     }
 
     fn restored(&self, state: &State) {
-        let fact = Fact::Restored { node: self.who.number, seq: state.seq().get(), digest: digest(state) };
+        let beginning = (state.session_count() == 0).then(|| Arc::new(beginning(state)));
+        let (node, seq) = (self.who.number, state.seq().get());
+        let fact = Fact::Restored { node, seq, digest: digest(state), beginning };
         self.witness.saw(self.who, fact);
+    }
+}
+
+fn beginning(state: &State) -> Beginning {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let keys = state.keys().iter().map(|(key, kv)| FoundKey {
+        key: text(key),
+        value: text(&kv.value),
+        create_revision: kv.create_revision.get(),
+        mod_revision: kv.mod_revision.get(),
+        version: kv.version,
+        session: kv.session.map_or(0, |session| session.get()),
+    });
+    Beginning {
+        generation: state.generation(),
+        revision: state.revision().get(),
+        led: ELECTIONS.into_iter().filter(|election| state.leader(election).is_some()).count(),
+        keys: keys.collect(),
     }
 }
 

@@ -27,7 +27,8 @@ async fn follow(process: &Process, election: &str) {
     loop {
         let saw = |fact| process.witness.saw(process.who, fact);
         let (observer, after) = (process.name(), from.map(|from| from.seq));
-        saw(Fact::ObserveBegan { observer, election: election.to_owned(), after });
+        let generation = from.and_then(|from| from.generation);
+        saw(Fact::ObserveBegan { observer, election: election.to_owned(), after, generation });
         // Clients of their own, so that they may sit on different nodes.
         let client = process.client();
         let mut observing = match from {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use palisade_wire::coord::v1::cluster_service_client::ClusterServiceClient;
 use palisade_wire::coord::v1::error_detail::Kind;
 use palisade_wire::coord::v1::{
-    AddNodeRequest, Member, MembersReply, MembersRequest, PromoteNodeRequest, RemoveNodeRequest,
+    AddNodeRequest, Member, MembersReply, MembersRequest, PromoteNodeRequest, RaiseLevelRequest, RemoveNodeRequest,
     TransferStoreLeaderRequest,
 };
 use tonic::transport::Channel;
@@ -17,7 +17,7 @@ use super::wire::{Known, Unanswered, Wire};
 use super::{Process, address};
 use crate::facts::{Fact, Reshaped};
 use crate::phase::Phase;
-use crate::plan::{Role, Who};
+use crate::plan::{Fault, Role, Who};
 
 /// Between two deeds, and as much again at random.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -36,6 +36,7 @@ pub(crate) async fn run(process: Process, nodes: BTreeMap<usize, Hardware>) -> t
         operator.switch_on(&members);
         if *operator.process.phase.borrow() == Phase::Faults {
             operator.act(&members).await;
+            operator.raise_level().await;
         }
     }
 }
@@ -138,6 +139,21 @@ impl Operator {
             self.removed.push(id);
         }
         self.end(node, Reshaped::Removed(id), answer);
+    }
+
+    /// Asks for the highest level that the store leader knows, where programs are replaced in this run.
+    async fn raise_level(&mut self) {
+        if !self.process.plan.faults.iter().any(|planned| matches!(planned.fault, Fault::Upgrade(_))) {
+            return;
+        }
+        let node = self.wire.leader();
+        let answer = self.wire.ask(self.cluster(node).raise_level(RaiseLevelRequest { level: 0 })).await;
+        self.wire.learn(node, answer.as_ref().map(|_| ()));
+        match answer {
+            Ok(reply) if reply.level > reply.before => self.process.witness.count("levels raised"),
+            Err(why) if why.kind == Kind::Level => self.process.witness.count("levels not raised yet"),
+            Ok(_) | Err(_) => {}
+        }
     }
 
     async fn transfer(&mut self, id: u64) {

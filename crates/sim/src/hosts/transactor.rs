@@ -250,6 +250,9 @@ impl Transactor {
             }
         };
         let (header, result) = (reply.header.unwrap_or_default(), reply.result.unwrap_or_default());
+        if self.process.is_outlived(Some(&header)) {
+            return None;
+        }
         self.told = self.told.max(header.revision);
         if stale {
             self.saw(Fact::ReadStale { by: self.process.who, node: node + 1, seq: header.seq });

@@ -9,7 +9,7 @@ use palisade_fence::Token;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Applied, Fact};
+use crate::facts::{Applied, Fact, Restoration};
 use crate::phase::Phase;
 
 #[derive(Default)]
@@ -41,6 +41,11 @@ impl RequestsReachTheHolder {
 impl Invariant for RequestsReachTheHolder {
     fn name(&self) -> &'static str {
         "requests-reach-the-holder"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        self.open.clear();
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

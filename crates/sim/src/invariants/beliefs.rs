@@ -9,7 +9,7 @@ use palisade_fence::Token;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::Fact;
+use crate::facts::{Fact, Restoration};
 use crate::plan::Who;
 
 #[derive(Default)]
@@ -24,6 +24,10 @@ pub(super) struct BeliefsDoNotOverlap {
 impl Invariant for BeliefsDoNotOverlap {
     fn name(&self) -> &'static str {
         "beliefs-do-not-overlap"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
     }
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {

@@ -7,7 +7,7 @@ use palisade_coord_core::{Event, Reply};
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Fact, Ranged};
+use crate::facts::{Fact, Ranged, Restoration};
 use crate::hosts::transactor::BOUND;
 
 #[derive(Default)]
@@ -27,6 +27,12 @@ impl BoundKeysEndWithTheirSession {
 impl Invariant for BoundKeysEndWithTheirSession {
     fn name(&self) -> &'static str {
         "bound-keys-end-with-their-session"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        let ends = restoration.begins.seq;
+        self.ended.extend(std::mem::take(&mut self.live).into_iter().map(|session| (session, ends)));
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

@@ -9,7 +9,7 @@ use palisade_coord_core::{EndReason, Op, Reply};
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::Fact;
+use crate::facts::{Fact, Restoration};
 use crate::plan::{Fault, Role, Who};
 
 /// The time that a client has, less what a clock may be wrong in it.
@@ -36,7 +36,7 @@ pub(super) struct OnlyTheGoneAreDisconnected {
 fn ends_nodes(fault: &Fault) -> bool {
     match fault {
         Fault::Crash(who) => who.role == Role::Node,
-        Fault::CrashAll | Fault::Restart(_) | Fault::FailSync(_) => true,
+        Fault::CrashAll | Fault::Restart(_) | Fault::Upgrade(_) | Fault::FailSync(_) => true,
         _ => false,
     }
 }
@@ -57,6 +57,11 @@ impl OnlyTheGoneAreDisconnected {
 impl Invariant for OnlyTheGoneAreDisconnected {
     fn name(&self) -> &'static str {
         "only-the-gone-are-disconnected"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        self.kept.clear();
     }
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {

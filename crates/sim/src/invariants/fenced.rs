@@ -7,7 +7,7 @@ use std::time::Duration;
 use palisade_fence::Token;
 
 use super::Invariant;
-use crate::facts::{Fact, News};
+use crate::facts::{Fact, News, Restoration};
 
 #[derive(Default)]
 pub(super) struct StaleWritesAreRefused {
@@ -18,6 +18,15 @@ pub(super) struct StaleWritesAreRefused {
 impl Invariant for StaleWritesAreRefused {
     fn name(&self) -> &'static str {
         "stale-writes-are-refused"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        for by_seq in self.acted.values_mut() {
+            // The newest stays the newest, although it is undone: whoever held it may still be at work.
+            let newest = by_seq.values().copied().max();
+            by_seq.retain(|seq, _| *seq <= restoration.backup.seq);
+            by_seq.extend(newest.map(|token| (restoration.begins.seq, token)));
+        }
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

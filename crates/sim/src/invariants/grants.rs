@@ -9,7 +9,7 @@ use palisade_fence::Token;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Applied, Fact};
+use crate::facts::{Applied, Fact, Restoration};
 
 #[derive(Default)]
 pub(super) struct OneGrantAtEachSeq {
@@ -54,6 +54,11 @@ impl OneGrantAtEachSeq {
 impl Invariant for OneGrantAtEachSeq {
     fn name(&self) -> &'static str {
         "one-grant-at-each-seq"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        self.current.clear();
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

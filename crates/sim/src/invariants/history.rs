@@ -1,6 +1,6 @@
 //! The one history that all nodes apply: what invariants need of it is here, not what it means.
 
-use crate::facts::{Applied, Fact};
+use crate::facts::{Applied, Fact, Restoration};
 
 /// Lets every command through once, in order, when the first node applies it. That all nodes apply the same is for another
 /// invariant to say.
@@ -19,6 +19,11 @@ impl History {
             }
             _ => None,
         }
+    }
+
+    /// From now on the commands of the new cluster are new, also those that have the numbers of some that are undone.
+    pub(super) fn restored(&mut self, restoration: &Restoration) {
+        self.last = restoration.begins.seq;
     }
 }
 

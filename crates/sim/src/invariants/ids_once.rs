@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Invariant;
-use crate::facts::{Fact, MemberSeen};
+use crate::facts::{Fact, MemberSeen, Restoration};
 
 #[derive(Default)]
 pub(super) struct NodeIdsAreUsedOnce {
@@ -38,6 +38,11 @@ impl NodeIdsAreUsedOnce {
 impl Invariant for NodeIdsAreUsedOnce {
     fn name(&self) -> &'static str {
         "node-ids-are-used-once"
+    }
+
+    fn restored(&mut self, _: &Restoration) {
+        // Ids begin anew with a generation.
+        self.memberships.clear();
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

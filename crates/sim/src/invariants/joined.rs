@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Invariant;
-use crate::facts::Fact;
+use crate::facts::{Fact, Restoration};
 
 #[derive(Default)]
 pub(super) struct OnlyWhoHasJoinedTakesPart {
@@ -16,6 +16,10 @@ pub(super) struct OnlyWhoHasJoinedTakesPart {
 impl Invariant for OnlyWhoHasJoinedTakesPart {
     fn name(&self) -> &'static str {
         "only-who-has-joined-takes-part"
+    }
+
+    fn restored(&mut self, _: &Restoration) {
+        self.bound.clear();
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

@@ -10,7 +10,7 @@ use palisade_fence::Token;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Applied, Fact};
+use crate::facts::{Applied, Fact, Restoration};
 
 #[derive(Default)]
 pub(super) struct BeliefsAreKept {
@@ -21,6 +21,10 @@ pub(super) struct BeliefsAreKept {
 impl Invariant for BeliefsAreKept {
     fn name(&self) -> &'static str {
         "beliefs-are-kept"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
     }
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {

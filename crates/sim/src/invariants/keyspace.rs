@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use palisade_coord_core::keys::op::{Binding, Compare, Operand, Put, Relation};
 use palisade_coord_core::{Event, KeyOp, KeyReply, Keys, Op, Reply};
 
-use crate::facts::{Applied, WatchedKey};
+use crate::facts::{Applied, FoundKey, Restoration, WatchedKey};
 
 /// What a key has.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,9 +29,43 @@ pub(super) struct Keyspace {
     revisions: BTreeMap<u64, u64>,
     /// By `seq`: what was compacted from there on.
     compacted: BTreeMap<u64, u64>,
+    /// What a restore itself changes is told to nobody.
+    begins: Option<u64>,
+}
+
+impl Has {
+    /// As whoever reads it sees it.
+    pub(super) fn found(&self, key: &[u8]) -> FoundKey {
+        FoundKey {
+            key: String::from_utf8_lossy(key).into_owned(),
+            value: String::from_utf8_lossy(&self.value).into_owned(),
+            create_revision: self.create_revision,
+            mod_revision: self.mod_revision,
+            version: self.version,
+            session: self.session,
+        }
+    }
 }
 
 impl Keyspace {
+    /// All is as it was at the backup, but for what is bound to sessions, which are gone; the past cannot be read any more.
+    pub(super) fn restored(&mut self, restoration: &Restoration) {
+        let Restoration { backup, begins, .. } = restoration;
+        self.keys.values_mut().for_each(|had| had.retain(|revision, _| *revision <= backup.revision));
+        self.changed.retain(|revision, _| *revision <= backup.revision);
+        self.revisions.retain(|seq, _| *seq <= backup.seq);
+        self.compacted.retain(|seq, _| *seq <= backup.seq);
+        let of_sessions = self.now().filter(|(_, has)| has.session != 0);
+        let gone: Vec<_> = of_sessions.map(|(key, _)| key.clone()).collect();
+        self.revision = begins.revision;
+        self.begins = Some(begins.revision);
+        self.revisions.insert(begins.seq, begins.revision);
+        self.compacted.insert(begins.seq, begins.revision);
+        for key in gone {
+            self.keys.entry(key).or_default().insert(begins.revision, None);
+        }
+    }
+
     /// Does what a command asked for, if it was done, and compares what that changed with what the command is said to have
     /// changed.
     pub(super) fn apply(&mut self, applied: &Applied) -> Result<(), String> {
@@ -110,6 +144,11 @@ impl Keyspace {
     /// The first revision that can be read now.
     pub(super) fn compacted(&self) -> u64 {
         self.compacted.values().next_back().copied().unwrap_or(0)
+    }
+
+    /// What is compacted at a revision can still be watched from that revision on; what a restore begins with, from the next one on.
+    pub(super) fn watchable(&self) -> u64 {
+        self.compacted().max(self.begins.map_or(0, |begins| begins + 1))
     }
 
     /// The revision after a `seq`.

@@ -8,7 +8,7 @@ use palisade_fence::Token;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::Fact;
+use crate::facts::{Fact, Restoration};
 use crate::hosts::candidate::ELECTIONS;
 use crate::phase::Phase;
 use crate::plan::Who;
@@ -26,6 +26,11 @@ pub(super) struct LeadersKnowIt {
 impl Invariant for LeadersKnowIt {
     fn name(&self) -> &'static str {
         "leaders-know-it"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        self.leads.clear();
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

@@ -9,7 +9,7 @@ use palisade_fence::Token;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Applied, Fact};
+use crate::facts::{Applied, Fact, Restoration};
 use crate::plan::{Fault, Pattern, Plan, Role, Who};
 
 /// The last trouble must be this long ago: what it set going must be over.
@@ -76,6 +76,10 @@ impl OneLinkDeposesNobody {
 impl Invariant for OneLinkDeposesNobody {
     fn name(&self) -> &'static str {
         "one-link-deposes-nobody"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
     }
 
     fn fault(&mut self, fault: &Fault, begins: bool, at: Duration) {

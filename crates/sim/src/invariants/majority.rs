@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Invariant;
-use crate::facts::{Ended, Fact};
+use crate::facts::{Ended, Fact, Restoration};
 use crate::phase::Phase;
 use crate::plan::{Cut, Fault, Pattern, Plan, Role, Who};
 
@@ -60,6 +60,10 @@ impl AMajorityThatHearsItselfServes {
 impl Invariant for AMajorityThatHearsItselfServes {
     fn name(&self) -> &'static str {
         "a-majority-that-hears-itself-serves"
+    }
+
+    fn restored(&mut self, _: &Restoration) {
+        self.lost.clear();
     }
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {

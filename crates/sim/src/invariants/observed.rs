@@ -10,7 +10,7 @@ use palisade_fence::Token;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Applied, Fact, News};
+use crate::facts::{Applied, Fact, News, Restoration};
 use crate::hosts::candidate::ELECTIONS;
 use crate::phase::Phase;
 use crate::plan::{Plan, Role, Who};
@@ -25,6 +25,10 @@ pub(super) struct ObserveIsComplete {
     /// Every observer, with every election that it observes.
     expected: BTreeSet<(String, String)>,
     resting: bool,
+    /// Of the cluster.
+    generation: u32,
+    /// Of the backup that it began with: whoever comes back from another generation knows nothing that is later.
+    before: u64,
 }
 
 impl ObserveIsComplete {
@@ -83,14 +87,31 @@ impl Invariant for ObserveIsComplete {
         "observe-is-complete"
     }
 
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        let Restoration { generation, backup, begins } = restoration;
+        self.generation = *generation;
+        for changes in self.changes.values_mut() {
+            changes.retain(|seq, _| *seq <= backup.seq);
+            // Nobody is told of it as of a change: the state comes first.
+            changes.insert(begins.seq, News::State(None));
+        }
+        self.told.values_mut().for_each(|(seq, _)| *seq = (*seq).min(backup.seq));
+        self.before = backup.seq;
+    }
+
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
         if let Some(applied) = self.history.next(fact) {
             self.apply(applied);
         }
-        if let Fact::ObserveBegan { observer, election, after } = fact {
+        if let Fact::ObserveBegan { observer, election, after, generation } = fact {
             let observes = (observer.clone(), election.clone());
             match after {
                 // It knows who led then.
+                Some(seq) if *generation != Some(self.generation) => {
+                    let seq = *seq.min(&self.before);
+                    self.told.insert(observes, (seq, News::State(self.leads(election, seq))))
+                }
                 Some(seq) => self.told.insert(observes, (*seq, News::State(self.leads(election, *seq)))),
                 None => self.told.remove(&observes),
             };
@@ -167,7 +188,12 @@ mod tests {
         let comes_back = |after, seq, news| {
             let (observer, election) = (String::from("o"), String::from("e"));
             let mut observe = told(&[(1, News::State(None)), (5, News::Elected(token(1), None))]).expect("all is true");
-            let began = Fact::ObserveBegan { observer: observer.clone(), election: election.clone(), after };
+            let began = Fact::ObserveBegan {
+                observer: observer.clone(),
+                election: election.clone(),
+                after,
+                generation: Some(0),
+            };
             observe.on(&began, Duration::ZERO).expect("nothing is told");
             observe.on(&Fact::Observed { observer, election, seq, news }, Duration::ZERO)
         };

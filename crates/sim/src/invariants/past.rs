@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use super::Invariant;
 use super::history::History;
-use super::keyspace::{Has, Keyspace};
-use crate::facts::{Fact, FoundKey, Ranged, Unreadable};
+use super::keyspace::Keyspace;
+use crate::facts::{Fact, FoundKey, Ranged, Restoration, Unreadable};
 
 #[derive(Default)]
 pub(super) struct ReadsEqualThePast {
     history: History,
     keys: Keyspace,
+    /// The last restore.
+    begins: Option<Restoration>,
 }
 
 impl ReadsEqualThePast {
@@ -27,11 +29,21 @@ impl ReadsEqualThePast {
         }
         let all: Vec<_> = self.keys.at(ranged.prefix.as_bytes(), asked.unwrap_or(known)).collect();
         let limit = if ranged.limit == 0 { usize::MAX } else { usize::try_from(ranged.limit).unwrap_or(usize::MAX) };
-        let expected: Vec<_> = all.iter().take(limit).map(|(key, has)| found(key, has)).collect();
+        let expected: Vec<_> = all.iter().take(limit).map(|(key, has)| has.found(key)).collect();
         if ranged.found != expected || ranged.count != all.len() as u64 {
             return Err(format!("there were {} keys, first {expected:?}: {ranged:?}", all.len()));
         }
         Ok(())
+    }
+
+    /// What a cluster begins with is what the backup had.
+    fn begins(&self, node: usize, restoration: &Restoration, keys: &[FoundKey]) -> Result<(), String> {
+        let there = self.keys.at(b"", restoration.begins.revision);
+        let expected: Vec<_> = there.map(|(key, has)| has.found(key)).collect();
+        if expected == keys {
+            return Ok(());
+        }
+        Err(format!("node {node} begins with {keys:?} after {restoration:?}, and the backup had {expected:?}"))
     }
 
     fn refused(&self, asked: u64, why: Unreadable, seq: u64) -> Result<(), String> {
@@ -47,20 +59,15 @@ impl ReadsEqualThePast {
     }
 }
 
-fn found(key: &[u8], has: &Has) -> FoundKey {
-    FoundKey {
-        key: String::from_utf8_lossy(key).into_owned(),
-        value: String::from_utf8_lossy(&has.value).into_owned(),
-        create_revision: has.create_revision,
-        mod_revision: has.mod_revision,
-        version: has.version,
-        session: has.session,
-    }
-}
-
 impl Invariant for ReadsEqualThePast {
     fn name(&self) -> &'static str {
         "reads-equal-the-past"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        self.keys.restored(restoration);
+        self.begins = Some(*restoration);
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
@@ -69,6 +76,13 @@ impl Invariant for ReadsEqualThePast {
         }
         match fact {
             Fact::Ranged(ranged) => self.ranged(ranged),
+            Fact::BackedUp { seq, revision, .. } if *revision != self.keys.revision_at(*seq) => {
+                Err(format!("the revision at seq {seq} was {}: {fact:?}", self.keys.revision_at(*seq)))
+            }
+            Fact::Restored { node, seq, beginning: Some(found), .. } => match self.begins {
+                Some(restoration) if restoration.begins.seq == *seq => self.begins(*node, &restoration, &found.keys),
+                Some(_) | None => Ok(()),
+            },
             Fact::RangeRefused { asked, why, seq, .. } => self.refused(*asked, *why, *seq),
             _ => Ok(()),
         }

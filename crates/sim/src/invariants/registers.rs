@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Invariant;
-use crate::facts::{Deed, Ended, Fact, Found, Ranged};
+use crate::facts::{Deed, Ended, Fact, Found, Ranged, Restoration};
 
 #[derive(Default)]
 pub(super) struct RegistersAreLinearizable {
@@ -155,6 +155,14 @@ impl RegistersAreLinearizable {
 }
 
 impl Register {
+    /// What was written or read after the backup is undone.
+    fn restored(&mut self, backup: u64, begins: u64) {
+        self.changes.retain(|revision, _| *revision <= backup);
+        self.reads.retain(|revision, _| *revision <= backup);
+        self.vanished.retain(|revision| *revision <= backup);
+        self.open_removals.values_mut().for_each(|began| *began = (*began).min(begins));
+    }
+
     fn change(&mut self, revision: u64, what: Option<String>) -> Verdict {
         let known = self.changes.entry(revision).or_insert_with(|| what.clone());
         if *known != what {
@@ -219,6 +227,21 @@ impl Invariant for RegistersAreLinearizable {
         "registers-are-linearizable"
     }
 
+    fn restored(&mut self, restoration: &Restoration) {
+        let Restoration { backup, begins, .. } = restoration;
+        let begins = Point { seq: begins.seq, revision: begins.revision };
+        self.points.retain(|seq, _| *seq <= backup.seq);
+        self.registers.values_mut().for_each(|register| register.restored(backup.revision, begins.revision));
+        // Whatever is still open may come to its end in the new cluster: it began before that.
+        let open = self.writes.values_mut().filter(|write| matches!(write.ended, None | Some(Ended::Unknown)));
+        for began in open.map(|write| &mut write.began).chain(self.reads.values_mut()) {
+            if began.seq > begins.seq {
+                *began = begins;
+            }
+        }
+        self.told = begins;
+    }
+
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
         match fact {
             Fact::WriteBegan { write, key, deed, .. } => {
@@ -237,6 +260,14 @@ impl Invariant for RegistersAreLinearizable {
             }
             Fact::ReadEnded { read, key, seq, revision, found } => {
                 self.read_ended(read, key, Point { seq: *seq, revision: *revision }, found.as_ref())
+            }
+            Fact::BackedUp { read, seq, revision } => {
+                let (began, at) =
+                    (self.reads.remove(read).unwrap_or_default(), Point { seq: *seq, revision: *revision });
+                if at.seq < began.seq {
+                    return Err(format!("{read} is of {at:?}, and {began:?} had been told before it began"));
+                }
+                self.point(at, None)
             }
             // What is found is for another invariant; when it was found is for this one.
             Fact::Ranged(Ranged { read, seq, revision, stale: false, .. }) => {

@@ -9,7 +9,7 @@ use palisade_fence::Token;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Applied, Fact, Reigned};
+use crate::facts::{Applied, Fact, Reigned, Restoration};
 
 #[derive(Default)]
 pub(super) struct HistoryIsTrue {
@@ -23,6 +23,21 @@ struct Reigns {
     over: BTreeMap<u64, Reigned>,
     /// By `seq`: who leads from there on, and since when.
     leads: BTreeMap<u64, Option<(Token, String)>>,
+}
+
+impl Reigns {
+    /// Who led then leads no more, because of the restore; who led later never did.
+    fn restored(&mut self, restoration: &Restoration) {
+        let (backup, begins) = (restoration.backup.seq, restoration.begins.seq);
+        self.over.retain(|until, _| *until <= backup);
+        self.leads.retain(|since, _| *since <= backup);
+        if let Some((since, Some((token, candidate)))) = self.leads.last_key_value() {
+            let (token, candidate, since) = (*token, candidate.clone(), *since);
+            let why = EndReason::Restored.as_str().to_owned();
+            self.over.insert(begins, Reigned { token, candidate, since, until: begins, why });
+            self.leads.insert(begins, None);
+        }
+    }
 }
 
 impl HistoryIsTrue {
@@ -46,6 +61,11 @@ impl HistoryIsTrue {
 impl Invariant for HistoryIsTrue {
     fn name(&self) -> &'static str {
         "history-is-true"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        self.elections.values_mut().for_each(|reigns| reigns.restored(restoration));
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

@@ -9,7 +9,7 @@ use palisade_coord_core::Reply;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Applied, Deed, Ended, Fact};
+use crate::facts::{Applied, Deed, Ended, Fact, Restoration};
 
 /// The key, and the session.
 type Kind = (Vec<u8>, Option<u64>);
@@ -81,6 +81,12 @@ impl RemovalsAreAskedFor {
 impl Invariant for RemovalsAreAskedFor {
     fn name(&self) -> &'static str {
         "removals-are-asked-for"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        // They took effect, and will not again.
+        self.applied.retain(|seq, _| *seq <= restoration.backup.seq);
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

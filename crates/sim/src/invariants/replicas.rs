@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Invariant;
-use crate::facts::{Applied, Fact};
+use crate::facts::{Applied, Fact, Restoration};
 use crate::phase::Phase;
 use crate::plan::{Fault, Plan, Role, Who};
 
@@ -19,6 +19,7 @@ pub(super) struct ReplicasAgree {
     /// The last members that anybody has applied, and the entry that made them so.
     members: (u64, BTreeSet<usize>),
     wiped: BTreeSet<usize>,
+    founders: BTreeSet<usize>,
     /// What every node must reach.
     goal: u64,
     /// At rest: where each node's state was compared last. Only if somebody writes, so that there is something to compare.
@@ -34,6 +35,7 @@ impl ReplicasAgree {
             digests: BTreeMap::new(),
             reached,
             wiped: BTreeSet::new(),
+            founders: plan.founders().map(|who| who.number).collect(),
             members: (0, plan.founders().map(|who| who.number).collect()),
             goal: 0,
             compared: None,
@@ -63,6 +65,16 @@ impl Invariant for ReplicasAgree {
         "replicas-agree"
     }
 
+    fn restored(&mut self, restoration: &Restoration) {
+        let kept = restoration.backup.seq;
+        self.history.retain(|seq, _| *seq <= kept);
+        self.digests.retain(|seq, _| *seq <= kept);
+        // Every founder has got a new disk, and nobody else belongs.
+        self.wiped.clear();
+        self.members = (0, self.founders.clone());
+        self.reached = self.founders.iter().map(|node| (*node, 0)).collect();
+    }
+
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
         match fact {
             Fact::Applied(applied) => {
@@ -82,7 +94,7 @@ impl Invariant for ReplicasAgree {
                 self.members = (*index, ids);
                 Ok(())
             }
-            Fact::Restored { node, seq, digest } => {
+            Fact::Restored { node, seq, digest, .. } => {
                 self.reached.insert(*node, *seq);
                 self.compare(*node, *seq, *digest)
             }
@@ -136,7 +148,7 @@ mod tests {
         assert!(on(&mut replicas, Applied { node: 3, ..put(1, "b") }).is_err(), "another command");
         assert!(on(&mut replicas, Applied { digest: Some(7), ..put(2, "b") }).is_ok());
         assert!(on(&mut replicas, Applied { node: 2, digest: Some(8), ..put(2, "b") }).is_err(), "another state");
-        let restored = |digest| Fact::Restored { node: 3, seq: 2, digest };
+        let restored = |digest| Fact::Restored { node: 3, seq: 2, digest, beginning: None };
         assert!(replicas.on(&restored(7), Duration::ZERO).is_ok());
         assert!(replicas.on(&restored(9), Duration::ZERO).is_err(), "another snapshot");
     }

@@ -8,7 +8,7 @@ use palisade_coord_core::{KeyReply, Refusal, Reply, Serial, SessionId};
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Applied, Fact};
+use crate::facts::{Applied, Fact, Restoration};
 
 #[derive(Default)]
 pub(super) struct RequestsTakeEffectOnce {
@@ -78,6 +78,12 @@ fn repeats_keys(first: &KeyReply, again: &KeyReply) -> bool {
 impl Invariant for RequestsTakeEffectOnce {
     fn name(&self) -> &'static str {
         "requests-take-effect-once"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        // A session may get an id that another had which is undone. That a write takes effect once holds all the same.
+        self.first.retain(|_, first| first.seq <= restoration.backup.seq);
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

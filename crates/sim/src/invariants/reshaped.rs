@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Invariant;
-use crate::facts::{Fact, MemberSeen, Reshaped};
+use crate::facts::{Fact, MemberSeen, Reshaped, Restoration};
 
 #[derive(Default)]
 pub(super) struct OperatorsAreToldTheTruth {
@@ -33,6 +33,10 @@ impl OperatorsAreToldTheTruth {
 impl Invariant for OperatorsAreToldTheTruth {
     fn name(&self) -> &'static str {
         "operators-are-told-the-truth"
+    }
+
+    fn restored(&mut self, _: &Restoration) {
+        *self = OperatorsAreToldTheTruth::default();
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

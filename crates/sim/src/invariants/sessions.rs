@@ -9,7 +9,7 @@ use palisade_coord_core::{EndReason, Event, Op, Reply, SessionId};
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Applied, Fact};
+use crate::facts::{Applied, Fact, Restoration};
 
 #[derive(Default)]
 pub(super) struct EndedSessionsHoldNothing {
@@ -65,6 +65,12 @@ impl EndedSessionsHoldNothing {
 impl Invariant for EndedSessionsHoldNothing {
     fn name(&self) -> &'static str {
         "ended-sessions-hold-nothing"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        self.live.clear();
+        self.leads.clear();
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

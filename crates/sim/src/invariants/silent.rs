@@ -8,7 +8,7 @@ use palisade_coord_core::{EndReason, Event, Op, Reply, Wish};
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::Fact;
+use crate::facts::{Fact, Restoration};
 use crate::plan::{Fault, Plan, Role, Who};
 
 /// The last trouble must be this long ago: longer than every TTL of the run, and than it takes to find a store leader.
@@ -48,13 +48,21 @@ fn is_trouble(fault: &Fault, relays: &BTreeSet<usize>) -> bool {
         | Fault::LowDisk(_)
         | Fault::FillFiles(_)
         | Fault::Wipe(_)
-        | Fault::TransferStoreLeader(_) => true,
+        | Fault::TransferStoreLeader(_)
+        | Fault::Restore(_)
+        | Fault::Revive(_)
+        | Fault::Upgrade(_) => true,
     }
 }
 
 impl Invariant for OnlyTheSilentExpire {
     fn name(&self) -> &'static str {
         "only-the-silent-expire"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        self.kept.clear();
     }
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {

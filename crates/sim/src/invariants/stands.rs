@@ -8,7 +8,7 @@ use palisade_coord_core::{Event, Op, Reply, SessionId};
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Applied, Fact};
+use crate::facts::{Applied, Fact, Restoration};
 use crate::hosts::candidate::ELECTIONS;
 use crate::phase::Phase;
 use crate::plan::{Plan, Role, Who};
@@ -49,6 +49,11 @@ impl CandidatesStand {
 impl Invariant for CandidatesStand {
     fn name(&self) -> &'static str {
         "candidates-stand"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        self.standing.clear();
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

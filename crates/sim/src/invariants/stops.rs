@@ -9,7 +9,7 @@ use palisade_fence::Token;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Applied, Fact};
+use crate::facts::{Applied, Fact, Restoration};
 use crate::phase::Phase;
 
 #[derive(Default)]
@@ -52,6 +52,12 @@ impl WhoIsNotRenewedEnds {
 impl Invariant for WhoIsNotRenewedEnds {
     fn name(&self) -> &'static str {
         "who-is-not-renewed-ends"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        self.ttl.clear();
+        self.stopped.clear();
     }
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {

@@ -6,17 +6,28 @@ use std::time::Duration;
 use palisade_fence::Token;
 
 use super::Invariant;
-use crate::facts::{Fact, News};
+use crate::facts::{Fact, News, Restoration};
 
 #[derive(Default)]
 pub(super) struct TokensRise {
     /// By `seq` and election: one command may grant several elections.
     granted: BTreeMap<(u64, String), Token>,
+    /// The highest token that was granted before the last restore, also after its backup.
+    undone: Option<Token>,
+    /// Where the cluster began with that.
+    begins: u64,
 }
 
 impl Invariant for TokensRise {
     fn name(&self) -> &'static str {
         "tokens-rise"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        // What was granted later is undone, and tokens rise above it all the same.
+        self.undone = self.granted.values().copied().chain(self.undone).max();
+        self.granted.retain(|(seq, _), _| *seq <= restoration.backup.seq);
+        self.begins = restoration.begins.seq;
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
@@ -25,6 +36,9 @@ impl Invariant for TokensRise {
         else {
             return Ok(());
         };
+        if let Some(highest) = self.undone.filter(|highest| *seq > self.begins && highest >= token) {
+            return Err(format!("token {token} at seq {seq}, and {highest} was granted before the restore"));
+        }
         let seen = *self.granted.entry((*seq, election.clone())).or_insert(*token);
         if seen != *token {
             return Err(format!("at seq {seq} {election:?} was granted under {seen} and under {token}"));

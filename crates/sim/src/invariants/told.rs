@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Invariant;
 use super::history::History;
-use crate::facts::{Ended, Fact};
+use crate::facts::{Ended, Fact, Restoration};
 
 #[derive(Default)]
 pub(super) struct WritersAreToldTheTruth {
@@ -21,6 +21,12 @@ pub(super) struct WritersAreToldTheTruth {
 impl Invariant for WritersAreToldTheTruth {
     fn name(&self) -> &'static str {
         "writers-are-told-the-truth"
+    }
+
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        // Where each write took effect stays known: an undone one does not take effect again.
+        self.applied.retain(|seq, _| *seq <= restoration.backup.seq);
     }
 
     fn on(&mut self, fact: &Fact, at: Duration) -> Result<(), String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Invariant;
 use super::history::History;
 use super::keyspace::Keyspace;
-use crate::facts::{Ended, Fact, WatchNews};
+use crate::facts::{Ended, Fact, Restoration, WatchNews};
 use crate::phase::Phase;
 
 #[derive(Default)]
@@ -29,6 +29,8 @@ struct Watching {
     began: u64,
     /// Everything before it has been told; `None`: it was told nothing.
     next: Option<u64>,
+    /// A restore lies between what it was told and what there is: a gap comes next.
+    crosses: bool,
 }
 
 impl WatchersSeeEveryChange {
@@ -42,6 +44,15 @@ impl WatchersSeeEveryChange {
             None => Ok(()),
         };
         let prefix = watching.prefix.as_str();
+        if watching.crosses {
+            return match news {
+                WatchNews::Gap { to, .. } if *to <= keys.watchable() => {
+                    (watching.next, watching.crosses) = (Some(*to), false);
+                    Ok(())
+                }
+                news => Err(format!("{watcher} was told {news:?} after {:?}, across a restore", watching.next)),
+            };
+        }
         match (watching.next, news) {
             (None, WatchNews::Started { from }) => {
                 let rightly = match watching.asked {
@@ -80,8 +91,7 @@ impl WatchersSeeEveryChange {
             (next, WatchNews::Gap { from, to }) => {
                 let first = next.or(watching.asked).unwrap_or(*from);
                 nothing_between(first, *from, prefix)?;
-                // What is compacted at a revision can still be watched from that revision on.
-                if *from < first || to <= from || *to > keys.compacted() {
+                if *from < first || to <= from || *to > keys.watchable() {
                     let compacted = keys.compacted();
                     return Err(format!("{watcher} was told {news:?} after {first}, and {compacted} was compacted"));
                 }
@@ -98,6 +108,17 @@ impl Invariant for WatchersSeeEveryChange {
         "watchers-see-every-change"
     }
 
+    fn restored(&mut self, restoration: &Restoration) {
+        self.history.restored(restoration);
+        self.keys.restored(restoration);
+        self.told = restoration.begins.revision;
+        for watching in self.watchers.values_mut() {
+            watching.crosses = watching.next.is_some();
+            // One that was told nothing yet begins in the new cluster, whose numbers may be those of one that is undone.
+            watching.began = watching.began.min(restoration.begins.revision);
+        }
+    }
+
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {
         if let Some(applied) = self.history.next(fact) {
             // Whether it changed what it should is for another invariant.
@@ -106,7 +127,7 @@ impl Invariant for WatchersSeeEveryChange {
         match fact {
             Fact::WatchBegan { watcher, prefix, asked } => {
                 let (prefix, asked, began) = (prefix.clone(), *asked, self.told);
-                self.watchers.insert(watcher.clone(), Watching { prefix, asked, began, next: None });
+                self.watchers.insert(watcher.clone(), Watching { prefix, asked, began, next: None, crosses: false });
                 Ok(())
             }
             Fact::WatchEnded { watcher } => {
@@ -128,7 +149,7 @@ impl Invariant for WatchersSeeEveryChange {
 
     fn missing(&self) -> Option<String> {
         let goal = self.goal?;
-        let late = |watching: &Watching| match watching.next {
+        let late = |watching: &Watching| match watching.next.filter(|_| !watching.crosses) {
             None => true,
             Some(next) => !self.keys.changes(&watching.prefix, next, goal).is_empty(),
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Invariant;
-use crate::facts::Fact;
+use crate::facts::{Fact, Restoration};
 use crate::plan::Fault;
 
 #[derive(Default)]
@@ -15,6 +15,11 @@ pub(super) struct WipedNodesDoNotCount {
 impl Invariant for WipedNodesDoNotCount {
     fn name(&self) -> &'static str {
         "wiped-nodes-do-not-count"
+    }
+
+    fn restored(&mut self, _: &Restoration) {
+        // Every node has got a new disk.
+        self.wiped.clear();
     }
 
     fn on(&mut self, fact: &Fact, _: Duration) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Cut, Fault, Pattern, Plan, Planned, Role, Who};
+use super::{Cut, Fault, Pattern, Plan, Planned, Role, Saved, Who};
 
 /// The first part of a run is left alone, so that there is something to break.
 const QUIET_AT_FIRST: u64 = 1_200;
@@ -16,6 +16,12 @@ const CLOCK_PPM: i32 = 4_000;
 
 /// Wall clocks are set forward or back by up to an hour: longer than anything that the store measures.
 const JUMP_MS: i64 = 3_600_000;
+
+/// A restore takes so many milliseconds: all that holders believe is over then.
+const RESTORE: std::ops::Range<u64> = 2_000..3_000;
+
+/// A single link that is cut for long is cut for so many milliseconds.
+const LONG_LINK: std::ops::Range<u64> = 30_000..40_000;
 
 impl Plan {
     /// Draws a plan.
@@ -62,6 +68,9 @@ impl Plan {
         draw_behind(&mut rng, &mut plan);
         draw_partial(&mut rng, &mut plan);
         draw_changes(&mut rng, &mut plan);
+        draw_long_link(&mut rng, &mut plan);
+        draw_restores(&mut rng, &mut plan);
+        draw_upgrade(&mut rng, &mut plan);
         plan.faults.sort_by_key(|planned| planned.at);
         plan
     }
@@ -187,6 +196,64 @@ fn draw_lonely_link(rng: &mut SmallRng, plan: &Plan) -> Planned {
     let cut = if rng.random_range(0..2) == 0 { Cut::Drop } else { Cut::Hold };
     let lasts = plan.faults_for - Duration::from_millis(3_000);
     Planned { at: Duration::from_millis(3_000), lasts, fault: Fault::Cut(Pattern::Link(one, other), cut) }
+}
+
+/// In some runs a backup of the cluster is saved again and again, and a new cluster begins with one: once, or twice with the same one;
+/// and a machine of the old one is switched on beside it. Jobs are left out, for they would be lost with what stands in no backup; so
+/// are runs about something that a restore would put right.
+fn draw_restores(rng: &mut SmallRng, plan: &mut Plan) {
+    let is_about_links =
+        |planned: &Planned| matches!(planned.fault, Fault::Cut(Pattern::Link(..) | Pattern::Only(..), _));
+    let others = plan.count(Role::TaskExecutor) + plan.count(Role::Operator) > 0;
+    if rng.random_range(0..4) > 0 || others || plan.faults.iter().any(is_about_links) {
+        return;
+    }
+    plan.cast.insert(Role::Archivist, 1);
+    let twice = rng.random_range(0..3) == 0;
+    let saved = if twice { Saved::First } else { Saved::Last };
+    let ms = Duration::from_millis;
+    let mut at = ms(rng.random_range(2_500..5_000));
+    for _ in 0..1 + usize::from(twice) {
+        let lasts = ms(rng.random_range(RESTORE));
+        plan.faults.push(Planned { at, lasts, fault: Fault::Restore(saved) });
+        at += lasts + ms(rng.random_range(1_500..3_000));
+        if rng.random_range(0..2) == 0 {
+            let node = rng.random_range(1..=plan.founders);
+            plan.faults.push(Planned { at, lasts: ms(rng.random_range(500..2_000)), fault: Fault::Revive(node) });
+            at += ms(1_000);
+        }
+    }
+    plan.faults_for = plan.faults_for.max(at);
+}
+
+/// In a third of the runs in which somebody changes who belongs to the cluster, all its first nodes get a newer program, one after the other,
+/// and he raises the level as soon as he may. Those that are added have the older one.
+fn draw_upgrade(rng: &mut SmallRng, plan: &mut Plan) {
+    if plan.count(Role::Operator) == 0 || rng.random_range(0..3) > 0 {
+        return;
+    }
+    let first = rng.random_range(QUIET_AT_FIRST..4_000);
+    plan.faults.extend((1..=plan.founders).map(|node| {
+        let at = Duration::from_millis(first + 800 * node as u64);
+        Planned { at, lasts: Duration::from_millis(300), fault: Fault::Upgrade(node) }
+    }));
+    let last = plan.faults.last().map(|planned| planned.at + planned.lasts).unwrap_or_default();
+    plan.faults_for = plan.faults_for.max(last + Duration::from_millis(1_500));
+}
+
+/// In one of four runs that are about a single link it is cut for half a minute and more: as long as anybody would take who was to see
+/// to it, and a hundred election timeouts. Not in all of them, for all that time is simulated.
+fn draw_long_link(rng: &mut SmallRng, plan: &mut Plan) {
+    let lasts = Duration::from_millis(rng.random_range(LONG_LINK));
+    if rng.random_range(0..4) > 0 {
+        return;
+    }
+    if let [Planned { at, lasts: shorter, fault: Fault::Cut(Pattern::Link(..), _) }] = plan.faults.as_mut_slice()
+        && *at + *shorter == plan.faults_for
+    {
+        *shorter = lasts;
+        plan.faults_for = *at + lasts;
+    }
 }
 
 fn draw_fault(rng: &mut SmallRng, plan: &Plan) -> Fault {
@@ -337,6 +404,18 @@ mod tests {
         assert!(plans.len() > 20);
         let gone = |plan: &Plan, node: usize| plan.faults.iter().any(|planned| planned.fault == Fault::Wipe(node));
         assert!(plans.iter().all(|plan| !plan.behind.values().any(|node| gone(plan, *node))));
+    }
+
+    #[test]
+    fn some_single_links_are_cut_for_half_a_minute() {
+        let is_long = |plan: &Plan| {
+            let [Planned { lasts, fault: Fault::Cut(Pattern::Link(..), _), .. }] = plan.faults.as_slice() else {
+                return false;
+            };
+            lasts.as_millis() >= u128::from(LONG_LINK.start)
+        };
+        let long = (1..=100).map(Plan::draw).filter(is_long).count();
+        assert!((1..=6).contains(&long), "{long} of a hundred runs take that long");
     }
 
     #[test]

@@ -38,6 +38,22 @@ pub enum Fault {
     Lag(Pattern, Duration),
     /// The store leader, whoever it is, is asked to hand over to a node.
     TransferStoreLeader(usize),
+    /// All nodes end for good, after everything else that was wrong is put right; at the end a new cluster begins with a backup, at the
+    /// same addresses. Nothing else goes wrong meanwhile. Lasts longer than every TTL: whoever led then knows that it does not.
+    Restore(Saved),
+    /// The machine that was a node before the last restore is switched on in the place of the new one, until the end.
+    Revive(usize),
+    /// A node is told to stop, and comes back at the end with a program that knows a higher level, for good.
+    Upgrade(usize),
+}
+
+/// Which backup is restored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Saved {
+    /// The first that was saved, perhaps once more.
+    First,
+    /// The last.
+    Last,
 }
 
 /// Whose messages to whom a cut concerns.
@@ -104,11 +120,15 @@ impl Fault {
             Fault::ClockJump(..) => "clock-jump",
             Fault::Lag(..) => "lag",
             Fault::TransferStoreLeader(_) => "transfer",
+            Fault::Restore(Saved::First) => "restore-first",
+            Fault::Restore(Saved::Last) => "restore-last",
+            Fault::Revive(_) => "revive",
+            Fault::Upgrade(_) => "upgrade",
         }
     }
 
     /// Every kind.
-    pub const KINDS: [&'static str; 28] = [
+    pub const KINDS: [&'static str; 32] = [
         "crash-node",
         "crash-client",
         "crash-jobmanager",
@@ -137,12 +157,16 @@ impl Fault {
         "clock-jump",
         "lag",
         "transfer",
+        "restore-first",
+        "restore-last",
+        "revive",
+        "upgrade",
     ];
 
     /// Every process that it names.
     pub fn names(&self) -> Vec<Who> {
         match self {
-            Fault::CrashAll => Vec::new(),
+            Fault::CrashAll | Fault::Restore(_) => Vec::new(),
             Fault::Crash(who) | Fault::Pause(who) | Fault::FillFiles(who) => vec![*who],
             Fault::ClockRate(who, _) | Fault::ClockJump(who, _) => vec![*who],
             Fault::Cut(pattern, _) | Fault::Lag(pattern, _) => pattern.names(),
@@ -152,6 +176,8 @@ impl Fault {
             | Fault::FillDisk(node)
             | Fault::LowDisk(node)
             | Fault::Wipe(node)
+            | Fault::Revive(node)
+            | Fault::Upgrade(node)
             | Fault::TransferStoreLeader(node) => vec![Who::node(*node)],
         }
     }

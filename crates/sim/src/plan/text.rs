@@ -18,7 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Cut, Fault, Pattern, Plan, Planned, Role, Who};
+use super::{Cut, Fault, Pattern, Plan, Planned, Role, Saved, Who};
 
 /// A line that is not part of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,10 @@ impl fmt::Display for Fault {
             Fault::ClockJump(who, ms) => write!(f, "clock-jump {who} {ms}"),
             Fault::Lag(pattern, lag) => write!(f, "lag {lag:?} {pattern}"),
             Fault::TransferStoreLeader(node) => write!(f, "transfer {node}"),
+            Fault::Restore(Saved::First) => f.write_str("restore first"),
+            Fault::Restore(Saved::Last) => f.write_str("restore last"),
+            Fault::Revive(node) => write!(f, "revive {node}"),
+            Fault::Upgrade(node) => write!(f, "upgrade {node}"),
         }
     }
 }
@@ -190,6 +194,10 @@ fn read_fault(words: &[&str]) -> Result<Fault, String> {
         ["clock-jump", who, ms] => Fault::ClockJump(who.parse()?, number(ms)?),
         ["lag", lag, pattern @ ..] => Fault::Lag(read_pattern(pattern)?, span(lag)?),
         ["transfer", node] => Fault::TransferStoreLeader(number(node)?),
+        ["restore", "first"] => Fault::Restore(Saved::First),
+        ["restore", "last"] => Fault::Restore(Saved::Last),
+        ["revive", node] => Fault::Revive(number(node)?),
+        ["upgrade", node] => Fault::Upgrade(number(node)?),
         other => return Err(format!("'{}' is no fault", other.join(" "))),
     })
 }

@@ -36,10 +36,12 @@ pub enum Role {
     Caller,
     /// Changes who belongs to the cluster, and who leads the store.
     Operator,
+    /// Saves backups.
+    Archivist,
 }
 
 /// Every role, in order.
-pub(super) const ROLES: [Role; 15] = [
+pub(super) const ROLES: [Role; 16] = [
     Role::Node,
     Role::Candidate,
     Role::Writer,
@@ -55,6 +57,7 @@ pub(super) const ROLES: [Role; 15] = [
     Role::Submitter,
     Role::Caller,
     Role::Operator,
+    Role::Archivist,
 ];
 
 impl Role {
@@ -76,6 +79,7 @@ impl Role {
             Role::Submitter => "submitter",
             Role::Caller => "caller",
             Role::Operator => "operator",
+            Role::Archivist => "archivist",
         }
     }
 
@@ -91,7 +95,8 @@ impl Role {
             | Role::Administrator
             | Role::Repeater
             | Role::Submitter
-            | Role::Operator => false,
+            | Role::Operator
+            | Role::Archivist => false,
         }
     }
 
@@ -110,7 +115,8 @@ impl Role {
             | Role::JobManager
             | Role::TaskExecutor
             | Role::Submitter
-            | Role::Operator => false,
+            | Role::Operator
+            | Role::Archivist => false,
         }
     }
 
@@ -129,7 +135,8 @@ impl Role {
             | Role::JobManager
             | Role::TaskExecutor
             | Role::Submitter
-            | Role::Operator => false,
+            | Role::Operator
+            | Role::Archivist => false,
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::Gate;
 
 /// 2026-01-01, so that stamps look like stamps.
-const EPOCH_UNIX_MS: u64 = 1_767_225_600_000;
+pub(crate) const EPOCH_UNIX_MS: u64 = 1_767_225_600_000;
 
 /// The clock of one machine; it outlives its processes. Clones are the same clock.
 #[derive(Clone)]

@@ -23,6 +23,16 @@ fn the_same_seed_gives_the_same_trace() {
     assert!(with_calls > 0, "no ledger was called in any of them");
 }
 
+/// A link that is cut for half a minute changes neither the store leader nor a holder: the plan by which `one-link-deposes-nobody`
+/// catches a node that stands unasked, without that bug.
+#[test]
+fn a_link_that_is_cut_for_half_a_minute_deposes_nobody() {
+    let plan: Plan = include_str!("../../planted/stand-unasked.plan").parse().unwrap();
+    let report = run(&plan);
+    assert_eq!(report.violation, None, "{plan}");
+    assert_eq!(report.faults.get("link"), Some(&1), "{:?}", report.faults);
+}
+
 #[test]
 fn what_was_found_stays_mended() {
     for (name, text) in found::ALL {
