@@ -7,7 +7,7 @@ use crate::{model_test, scenarios, steps};
 
 /// Random commands, far fewer than the model test runs.
 fn random_commands() {
-    let config = Config { cases: 64, max_shrink_iters: 0, ..steps::config() };
+    let config = Config { cases: 256, max_shrink_iters: 0, ..steps::config() };
     let run = TestRunner::new(config).run(&steps::steps(), |steps| model_test::follow(&steps));
     run.unwrap_or_else(|error| panic!("{error}"));
 }
