@@ -22,7 +22,7 @@ fn buffers() -> BufferSettings {
 
 /// Sends `T`, receives `U`. The generated services and clients name it.
 #[derive(Clone, Debug)]
-pub struct Codec<T, U>(PhantomData<(T, U)>);
+pub(crate) struct Codec<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for Codec<T, U> {
     fn default() -> Codec<T, U> {
@@ -51,7 +51,7 @@ where
 
 /// Encodes messages.
 #[derive(Clone, Debug)]
-pub struct Encoder<T>(PhantomData<T>);
+pub(crate) struct Encoder<T>(PhantomData<T>);
 
 impl<T: Message> tonic::codec::Encoder for Encoder<T> {
     type Item = T;

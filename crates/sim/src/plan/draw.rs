@@ -226,14 +226,16 @@ fn draw_restores(rng: &mut SmallRng, plan: &mut Plan) {
     plan.faults_for = plan.faults_for.max(at);
 }
 
-/// In a third of the runs in which somebody changes who belongs to the cluster, all its first nodes get a newer program, one after the other,
-/// and he raises the level as soon as he may. Those that are added have the older one.
+/// In half of the runs in which somebody changes who belongs to the cluster, its first nodes get a newer program, one after the other,
+/// and he raises the level as soon as he may. Those that are added have the older one; in half of these runs they get the newer one, too,
+/// so that he may in the end.
 fn draw_upgrade(rng: &mut SmallRng, plan: &mut Plan) {
-    if plan.count(Role::Operator) == 0 || rng.random_range(0..3) > 0 {
+    if plan.count(Role::Operator) == 0 || rng.random_range(0..2) > 0 {
         return;
     }
     let first = rng.random_range(QUIET_AT_FIRST..4_000);
-    plan.faults.extend((1..=plan.founders).map(|node| {
+    let nodes = if rng.random_range(0..2) == 0 { plan.founders } else { plan.count(Role::Node) };
+    plan.faults.extend((1..=nodes).map(|node| {
         let at = Duration::from_millis(first + 800 * node as u64);
         Planned { at, lasts: Duration::from_millis(300), fault: Fault::Upgrade(node) }
     }));
