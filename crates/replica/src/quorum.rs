@@ -225,8 +225,15 @@ impl<M: Machine> Ask for Quorum<M> {
 /// before it granted a later one. `acknowledged`: what this store had acknowledged before it was asked.
 fn says(peer: &Peer, acknowledged: Option<u64>, reply: wire::ConfirmReply) -> Says {
     let wire::ConfirmReply { responder, is_yours, last_log_id } = reply;
-    let is_the_store = check_responder(peer, responder).is_ok() && last_log_id.map(|last| last.index) >= acknowledged;
-    if is_yours && is_the_store { Says::Yes } else { Says::NotYes }
+    if !is_yours || check_responder(peer, responder).is_err() {
+        return Says::NotYes;
+    }
+    match (last_log_id.map(|last| last.index), acknowledged) {
+        (has, acknowledged) if has >= acknowledged => Says::Yes,
+        // Its program may not say it yet. A round of heartbeats finds out.
+        (None, _) => Says::WasNotAsked,
+        (Some(_), _) => Says::NotYes,
+    }
 }
 
 #[cfg(test)]
@@ -244,7 +251,7 @@ mod tests {
         assert_eq!(says(&peer, None, reply(20, None)), Says::Yes, "it has acknowledged nothing");
         assert_eq!(says(&peer, Some(5), reply(20, Some(5))), Says::Yes);
         assert_eq!(says(&peer, Some(5), reply(20, Some(4))), Says::NotYes);
-        assert_eq!(says(&peer, Some(0), reply(20, None)), Says::NotYes);
+        assert_eq!(says(&peer, Some(0), reply(20, None)), Says::WasNotAsked, "a program that does not say it");
         assert_eq!(says(&peer, Some(5), reply(21, Some(9))), Says::NotYes, "another store");
         assert_eq!(says(&peer, Some(5), wire::ConfirmReply { is_yours: false, ..reply(20, Some(9)) }), Says::NotYes);
     }

@@ -71,7 +71,7 @@ impl KvService for Kv {
             .await?;
         let reply = match reply {
             Some(reply) => reply,
-            None => self.api.long_reads.read(&self.api.machine, &self.api.world, read).await,
+            None => self.api.long_reads.begin(&self.api, read).await,
         };
         reply.map(Response::new).map_err(status::refuse)
     }

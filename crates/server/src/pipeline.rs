@@ -45,6 +45,9 @@ const ANSWER_BYTES: usize = 1 << 20;
 /// Reads that are looked up under one lock: some tens of microseconds, for which applying waits.
 const READS_AT_ONCE: usize = 64;
 
+/// Long reads of one stream at once; what comes behind the next one waits. An answer has 2 MiB at most.
+const LONG_READS: usize = 4;
+
 /// Messages that are taken in before answers have their turn.
 const MESSAGES_AT_ONCE: usize = 4;
 
@@ -308,7 +311,8 @@ impl Pipelining {
 
     /// Looks up what there is room to answer.
     fn look(&mut self) {
-        while !self.confirmed.is_empty() && self.answer_bytes < ANSWER_BYTES {
+        let mut full = false;
+        while !full && !self.confirmed.is_empty() && self.answer_bytes < ANSWER_BYTES {
             let Pipelining { api, confirmed, answer_bytes, long, .. } = self;
             let mut found = Vec::with_capacity(READS_AT_ONCE.min(confirmed.len()));
             api.machine.read(|state| {
@@ -322,7 +326,13 @@ impl Pipelining {
                             bytes += size(&body);
                             found.push((call, body));
                         }
-                        Err(read) => long.push(long_read(api.clone(), call, *read)),
+                        // Their answers are kept until the client takes them.
+                        Err(read) if long.len() >= LONG_READS => {
+                            confirmed.push_front((call, Look::Range(read)));
+                            full = true;
+                            break;
+                        }
+                        Err(read) => long.push(long_read(api, call, *read)),
                     }
                 }
             });
@@ -364,12 +374,9 @@ impl Look {
     }
 }
 
-fn long_read(api: Api, call: u64, read: Read) -> BoxFuture<'static, (u64, Body)> {
-    let read = async move {
-        let found = api.long_reads.read(&api.machine, &api.world, read).await;
-        (call, found.map_or_else(Body::Error, Body::Range))
-    };
-    read.boxed()
+fn long_read(api: &Api, call: u64, read: Read) -> BoxFuture<'static, (u64, Body)> {
+    let found = api.long_reads.begin(api, read);
+    async move { (call, found.await.map_or_else(Body::Error, Body::Range)) }.boxed()
 }
 
 /// What came of a write.

@@ -293,7 +293,8 @@ impl Nemesis {
     }
 
     fn start(&mut self, sim: &mut Sim<'_>, who: Who) {
-        if !self.is_up(sim, who) && !(who.role == Role::Node && self.is_restoring()) {
+        let is_made_anew = who.role == Role::Node && self.is_restoring();
+        if !self.is_up(sim, who) && !is_made_anew {
             self.cast.machines[&who].gate.open();
             // Before it has taken its first step it can be ended again.
             if who.role == Role::Node {

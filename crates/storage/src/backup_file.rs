@@ -81,8 +81,7 @@ impl BackupFile {
         let temporary = path.with_file_name(temporary);
         let failed = |source| BackupError::Io { action: "creating", path: temporary.clone(), source };
         let Some(lock) = take(&temporary).map_err(failed)? else { return Err(BackupError::BeingWritten { path }) };
-        // One that was left by a program that was killed is of no use to anybody.
-        let begun = lock.set_len(0).and_then(|()| lock.try_clone()).and_then(|file| Writing::begin(file, meta));
+        let begun = lock.try_clone().and_then(|file| Writing::begin(file, meta));
         match begun {
             Ok(writing) => Ok(BackupFile { path, temporary, lock: Some(lock), writing: Some(writing) }),
             Err(source) => {
@@ -138,7 +137,17 @@ impl Drop for BackupFile {
 /// else remove each other's file, and name one that the other has only begun.
 fn take(temporary: &Path) -> io::Result<Option<Flock<File>>> {
     loop {
-        let file = File::options().write(true).create(true).truncate(false).custom_flags(O_NOFOLLOW).open(temporary)?;
+        let mut options = File::options();
+        options.write(true).custom_flags(O_NOFOLLOW);
+        let (file, is_new) = match options.clone().create_new(true).open(temporary) {
+            Ok(file) => (file, true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match options.open(temporary) {
+                Ok(file) => (file, false),
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
@@ -147,7 +156,14 @@ fn take(temporary: &Path) -> io::Result<Option<Flock<File>>> {
         let ours = lock.metadata()?;
         // Whoever had the lock before may have given the file its name, or removed it, after we opened it.
         match fs::symlink_metadata(temporary) {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(Some(lock)),
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
+                if is_new {
+                    return Ok(Some(lock));
+                }
+                // Left by a program that was killed: of no use to anybody under this name. Not to be written to, for it may be a
+                // finished backup that has its own name as well.
+                fs::remove_file(temporary)?;
+            }
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             Ok(_) | Err(_) => {}
         }
@@ -189,6 +205,19 @@ mod tests {
         assert_eq!(file.written().0, bytes as u64);
         file.save().unwrap();
         path
+    }
+
+    #[test]
+    fn what_was_left_under_the_temporary_name_is_never_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path(), 10_000);
+        // Killed between giving it its name and taking the other away; then somebody moved it.
+        fs::hard_link(&path, folder.path().join("b.unfinished")).unwrap();
+        let archived = folder.path().join("archived");
+        fs::rename(&path, &archived).unwrap();
+        assert_eq!(read(&written(folder.path(), 20)), Ok(20));
+        assert_eq!(read(&archived), Ok(10_000));
+        assert!(!folder.path().join("b.unfinished").exists());
     }
 
     fn read(path: &Path) -> Result<usize, String> {

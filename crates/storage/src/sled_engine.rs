@@ -245,8 +245,8 @@ impl Drop for SledEngine {
             matches!(front.failure, Some(StorageError::Failed { .. }))
         };
         if failed {
-            // Closing sled writes, and panics where that fails. What is on the disk is not known, and must not change any more: sled
-            // and the locks stay until the process ends.
+            // Closing sled writes, and panics where that fails. What is on the disk is not known, and nothing new is to be added: sled
+            // and the locks stay until the process ends. (Sled's own thread may write again what it was given before.)
             std::mem::forget((self.log.clone(), self.folder.clone()));
         }
         self.shared.work.notify_all();

@@ -65,6 +65,9 @@ fn check_step(state: &State, step: &Step<'_>, room: &mut Room) -> Result<(), Ref
         }
         Step::Delete(delete) => {
             fenced(state, delete.fence.as_ref())?;
+            if !room.looks(&state.keys, &delete.keys) {
+                return Ok(()); // refused in the end, and not counted any further
+            }
             let most = MAX_REMOVED as usize + 1;
             room.removed += state.keys.range(&delete.keys, None).take(most).count() as u64;
             Ok(())

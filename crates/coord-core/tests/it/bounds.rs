@@ -229,6 +229,15 @@ fn what_one_command_looks_at_is_bounded() {
     assert!(matches!(txn(most / 2, most / 2), Ok(Reply::Keys(KeyReply::Txn { succeeded: true, .. }))));
     // Nothing was done by those that were refused.
     assert_eq!((state.get(b"done").unwrap().version, state.keys().count()), (1, KEYS + 1));
+    // Removals look as well, also at what is gone and whose past is kept.
+    let mut remove = |times: u64| {
+        let success = (0..times).map(|_| KeyOp::Delete(Delete::new(Keys::prefix([])))).collect();
+        apply(&mut state, &Command::new(0, Op::Keys(KeyOp::Txn(Txn { success, ..Txn::default() })))).reply
+    };
+    assert_eq!(remove(most), refused);
+    assert!(remove(1).is_ok());
+    assert_eq!(remove(most), refused);
+    assert!(remove(most - 1).is_ok());
     state.check_invariants();
 }
 

@@ -49,10 +49,10 @@ pub(super) enum Offered {
     Now,
 }
 
-/// What is to be done when the last command of a session has its answer.
+/// What is to be done when a command of a session has its answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Released {
-    /// To be told after the answer.
+    /// To be told after it: nothing, while there are more commands.
     pub(super) events: Vec<Told>,
     /// This stream was not told everything, and must be closed.
     pub(super) untold: Option<StreamId>,
@@ -108,14 +108,15 @@ impl Slots {
     pub(super) fn finish(&mut self, session: SessionId) -> Released {
         let Some(slot) = self.all.get_mut(&session) else { return Released::default() };
         slot.under_way = slot.under_way.saturating_sub(1);
+        let untold = match slot.overflow {
+            Overflow::No => None,
+            Overflow::Yes => slot.stream.take(), // also one that came meanwhile
+        };
         if slot.under_way > 0 {
-            return Released::default();
+            return Released { events: Vec::new(), untold };
         }
         let events = std::mem::take(&mut slot.held);
-        let untold = match std::mem::take(&mut slot.overflow) {
-            Overflow::No => None,
-            Overflow::Yes => slot.stream,
-        };
+        slot.overflow = Overflow::No;
         if slot.stream.is_none() {
             self.all.remove(&session);
         }
@@ -190,6 +191,7 @@ mod tests {
         let (flooded, other, stream) = (SessionId(9), SessionId(10), StreamId(4));
         for session in [flooded, other] {
             slots.begin(session);
+            slots.begin(session);
             slots.attached(session, AttachGeneration(1), stream, Seq(1));
         }
         let asked = Event::SessionAsked { session: flooded, wish: Wish::Close };
@@ -198,11 +200,11 @@ mod tests {
         }
         let ended = Event::SessionEnded { session: flooded, why: EndReason::Closed };
         slots.offer(flooded, Header { seq: 9_000, ..Header::default() }, &ended);
+        // It is closed with the first answer, not when the session happens to ask nothing.
+        assert_eq!(slots.finish(flooded), Released { events: Vec::new(), untold: Some(stream) });
         let Released { events, untold } = slots.finish(flooded);
-        assert_eq!(
-            (events.iter().map(|(header, _)| header.seq).collect::<Vec<_>>(), untold),
-            (vec![9_000], Some(stream))
-        );
+        let seqs: Vec<_> = events.iter().map(|(header, _)| header.seq).collect();
+        assert_eq!((seqs, untold), (vec![9_000], None));
         assert_eq!(slots.finish(other).untold, None);
     }
 }
