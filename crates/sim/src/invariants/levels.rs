@@ -33,7 +33,8 @@ impl Invariant for LevelsAreKnown {
             Fact::Runs { node, level } => {
                 self.knows.insert(*node, *level);
             }
-            Fact::Members { index, members, .. } if *index > self.members.0 => {
+            // Those that formed the cluster are members from entry 0 on.
+            Fact::Members { index, members, .. } if *index >= self.members.0 => {
                 self.members = (*index, members.iter().map(|member| member.id as usize).collect());
             }
             _ => {}
@@ -66,7 +67,7 @@ mod tests {
             let mut levels = LevelsAreKnown::default();
             let members = [1, 2].map(|id| MemberSeen { id, store: id, votes: true }).into();
             let runs = |node, level: Option<u32>| level.map(|level| Fact::Runs { node, level });
-            let told = [Some(Fact::Members { node: 1, index: 1, members }), runs(1, Some(2)), runs(2, second)];
+            let told = [Some(Fact::Members { node: 1, index: 0, members }), runs(1, Some(2)), runs(2, second)];
             let raise = applied(1, Op::RaiseLevel { level }, Ok(Reply::LevelRaised { before: 1 }), Vec::new());
             told.into_iter().flatten().chain([fact(raise)]).try_for_each(|fact| levels.on(&fact, Duration::ZERO))
         };
