@@ -111,16 +111,19 @@ fn keys_of_a_session_are_limited() {
     state.check_invariants();
 }
 
+/// The longest key.
+const KEY: usize = 4_096;
+
+/// A request with the largest answer that is remembered: a refusal that names a key.
+fn keep(session: SessionId, serial: u64) -> Command {
+    let request = Some(RequestId { session, serial: Serial(serial), acked_below: Serial(0) });
+    let put = Put { value: None, ..Put::new(vec![7; KEY], []) };
+    Command { request, ..Command::new(0, Op::Keys(KeyOp::Put(put))) }
+}
+
 #[test]
 fn answers_of_all_sessions_are_bounded_by_bytes() {
-    const KEY: usize = 4_096;
     let mut state = State::new();
-    // The largest answer that is remembered: a refusal that names a key.
-    let keep = |session, serial| {
-        let request = Some(RequestId { session, serial: Serial(serial), acked_below: Serial(0) });
-        let put = Put { value: None, ..Put::new(vec![7; KEY], []) };
-        Command { request, ..Command::new(0, Op::Keys(KeyOp::Put(put))) }
-    };
     let fit = MAX_ANSWER_BYTES / (KEY as u64 + ANSWER_SHARE_BYTES);
     let sessions: Vec<SessionId> = (0..=fit / MAX_ANSWERS as u64).map(|_| open(&mut state)).collect();
     for n in 0..=fit {
@@ -138,13 +141,7 @@ fn answers_of_all_sessions_are_bounded_by_bytes() {
 /// A serial has no other above it that could be the floor: making room must end all the same.
 #[test]
 fn the_answer_to_the_last_serial_makes_room_too() {
-    const KEY: usize = 4_096;
     let mut state = State::new();
-    let keep = |session, serial| {
-        let request = Some(RequestId { session, serial: Serial(serial), acked_below: Serial(0) });
-        let put = Put { value: None, ..Put::new(vec![7; KEY], []) };
-        Command { request, ..Command::new(0, Op::Keys(KeyOp::Put(put))) }
-    };
     let (first, last) = (open(&mut state), Serial::LAST.get());
     let refused = apply(&mut state, &keep(first, last));
     assert!(matches!(refused.reply, Err(Refusal::KeyNotFound { .. })));
